@@ -1,0 +1,106 @@
+/*
+ * The interface between the core and a back end. There are two: host/cpu and host/opencl; only
+ * host/backends.c names them. Back ends know the core, never each other.
+ *
+ * The core has checked every argument before it calls a slot: shapes, presence, sizes, overlap, state.
+ * A back end sees valid requests only and reports what its device says. No slot may be NULL unless it
+ * says so. Slots of one device are called by one thread at a time.
+ */
+#ifndef CLNORM_CORE_BACKEND_H
+#define CLNORM_CORE_BACKEND_H
+
+#include "schedule.h"
+#include "status.h"
+
+typedef struct clnorm_device clnorm_device;
+
+/* Operands of a run, in the order of the kernels' parameters. */
+typedef enum clnorm_operand {
+  CLNORM_OPERAND_X,
+  CLNORM_OPERAND_Y,
+  CLNORM_OPERAND_WEIGHT,
+  CLNORM_OPERAND_BIAS,
+  CLNORM_OPERAND_RUNNING_MEAN,
+  CLNORM_OPERAND_RUNNING_VAR,
+  CLNORM_OPERAND_SAVED_MEAN,
+  CLNORM_OPERAND_SAVED_INVSTD,
+  CLNORM_OPERAND_WORKSPACE,
+  CLNORM_NUM_OPERANDS
+} clnorm_operand;
+
+/* The bytes [begin, end) of the allocation `base`; two spans overlap when base is equal and they cross. */
+typedef struct clnorm_span {
+  uintptr_t base;
+  uint64_t begin, end;
+} clnorm_span;
+
+/* Receives devices and diagnoses while the list is made (context.c implements both). */
+clnorm_status clnorm_device_list_add(clnorm_device_list *list, const clnorm_device_info *info);
+clnorm_status clnorm_device_list_add_missing(clnorm_device_list *list, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A back end: finds devices and opens them. */
+typedef struct clnorm_backend {
+  const char *name;
+  /* Adds every device, usable or not, in a stable order, and a sentence for everything that is missing.
+   * Fails only for lack of host memory. Any thread. */
+  clnorm_status (*list)(clnorm_device_list *list);
+  /* Opens the device that list() named info->id. On success *device is ready, its fields filled. */
+  clnorm_status (*open)(const clnorm_device_info *info, const clnorm_context_options *options,
+                        clnorm_error *error, clnorm_device **device);
+} clnorm_backend;
+
+typedef struct clnorm_device_operations {
+  /* Waits for the device's work and releases it. */
+  void (*close)(clnorm_device *device);
+  /* Waits for all submitted work. */
+  clnorm_status (*finish)(clnorm_device *device, clnorm_error *error);
+  /* size > 0; *memory covers exactly size bytes from offset 0. */
+  clnorm_status (*alloc)(clnorm_device *device, size_t size, clnorm_memory *memory,
+                         clnorm_error *error);
+  /* memory came from alloc. */
+  void (*free)(clnorm_device *device, clnorm_memory memory);
+  /* Blocking; size > 0; the range was checked with span(). */
+  clnorm_status (*write)(clnorm_device *device, clnorm_memory memory, const void *source,
+                         size_t size, clnorm_error *error);
+  clnorm_status (*read)(clnorm_device *device, clnorm_memory memory, void *destination, size_t size,
+                        clnorm_error *error);
+  /* Says which bytes memory covers, asking the driver for the true size of a cl_mem; refuses the other
+   * kind of memory (INVALID_ARGUMENT, naming `role`) and a size beyond the object's end
+   * (BUFFER_TOO_SMALL). memory is not absent. */
+  clnorm_status (*span)(clnorm_device *device, clnorm_memory memory, const char *role,
+                        clnorm_span *span, clnorm_error *error);
+  /* Makes what runs of the schedule need (kernel objects); *prepared may stay NULL. May compile. */
+  clnorm_status (*prepare)(clnorm_device *device, const clnorm_schedule *schedule, void **prepared,
+                           clnorm_error *error);
+  /* Releases what prepare gave; NULL is accepted. Submitted runs may still be under way. */
+  void (*unprepare)(clnorm_device *device, void *prepared);
+  /* Submits the launches of the schedule, in order. call holds this run's offsets (in floats, memory's
+   * own offset included), flags and factors; absent operands are all zero and never accessed.
+   * schedule->num_launches may be 0: then only sync is served. Allocates nothing, waits for nothing but
+   * sync's events. */
+  clnorm_status (*run)(clnorm_device *device, void *prepared, const clnorm_schedule *schedule,
+                       const clnorm_forward *call,
+                       const clnorm_memory operands[CLNORM_NUM_OPERANDS],
+                       const struct clnorm_opencl_sync *sync, clnorm_error *error);
+} clnorm_device_operations;
+
+/* An opened device. A back end's own structure starts with this one. */
+struct clnorm_device {
+  const clnorm_device_operations *operations;
+  clnorm_device_info info;
+  clnorm_traits traits;
+  char description[512]; /* "PoCL ... (0.0), vector form, 2 compute units" */
+};
+
+/* host/backends.c: in the order in which devices are listed; ends with NULL. */
+extern const clnorm_backend *const clnorm_backends[];
+
+/* Wraps an opened device in a context, which then owns it; closes it on failure. `note` is added to the
+ * description and may be NULL. */
+clnorm_status clnorm_context_adopt(clnorm_device *device, const clnorm_context_options *options,
+                                   const char *note, clnorm_context **context, clnorm_error *error);
+/* The device behind a context. */
+clnorm_device *clnorm_context_opened(const clnorm_context *context);
+
+#endif

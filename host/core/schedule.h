@@ -1,0 +1,47 @@
+/* How one forward problem is cut into work for a device. Pure: no memory, no device, no state. */
+#ifndef CLNORM_CORE_SCHEDULE_H
+#define CLNORM_CORE_SCHEDULE_H
+
+#include <clnorm/clnorm.h>
+
+#include "clnorm_arith.h"
+
+/* What a schedule needs to know of a device. */
+typedef struct clnorm_traits {
+  clnorm_form form;      /* VECTOR or WIDE */
+  unsigned workers;      /* threads, or compute units */
+  unsigned group_size;   /* WIDE: work-items per work-group, a multiple of 64; VECTOR: 1 */
+  uint64_t cache_bytes;  /* cache that one worker has to itself (VECTOR: L2) */
+  uint64_t stream_bytes; /* VECTOR: outputs from this size on are written around the caches */
+} clnorm_traits;
+
+/* The stages that kernels/forward_vector.cl, kernels/forward_wide.cl and the CPU back end implement. */
+typedef enum clnorm_stage {
+  CLNORM_STAGE_CHANNEL,  /* item: a group of channels, statistics and output */
+  CLNORM_STAGE_PARTIALS, /* item: one node of one channel's tree -> workspace */
+  CLNORM_STAGE_FINALIZE, /* item: one channel: nodes -> affine in the workspace, running statistics */
+  CLNORM_STAGE_APPLY,    /* item: one tile of the output */
+  CLNORM_NUM_STAGES
+} clnorm_stage;
+
+typedef struct clnorm_launch {
+  clnorm_stage stage;
+  uint64_t items; /* VECTOR: calls of the item function; WIDE: work-groups */
+} clnorm_launch;
+
+typedef struct clnorm_schedule {
+  clnorm_form form;
+  unsigned group_size;
+  unsigned num_launches; /* 0 where there is nothing to do */
+  clnorm_launch launches[3];
+  clnorm_forward call; /* everything but offsets, flags and running factors of one run */
+  size_t workspace_size;
+} clnorm_schedule;
+
+/* Bytes of a tensor of count elements of size bytes each: false on overflow of size_t or int64_t. */
+bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product);
+
+/* The schedule of a validated description. variant: CHANNEL or SPLIT forced, or AUTO. */
+clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clnorm_traits *traits);
+
+#endif

@@ -1,0 +1,228 @@
+/*
+ * The arithmetic of clnorm, read by the C compiler and by the OpenCL compiler alike.
+ *
+ * docs/arithmetic.md is the normative description; this file is its only implementation. Data meets
+ * nothing but + - *, fma, comparisons and exact conversions, which IEEE-754 rounds in one way only, so
+ * every device gets the same bits. Every product that feeds a sum is an explicit fma: nothing is left
+ * for a compiler to contract. Both compilers are told not to contract all the same.
+ */
+#ifndef CLNORM_ARITH_H
+#define CLNORM_ARITH_H
+
+#ifdef __OPENCL_VERSION__
+#pragma OPENCL FP_CONTRACT OFF
+#define CLNORM_FN inline static
+#define CLNORM_GLOBAL __global
+typedef uint clnorm_uint;
+typedef ulong clnorm_ulong;
+#define clnorm_fma(a, b, c) fma(a, b, c)
+#define clnorm_bits(x) as_uint(x)
+#define clnorm_from_bits(b) as_float(b)
+#else
+#include <stdint.h>
+#define CLNORM_FN static inline
+#define CLNORM_GLOBAL
+typedef uint32_t clnorm_uint;
+typedef uint64_t clnorm_ulong;
+#define clnorm_fma(a, b, c) __builtin_fmaf(a, b, c)
+static inline uint32_t clnorm_bits(float x) {
+  union {
+    float f;
+    uint32_t u;
+  } pun = {x};
+  return pun.u;
+}
+static inline float clnorm_from_bits(uint32_t b) {
+  union {
+    uint32_t u;
+    float f;
+  } pun = {b};
+  return pun.f;
+}
+#endif
+
+#define CLNORM_INFINITY clnorm_from_bits(0x7f800000u)
+#define CLNORM_NAN clnorm_from_bits(0x7fc00000u)
+
+/* ---- Scalars ------------------------------------------------------------------------------------ */
+
+/* Exact for n < 2^24, correctly rounded for n < 2^48. */
+CLNORM_FN float clnorm_count_to_float(clnorm_ulong n) {
+  return clnorm_fma((float)(clnorm_uint)(n >> 24), 16777216.0f,
+                    (float)(clnorm_uint)(n & 0xffffffu));
+}
+
+/* a / b for a >= 0 and b in [1, 2^63]: correctly rounded where the quotient is normal. Four Newton steps
+ * from an integer guess make y the correctly rounded 1 / b (for one mantissa of 2^23 its neighbour), and
+ * the residual corrects the quotient (Markstein 1990). Small a is scaled up, so that the residual is
+ * exact. */
+CLNORM_FN float clnorm_div(float a, float b) {
+  if (!(a < CLNORM_INFINITY)) return a;
+  const int tiny = a < 0x1p-60f;
+  const float s = tiny ? a * 0x1p+64f : a;
+  float y = clnorm_from_bits(0x7ef311c7u - clnorm_bits(b));
+  for (int i = 0; i < 4; i++) y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
+  float q = s * y;
+  q = clnorm_fma(clnorm_fma(-b, q, s), y, q);
+  return tiny ? q * 0x1p-64f : q;
+}
+
+/* 1 / sqrt(v), correctly rounded for every v > 0; +inf for 0, NaN below 0. Three Newton steps from an
+ * integer guess, then one that keeps the rounding error of v * y and the second-order term; tests try
+ * both binades of mantissas, which decide all others. */
+CLNORM_FN float clnorm_rsqrt(float v) {
+  if (!(v > 0.0f)) return v == 0.0f ? CLNORM_INFINITY : CLNORM_NAN;
+  if (v == CLNORM_INFINITY) return 0.0f;
+  const int tiny = v < 0x1p-60f;
+  if (tiny) v *= 0x1p+96f;
+  float y = clnorm_from_bits(0x5f375a86u - (clnorm_bits(v) >> 1));
+  for (int i = 0; i < 3; i++) y = clnorm_fma(0.5f * y, clnorm_fma(-(v * y), y, 1.0f), y);
+  const float h = v * y;
+  const float l = clnorm_fma(v, y, -h);
+  const float r = clnorm_fma(-l, y, clnorm_fma(-h, y, 1.0f));
+  y = clnorm_fma(y, clnorm_fma(0.375f * r, r, 0.5f * r), y);
+  return tiny ? y * 0x1p+48f : y;
+}
+
+/* ---- Shape: how a channel is cut into segments of 1024 places ------------------------------------- */
+
+#define CLNORM_SEGMENT 1024u
+#define CLNORM_ROW 64u /* a segment is 16 rows of 64 places */
+
+typedef struct clnorm_geometry {
+  clnorm_ulong batch, channels, spatial;
+  clnorm_uint slot_log2; /* a slot of 2^slot_log2 places holds one plane, or a piece of one */
+  clnorm_uint
+      plane_segments;   /* segments that one plane is cut into; 1 where planes share segments */
+  clnorm_uint segments; /* of one channel */
+} clnorm_geometry;
+
+CLNORM_FN clnorm_geometry clnorm_geometry_make(clnorm_ulong batch, clnorm_ulong channels,
+                                               clnorm_ulong spatial) {
+  clnorm_geometry g;
+  g.batch = batch;
+  g.channels = channels;
+  g.spatial = spatial;
+  g.slot_log2 = 0;
+  while (g.slot_log2 < 10 && ((clnorm_ulong)1 << g.slot_log2) < spatial) g.slot_log2++;
+  g.plane_segments = (clnorm_uint)((spatial + CLNORM_SEGMENT - 1) / CLNORM_SEGMENT);
+  const clnorm_uint slots_log2 = 10 - g.slot_log2;
+  const clnorm_ulong groups = (batch + ((clnorm_ulong)1 << slots_log2) - 1) >> slots_log2;
+  g.segments = (clnorm_uint)groups * g.plane_segments;
+  return g;
+}
+
+/* Where a segment's elements are: `planes` runs of `extent` elements, one slot each; run k starts at
+ * element `first + k * channels * spatial` from the channel's first plane. */
+typedef struct clnorm_segment {
+  clnorm_ulong first;
+  clnorm_uint extent;
+  clnorm_uint planes;
+} clnorm_segment;
+
+CLNORM_FN clnorm_segment clnorm_segment_at(const clnorm_geometry *g, clnorm_uint index) {
+  clnorm_segment s;
+  const clnorm_ulong plane_stride = g->channels * g->spatial;
+  const clnorm_uint group = index / g->plane_segments;
+  const clnorm_ulong position = (clnorm_ulong)(index - group * g->plane_segments) * CLNORM_SEGMENT;
+  const clnorm_uint slots_log2 = 10 - g->slot_log2;
+  const clnorm_ulong plane = (clnorm_ulong)group << slots_log2;
+  const clnorm_ulong left = g->batch - plane;
+  s.first = plane * plane_stride + position;
+  s.extent = (clnorm_uint)(g->spatial - position < CLNORM_SEGMENT ? g->spatial - position
+                                                                  : CLNORM_SEGMENT);
+  s.planes =
+      (clnorm_uint)(left < ((clnorm_ulong)1 << slots_log2) ? left
+                                                           : ((clnorm_ulong)1 << slots_log2));
+  return s;
+}
+
+/* ---- Statistics ----------------------------------------------------------------------------------- */
+
+/* Mean hi + lo and sum of squared deviations m2 of count elements. */
+typedef struct clnorm_partial {
+  clnorm_ulong count;
+  float hi, lo, m2;
+  clnorm_uint unused; /* keeps the size the same for every compiler */
+} clnorm_partial;
+
+/* A segment's partial from its pivot m = (tree sum of x) * reciprocal, and the tree sums R of x - m and
+ * Q of (x - m)^2. m2 cannot be negative but for rounding; there it is 0. */
+CLNORM_FN clnorm_partial clnorm_partial_make(clnorm_uint count, float reciprocal, float m,
+                                             float sum_d, float sum_dd) {
+  clnorm_partial p;
+  const float r = sum_d + 0.0f;
+  const float q = sum_dd + 0.0f;
+  p.count = count;
+  p.hi = m;
+  p.lo = r * reciprocal;
+  p.m2 = clnorm_fma(-r, p.lo, q);
+  if (p.m2 < 0.0f) p.m2 = 0.0f;
+  p.unused = 0;
+  return p;
+}
+
+/* Two neighbouring nodes of the tree, a before b (Chan, Golub and LeVeque 1983, with the mean in two
+ * floats). */
+CLNORM_FN clnorm_partial clnorm_merge(clnorm_partial a, clnorm_partial b) {
+  clnorm_partial p;
+  p.count = a.count + b.count;
+  const float na = clnorm_count_to_float(a.count);
+  const float w = a.count == b.count
+                      ? 0.5f
+                      : clnorm_div(clnorm_count_to_float(b.count), clnorm_count_to_float(p.count));
+  const float d = (b.hi - a.hi) + (b.lo - a.lo);
+  const float t = d * w;
+  const float hi = a.hi + t; /* two_sum (Knuth): hi + err == a.hi + t exactly */
+  const float z = hi - a.hi;
+  const float err = (a.hi - (hi - z)) + (t - z);
+  p.hi = hi;
+  p.lo = a.lo + err;
+  p.m2 = clnorm_fma(d * (na * w), d, a.m2 + b.m2);
+  p.unused = 0;
+  return p;
+}
+
+CLNORM_FN float clnorm_partial_mean(clnorm_partial p) { return p.hi + p.lo; }
+
+/* ---- Normalization -------------------------------------------------------------------------------- */
+
+/* y = fma((x - hi) - lo, scale, shift) */
+typedef struct clnorm_affine {
+  float hi, lo, scale, shift;
+} clnorm_affine;
+
+CLNORM_FN float clnorm_running(float running, float batch, float keep, float take) {
+  return clnorm_fma(keep, running, take * batch);
+}
+
+/* ---- One forward call, the same words for host and device ----------------------------------------- */
+
+#define CLNORM_HAS_WEIGHT 1u
+#define CLNORM_HAS_BIAS 2u
+#define CLNORM_HAS_RUNNING 4u
+#define CLNORM_SAVE_MEAN 8u
+#define CLNORM_SAVE_INVSTD 16u
+#define CLNORM_BATCH_MODE 32u /* statistics of the batch; else running_mean and running_var */
+#define CLNORM_BIASED_RUNNING_VAR 64u
+#define CLNORM_STREAM 128u /* y is larger than the caches: write around them */
+
+/* Kernel argument, passed by value. 64-bit members first: one layout everywhere. Offsets count floats
+ * from the start of the buffer. How work is cut (chunk, group, ...) never changes the bits. */
+typedef struct clnorm_forward {
+  clnorm_ulong batch, channels, spatial;
+  clnorm_ulong x, y, weight, bias, running_mean, running_var, saved_mean, saved_invstd;
+  clnorm_ulong partials, affine; /* bytes from the start of the workspace */
+  float eps, keep, take;         /* running = keep * running + take * batch */
+  clnorm_uint flags;
+  clnorm_uint chunk_log2;   /* 2^chunk_log2 segments are one node of the tree */
+  clnorm_uint chunks;       /* nodes per channel */
+  clnorm_uint group;        /* channels that one worker takes together, <= CLNORM_GROUP_MAX */
+  clnorm_uint tile_planes;  /* output tile: samples, */
+  clnorm_uint tile_spatial; /* and positions of a plane */
+  clnorm_uint unused;
+} clnorm_forward;
+
+#define CLNORM_GROUP_MAX 64u
+
+#endif
