@@ -1,0 +1,36 @@
+# cmake -D OUTPUT=out.c -D INCLUDE_DIR=dir -D SOURCES="a.cl;b.cl" -P EmbedKernels.cmake
+#
+# Writes each .cl file, its #include "..." lines replaced by the files (once each), as a C array
+# clnorm_kernel_<name> with its size beside it.
+
+function(inline_file path result)
+  get_filename_component(name "${path}" NAME)
+  get_property(seen GLOBAL PROPERTY CLNORM_SEEN)
+  if(name IN_LIST seen)
+    set(${result} "" PARENT_SCOPE)
+    return()
+  endif()
+  set_property(GLOBAL APPEND PROPERTY CLNORM_SEEN "${name}")
+  file(READ "${path}" text)
+  while(text MATCHES "\n#include \"([A-Za-z0-9_]+\\.h)\"\n")
+    set(header "${CMAKE_MATCH_1}")
+    inline_file("${INCLUDE_DIR}/${header}" body)
+    string(REPLACE "\n#include \"${header}\"\n" "\n${body}\n" text "${text}")
+  endwhile()
+  set(${result} "${text}" PARENT_SCOPE)
+endfunction()
+
+set(code "/* Generated from kernels/ by cmake/EmbedKernels.cmake. */\n#include \"kernel_sources.h\"\n")
+foreach(source IN LISTS SOURCES)
+  set_property(GLOBAL PROPERTY CLNORM_SEEN "")
+  get_filename_component(name "${source}" NAME_WE)
+  inline_file("${source}" text)
+  file(WRITE "${OUTPUT}.tmp" "${text}")
+  file(READ "${OUTPUT}.tmp" hex HEX)
+  file(REMOVE "${OUTPUT}.tmp")
+  string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
+  string(REGEX REPLACE "(................................................................................)" "\\1\n" bytes "${bytes}")
+  string(APPEND code "\nconst char clnorm_kernel_${name}[] = {\n${bytes}0x00};\n"
+         "const size_t clnorm_kernel_${name}_size = sizeof clnorm_kernel_${name} - 1;\n")
+endforeach()
+file(WRITE "${OUTPUT}" "${code}")

@@ -1,0 +1,19 @@
+/* The context, seen from inside the core. */
+#ifndef CLNORM_CORE_OBJECTS_H
+#define CLNORM_CORE_OBJECTS_H
+
+#include "backend.h"
+
+struct clnorm_context {
+  clnorm_device *device;
+  clnorm_error error;
+  char description[1600];
+};
+
+static inline bool clnorm_memory_absent(clnorm_memory memory) { return !memory.host && !memory.cl; }
+
+/* The span of present memory, at least `needed` bytes of it, starting at a multiple of 4 bytes. */
+clnorm_status clnorm_memory_span(clnorm_context *context, clnorm_memory memory, const char *role,
+                                 uint64_t needed, clnorm_span *span);
+
+#endif

@@ -1,0 +1,286 @@
+#include "cpu.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+#include "forward.h"
+#include "pool.h"
+
+typedef struct cpu_device {
+  clnorm_device base; /* first */
+  clnorm_pool *pool;
+  const clnorm_item_functions *functions;
+} cpu_device;
+
+/* Below this many elements a second thread costs more than it brings. */
+#define ONE_THREAD_ELEMENTS 16384u
+
+/* ---- What this processor is ----------------------------------------------------------------------- */
+
+static unsigned usable_threads(void) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return (unsigned)CPU_COUNT(&set);
+  const long count = sysconf(_SC_NPROCESSORS_ONLN);
+  return count > 0 ? (unsigned)count : 1;
+}
+
+static uint64_t cache_size(int name, uint64_t otherwise) {
+  const long size = sysconf(name);
+  return size > 0 ? (uint64_t)size : otherwise;
+}
+
+static void processor_name(char *name, size_t size) {
+  snprintf(name, size, "host processor");
+  FILE *file = fopen("/proc/cpuinfo", "re");
+  char line[256];
+  while (file && fgets(line, sizeof line, file)) {
+    const char *colon = strchr(line, ':');
+    if (strncmp(line, "model name", 10) != 0 || !colon) continue;
+    snprintf(name, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+    break;
+  }
+  if (file) fclose(file);
+}
+
+static bool isa_available(clnorm_isa isa) {
+#if defined(__x86_64__)
+  if (isa == CLNORM_ISA_AVX512) return __builtin_cpu_supports("avx512f");
+  if (isa == CLNORM_ISA_AVX2)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+  return isa == CLNORM_ISA_PLAIN;
+}
+
+static const clnorm_item_functions *isa_functions(clnorm_isa isa) {
+#if defined(__x86_64__)
+  if (isa == CLNORM_ISA_AVX512) return &clnorm_forward_avx512;
+  if (isa == CLNORM_ISA_AVX2) return &clnorm_forward_avx2;
+#endif
+  (void)isa;
+  return &clnorm_forward_plain;
+}
+
+static const char *isa_name(clnorm_isa isa) {
+  static const char *const names[] = {"automatic", "plain", "AVX2", "AVX-512"};
+  return names[isa];
+}
+
+/* ---- Device operations ---------------------------------------------------------------------------- */
+
+static void cpu_close(clnorm_device *device) {
+  cpu_device *self = (cpu_device *)device;
+  clnorm_pool_destroy(self->pool);
+  free(self);
+}
+
+static clnorm_status cpu_finish(clnorm_device *device, clnorm_error *error) {
+  (void)device;
+  (void)error;
+  return CLNORM_OK; /* runs are done when they return */
+}
+
+static clnorm_status cpu_alloc(clnorm_device *device, size_t size, clnorm_memory *memory,
+                               clnorm_error *error) {
+  (void)device;
+  memset(memory, 0, sizeof *memory);
+  if (size > SIZE_MAX - 64 || posix_memalign(&memory->host, 64, size) != 0) {
+    memory->host = NULL;
+    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for %zu bytes", size);
+  }
+  memory->size = size;
+  return CLNORM_OK;
+}
+
+static void cpu_free(clnorm_device *device, clnorm_memory memory) {
+  (void)device;
+  free(memory.host);
+}
+
+static clnorm_status cpu_write(clnorm_device *device, clnorm_memory memory, const void *source,
+                               size_t size, clnorm_error *error) {
+  (void)device;
+  (void)error;
+  memcpy((char *)memory.host + memory.offset, source, size);
+  return CLNORM_OK;
+}
+
+static clnorm_status cpu_read(clnorm_device *device, clnorm_memory memory, void *destination,
+                              size_t size, clnorm_error *error) {
+  (void)device;
+  (void)error;
+  memcpy(destination, (const char *)memory.host + memory.offset, size);
+  return CLNORM_OK;
+}
+
+/* Host memory is one allocation as far as overlap goes: base 1, addresses as offsets. */
+static clnorm_status cpu_span(clnorm_device *device, clnorm_memory memory, const char *role,
+                              clnorm_span *span, clnorm_error *error) {
+  (void)device;
+  if (memory.cl)
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "%s is OpenCL memory, but this context is the CPU path: use host memory",
+                       role);
+  span->base = 1;
+  span->begin = (uintptr_t)memory.host + memory.offset;
+  if (__builtin_add_overflow(span->begin, (uint64_t)memory.size, &span->end))
+    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
+                       "%s has size %zu: its end is past the address space", role, memory.size);
+  return CLNORM_OK;
+}
+
+static clnorm_status cpu_prepare(clnorm_device *device, const clnorm_schedule *schedule,
+                                 void **prepared, clnorm_error *error) {
+  (void)device;
+  (void)schedule;
+  (void)error;
+  *prepared = NULL; /* everything was compiled with the library */
+  return CLNORM_OK;
+}
+
+static void cpu_unprepare(clnorm_device *device, void *prepared) {
+  (void)device;
+  (void)prepared;
+}
+
+/* ---- Runs ----------------------------------------------------------------------------------------- */
+
+typedef struct cpu_run {
+  clnorm_item_function function;
+  clnorm_buffers buffers;
+  const clnorm_forward *call;
+} cpu_run;
+
+/* Results do not depend on the caller's rounding mode or flushing of subnormals: items run with the
+ * processor's defaults. */
+static void run_items(void *argument, uint64_t begin, uint64_t end) {
+  const cpu_run *run = argument;
+#if defined(__SSE2__)
+  const unsigned control = _mm_getcsr();
+  _mm_setcsr(0x1f80);
+#endif
+  for (uint64_t item = begin; item < end; item++) run->function(&run->buffers, run->call, item);
+#if defined(__SSE2__)
+  _mm_setcsr(control);
+#endif
+}
+
+static clnorm_buffers make_buffers(const clnorm_forward *call,
+                                   const clnorm_memory operands[CLNORM_NUM_OPERANDS]) {
+  char *workspace = operands[CLNORM_OPERAND_WORKSPACE].host;
+  clnorm_buffers b;
+  memset(&b, 0, sizeof b);
+#define PLACE(member, operand)                                                                     \
+  if (operands[operand].host) b.member = (float *)operands[operand].host + call->member
+  PLACE(x, CLNORM_OPERAND_X);
+  PLACE(y, CLNORM_OPERAND_Y);
+  PLACE(weight, CLNORM_OPERAND_WEIGHT);
+  PLACE(bias, CLNORM_OPERAND_BIAS);
+  PLACE(running_mean, CLNORM_OPERAND_RUNNING_MEAN);
+  PLACE(running_var, CLNORM_OPERAND_RUNNING_VAR);
+  PLACE(saved_mean, CLNORM_OPERAND_SAVED_MEAN);
+  PLACE(saved_invstd, CLNORM_OPERAND_SAVED_INVSTD);
+#undef PLACE
+  if (workspace) {
+    b.partials = (clnorm_partial *)(void *)(workspace + call->partials);
+    b.affine = (clnorm_affine *)(void *)(workspace + call->affine);
+  }
+  return b;
+}
+
+static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
+                                      const clnorm_schedule *schedule, const clnorm_forward *call,
+                                      const clnorm_memory operands[CLNORM_NUM_OPERANDS],
+                                      const struct clnorm_opencl_sync *sync, clnorm_error *error) {
+  cpu_device *self = (cpu_device *)device;
+  (void)prepared;
+  if (sync)
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "sync is given, but a CPU context has no OpenCL events");
+  cpu_run run = {NULL, make_buffers(call, operands), call};
+  const bool small = call->batch * call->channels * call->spatial <= ONE_THREAD_ELEMENTS;
+  for (unsigned i = 0; i < schedule->num_launches; i++) {
+    run.function = self->functions->stages[schedule->launches[i].stage];
+    if (small)
+      run_items(&run, 0, schedule->launches[i].items);
+    else
+      clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items);
+  }
+  return CLNORM_OK;
+}
+
+static const clnorm_device_operations cpu_operations = {
+    cpu_close, cpu_finish, cpu_alloc,     cpu_free,        cpu_write,
+    cpu_read,  cpu_span,   cpu_prepare,   cpu_unprepare,   cpu_run_schedule,
+};
+
+/* ---- Back end ------------------------------------------------------------------------------------- */
+
+static clnorm_status cpu_list(clnorm_device_list *list) {
+  clnorm_device_info info;
+  memset(&info, 0, sizeof info);
+  snprintf(info.id, sizeof info.id, "cpu");
+  processor_name(info.name, sizeof info.name);
+  snprintf(info.platform, sizeof info.platform, "clnorm");
+  snprintf(info.type, sizeof info.type, "cpu");
+  snprintf(info.form, sizeof info.form, "vector");
+  snprintf(info.status, sizeof info.status, "ok");
+  info.usable = true;
+  info.denormals = true;
+  info.compute_units = (int)usable_threads();
+  info.memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+  info.max_alloc_bytes = info.memory_bytes;
+  return clnorm_device_list_add(list, &info);
+}
+
+static clnorm_status choose_isa(clnorm_isa wanted, clnorm_isa *isa, clnorm_error *error) {
+  *isa = wanted;
+  if (wanted == CLNORM_ISA_AUTO) {
+    *isa = CLNORM_ISA_AVX512;
+    while (!isa_available(*isa)) *isa = (clnorm_isa)((int)*isa - 1);
+  }
+  if (!isa_available(*isa))
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "isa is %s, but this processor does not have it", isa_name(*isa));
+  return CLNORM_OK;
+}
+
+static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_context_options *options,
+                              clnorm_error *error, clnorm_device **device) {
+  clnorm_isa isa;
+  if (options->form == CLNORM_FORM_WIDE)
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "form is wide, but the CPU path has the vector form only");
+  const clnorm_status status = choose_isa(options->isa, &isa, error);
+  if (status != CLNORM_OK) return status;
+  cpu_device *self = calloc(1, sizeof *self);
+  if (!self)
+    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for the CPU path");
+  const unsigned threads =
+      options->num_threads ? (unsigned)options->num_threads : usable_threads();
+  self->pool = clnorm_pool_create(threads);
+  if (!self->pool) {
+    free(self);
+    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "cannot start %u threads", threads);
+  }
+  self->functions = isa_functions(isa);
+  self->base.operations = &cpu_operations;
+  self->base.info = *info;
+  self->base.traits.form = CLNORM_FORM_VECTOR;
+  self->base.traits.workers = threads;
+  self->base.traits.group_size = 1;
+  self->base.traits.cache_bytes = cache_size(_SC_LEVEL2_CACHE_SIZE, 1u << 20);
+  self->base.traits.stream_bytes = 4u << 20;
+  snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s",
+           info->name, isa_name(isa), threads, threads == 1 ? "" : "s");
+  *device = &self->base;
+  return CLNORM_OK;
+}
+
+const clnorm_backend clnorm_cpu_backend = {"cpu", cpu_list, cpu_open};

@@ -1,0 +1,134 @@
+#include "pool.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define RELAX() _mm_pause()
+#else
+#define RELAX() ((void)0)
+#endif
+
+/* Rounds of looking for the next launch before a thread sleeps: about 50 microseconds, so that the
+ * stages of one run, and runs in a loop, find the threads awake. */
+#define SPIN_ROUNDS 2000
+
+struct clnorm_pool {
+  unsigned num_threads; /* the caller included */
+  pthread_t *threads;
+  unsigned num_started;
+
+  /* One launch. Written by the caller before `launch` moves on. */
+  clnorm_pool_function function;
+  void *argument;
+  uint64_t items, grain;
+  _Atomic uint64_t next;    /* first item that nobody has taken */
+  _Atomic unsigned working; /* threads that have not finished this launch */
+  _Atomic unsigned launch;  /* number of the launch; changes wake the threads */
+
+  pthread_mutex_t mutex; /* for sleeping only */
+  pthread_cond_t wake, done;
+  _Atomic bool quit;
+};
+
+static void take_items(clnorm_pool *pool) {
+  for (;;) {
+    const uint64_t begin = atomic_fetch_add(&pool->next, pool->grain);
+    if (begin >= pool->items) return;
+    const uint64_t left = pool->items - begin;
+    pool->function(pool->argument, begin, begin + (left < pool->grain ? left : pool->grain));
+  }
+}
+
+static void wait_for_launch(clnorm_pool *pool, unsigned seen) {
+  for (int i = 0; i < SPIN_ROUNDS; i++) {
+    if (atomic_load(&pool->launch) != seen) return;
+    RELAX();
+  }
+  pthread_mutex_lock(&pool->mutex);
+  while (atomic_load(&pool->launch) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
+  pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *thread_main(void *argument) {
+  clnorm_pool *pool = argument;
+  for (unsigned seen = 0;; seen++) {
+    wait_for_launch(pool, seen);
+    if (atomic_load(&pool->quit)) return NULL;
+    take_items(pool);
+    if (atomic_fetch_sub(&pool->working, 1) == 1) {
+      pthread_mutex_lock(&pool->mutex);
+      pthread_cond_signal(&pool->done);
+      pthread_mutex_unlock(&pool->mutex);
+    }
+  }
+}
+
+static void announce_launch(clnorm_pool *pool) {
+  pthread_mutex_lock(&pool->mutex);
+  atomic_fetch_add(&pool->launch, 1);
+  pthread_cond_broadcast(&pool->wake);
+  pthread_mutex_unlock(&pool->mutex);
+}
+
+static void wait_for_threads(clnorm_pool *pool) {
+  for (int i = 0; i < SPIN_ROUNDS; i++) {
+    if (!atomic_load(&pool->working)) return;
+    RELAX();
+  }
+  pthread_mutex_lock(&pool->mutex);
+  while (atomic_load(&pool->working)) pthread_cond_wait(&pool->done, &pool->mutex);
+  pthread_mutex_unlock(&pool->mutex);
+}
+
+void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument,
+                     uint64_t items) {
+  if (pool->num_threads == 1 || items <= 1) {
+    if (items) function(argument, 0, items);
+    return;
+  }
+  pool->function = function;
+  pool->argument = argument;
+  pool->items = items;
+  const uint64_t share = items / ((uint64_t)pool->num_threads * 16);
+  pool->grain = share ? share : 1;
+  atomic_store(&pool->next, 0);
+  atomic_store(&pool->working, pool->num_started);
+  announce_launch(pool);
+  take_items(pool);
+  wait_for_threads(pool);
+}
+
+clnorm_pool *clnorm_pool_create(unsigned num_threads) {
+  clnorm_pool *pool = calloc(1, sizeof *pool);
+  if (!pool) return NULL;
+  pool->num_threads = num_threads;
+  pthread_mutex_init(&pool->mutex, NULL);
+  pthread_cond_init(&pool->wake, NULL);
+  pthread_cond_init(&pool->done, NULL);
+  pool->threads = calloc(num_threads, sizeof *pool->threads);
+  if (!pool->threads) goto failed;
+  for (unsigned i = 0; i + 1 < num_threads; i++) {
+    if (pthread_create(&pool->threads[i], NULL, thread_main, pool) != 0) goto failed;
+    pool->num_started++;
+  }
+  return pool;
+failed:
+  clnorm_pool_destroy(pool);
+  return NULL;
+}
+
+void clnorm_pool_destroy(clnorm_pool *pool) {
+  if (!pool) return;
+  atomic_store(&pool->quit, true);
+  announce_launch(pool);
+  for (unsigned i = 0; i < pool->num_started; i++) pthread_join(pool->threads[i], NULL);
+  pthread_cond_destroy(&pool->done);
+  pthread_cond_destroy(&pool->wake);
+  pthread_mutex_destroy(&pool->mutex);
+  free(pool->threads);
+  free(pool);
+}

@@ -1,0 +1,113 @@
+/*
+ * What both kernel forms do once per channel: from statistics to the normalization's four numbers, with
+ * the running statistics updated and the saved statistics written on the way.
+ */
+#ifndef CLNORM_FORWARD_H
+#define CLNORM_FORWARD_H
+
+#include "clnorm_arith.h"
+
+/* A kernel's buffers. Absent ones are never accessed: call->flags says which are there. */
+typedef struct clnorm_buffers {
+  CLNORM_GLOBAL const float *x;
+  CLNORM_GLOBAL float *y;
+  CLNORM_GLOBAL const float *weight, *bias;
+  CLNORM_GLOBAL float *running_mean, *running_var;
+  CLNORM_GLOBAL float *saved_mean, *saved_invstd;
+  CLNORM_GLOBAL clnorm_partial *partials;
+  CLNORM_GLOBAL clnorm_affine *affine;
+} clnorm_buffers;
+
+CLNORM_FN clnorm_ulong clnorm_min(clnorm_ulong a, clnorm_ulong b) { return a < b ? a : b; }
+
+CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm_forward *call,
+                                           clnorm_ulong c, float hi, float lo, float var, int save) {
+  const float invstd = clnorm_rsqrt(var + call->eps);
+  clnorm_affine a;
+  a.hi = hi;
+  a.lo = lo;
+  a.scale = call->flags & CLNORM_HAS_WEIGHT ? b->weight[c] * invstd : invstd;
+  a.shift = call->flags & CLNORM_HAS_BIAS ? b->bias[c] : 0.0f;
+  if (save && (call->flags & CLNORM_SAVE_MEAN)) b->saved_mean[c] = hi + lo;
+  if (save && (call->flags & CLNORM_SAVE_INVSTD)) b->saved_invstd[c] = invstd;
+  return a;
+}
+
+/* Given statistics. save: this worker is the one that writes the channel's saved statistics. */
+CLNORM_FN clnorm_affine clnorm_affine_given(const clnorm_buffers *b, const clnorm_forward *call,
+                                            clnorm_ulong c, int save) {
+  return clnorm_affine_make(b, call, c, b->running_mean[c], 0.0f, b->running_var[c], save);
+}
+
+/* Batch statistics: p covers the whole channel. */
+CLNORM_FN clnorm_affine clnorm_affine_batch(const clnorm_buffers *b, const clnorm_forward *call,
+                                        clnorm_ulong c, clnorm_partial p) {
+  const float var = clnorm_div(p.m2, clnorm_count_to_float(p.count));
+  if (call->flags & CLNORM_HAS_RUNNING) {
+    const float batch_var = call->flags & CLNORM_BIASED_RUNNING_VAR
+                                ? var
+                                : clnorm_div(p.m2, clnorm_count_to_float(p.count - 1));
+    b->running_mean[c] =
+        clnorm_running(b->running_mean[c], clnorm_partial_mean(p), call->keep, call->take);
+    b->running_var[c] = clnorm_running(b->running_var[c], batch_var, call->keep, call->take);
+  }
+  return clnorm_affine_make(b, call, c, p.hi, p.lo, var, 1);
+}
+
+/* ---- Output tiles --------------------------------------------------------------------------------- */
+
+/* Channels [c0, c1) of samples [n0, n1), positions [p0, p1). */
+typedef struct clnorm_tile {
+  clnorm_ulong c0, c1, n0, n1, p0, p1;
+} clnorm_tile;
+
+/* Tiles are numbered in the order of memory. */
+CLNORM_FN clnorm_tile clnorm_tile_at(const clnorm_forward *call, clnorm_ulong index) {
+  const clnorm_ulong groups = (call->channels + call->group - 1) / call->group;
+  const clnorm_ulong pieces = (call->spatial + call->tile_spatial - 1) / call->tile_spatial;
+  const clnorm_ulong row = index / pieces, block = row / groups;
+  clnorm_tile t;
+  t.c0 = (row - block * groups) * call->group;
+  t.n0 = block * call->tile_batch;
+  t.p0 = (index - row * pieces) * call->tile_spatial;
+  t.c1 = clnorm_min(t.c0 + call->group, call->channels);
+  t.n1 = clnorm_min(t.n0 + call->tile_batch, call->batch);
+  t.p1 = clnorm_min(t.p0 + call->tile_spatial, call->spatial);
+  return t;
+}
+
+/* The affine of one of the tile's channels. The first tile of a channel saves given statistics. */
+CLNORM_FN clnorm_affine clnorm_tile_affine(const clnorm_buffers *b, const clnorm_forward *call,
+                                           const clnorm_tile *t, clnorm_ulong c) {
+  if (call->flags & CLNORM_BATCH_MODE) return b->affine[c];
+  return clnorm_affine_given(b, call, c, t->n0 == 0 && t->p0 == 0);
+}
+
+/* Where a counter lives; the wide form keeps it in local memory. */
+#ifndef CLNORM_COUNTER_SPACE
+#define CLNORM_COUNTER_SPACE
+#endif
+
+/* ---- Merging nodes that arrive one after the other ------------------------------------------------ */
+
+/* The tree's order for a stream of nodes of one size: a binary counter. Every 1 in `count` stands for a
+ * finished node, the most recent on top. 32 levels hold 2^32 - 1 nodes. */
+typedef struct clnorm_counter {
+  clnorm_partial stack[32];
+  clnorm_uint count, depth;
+} clnorm_counter;
+
+CLNORM_FN void clnorm_counter_push(CLNORM_COUNTER_SPACE clnorm_counter *k, clnorm_partial p) {
+  for (clnorm_uint ones = k->count; ones & 1; ones >>= 1) p = clnorm_merge(k->stack[--k->depth], p);
+  k->stack[k->depth++] = p;
+  k->count++;
+}
+
+/* A node without a right neighbour moves up unchanged: merge from the right. At least one was pushed. */
+CLNORM_FN clnorm_partial clnorm_counter_result(CLNORM_COUNTER_SPACE clnorm_counter *k) {
+  clnorm_partial p = k->stack[--k->depth];
+  while (k->depth) p = clnorm_merge(k->stack[--k->depth], p);
+  return p;
+}
+
+#endif

@@ -1,0 +1,251 @@
+/*
+ * The vector form: one worker (a CPU thread, or a work-group of one work-item) walks whole segments with
+ * vectors. Read by the C compiler for the CPU path and by the OpenCL compiler for CPU-class devices.
+ *
+ * A segment is 16 rows of 64 places. Rows are added first, column by column, then the 64 places of the
+ * row that remains are folded. One column of rows, two lanes of a vector shown:
+ *
+ *      row 0  | x0 x1 ..          (0+8)+(4+12) and so on: the order of docs/arithmetic.md, walked so
+ *      row 1  | x64 x65 ..        that few vectors are alive at once
+ *      ...
+ *
+ * The includer defines before including this file
+ *   CLNORM_LANES                   floats in a vector: 4, 8 or 16
+ *   clnorm_vec                     the vector; + - * work on it
+ *   clnorm_splat(s)                all lanes s
+ *   clnorm_vec_fma(a, b, c)
+ *   clnorm_load(p)                 LANES floats from memory, any alignment
+ *   clnorm_load_part(p, n, fill)   n < LANES floats, the other lanes are `fill`, nothing else is read
+ *   clnorm_load_private(t)         LANES floats from a private array
+ *   clnorm_store(p, v), clnorm_store_part(p, v, n)
+ *   clnorm_stream(p, v)            aligned to the vector's size; written around the caches
+ *   clnorm_stream_end()            orders streamed writes before what follows
+ *   clnorm_prefetch(p)             p may be any address
+ *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
+ */
+#ifndef CLNORM_VECTOR_H
+#define CLNORM_VECTOR_H
+
+#include "clnorm_forward.h"
+
+#define CLNORM_COLUMNS (CLNORM_ROW / CLNORM_LANES)
+
+/* ---- One segment ---------------------------------------------------------------------------------- */
+
+/* A segment as the loops below see it. Absent places read as `fill`: 0 in the sum, the pivot in the
+ * deviations, which both add nothing. */
+typedef struct clnorm_rows {
+  CLNORM_GLOBAL const float *x;    /* the segment's first element */
+  CLNORM_GLOBAL const float *next; /* the same place of the segment to come: prefetched */
+  clnorm_ulong plane_stride;
+  clnorm_uint slot_log2, extent, planes;
+} clnorm_rows;
+
+/* Slots of less than a row: 64 places come from several planes. */
+CLNORM_FN clnorm_vec clnorm_places_gathered(const clnorm_rows *s, clnorm_uint place, float fill) {
+  float t[CLNORM_LANES];
+  for (clnorm_uint i = 0; i < CLNORM_LANES; i++) {
+    const clnorm_uint plane = (place + i) >> s->slot_log2;
+    const clnorm_uint position = (place + i) & ((1u << s->slot_log2) - 1);
+    const int there = plane < s->planes && position < s->extent;
+    t[i] = there ? s->x[plane * s->plane_stride + position] : fill;
+  }
+  return clnorm_load_private(t);
+}
+
+/* LANES places from 64 * row + column on. */
+CLNORM_FN clnorm_vec clnorm_places(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
+                                   float fill, int prefetch) {
+  if (s->slot_log2 < 6) return clnorm_places_gathered(s, CLNORM_ROW * row + column, fill);
+  const clnorm_uint rows_log2 = s->slot_log2 - 6;
+  const clnorm_uint plane = row >> rows_log2;
+  const clnorm_uint position = CLNORM_ROW * (row & ((1u << rows_log2) - 1)) + column;
+  if (plane >= s->planes || position >= s->extent) return clnorm_splat(fill);
+  const clnorm_ulong at = plane * s->plane_stride + position;
+  if (prefetch) clnorm_prefetch(s->next + at);
+  const clnorm_uint left = s->extent - position;
+  return left >= CLNORM_LANES ? clnorm_load(s->x + at) : clnorm_load_part(s->x + at, left, fill);
+}
+
+CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_uint row, clnorm_uint column, float fill,
+                                int full, int prefetch) {
+  if (!full) return clnorm_places(s, row, column, fill, prefetch);
+  if (prefetch) clnorm_prefetch(s->next + CLNORM_ROW * row + column);
+  return clnorm_load(s->x + CLNORM_ROW * row + column);
+}
+
+/* 64 places to one: columns by halves, then lanes by halves. */
+CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
+  for (clnorm_uint w = CLNORM_COLUMNS / 2; w; w /= 2)
+    for (clnorm_uint i = 0; i < w; i++) columns[i] = columns[i] + columns[i + w];
+  return clnorm_fold_vec(columns[0]);
+}
+
+CLNORM_FN float clnorm_sum(const clnorm_rows *s, int full) {
+  clnorm_vec columns[CLNORM_COLUMNS];
+  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
+#define V(r) clnorm_row(s, r, i *CLNORM_LANES, 0.0f, full, 0)
+    columns[i] = (((V(0) + V(8)) + (V(4) + V(12))) + ((V(2) + V(10)) + (V(6) + V(14)))) +
+                 (((V(1) + V(9)) + (V(5) + V(13))) + ((V(3) + V(11)) + (V(7) + V(15))));
+#undef V
+  }
+  return clnorm_fold(columns);
+}
+
+/* The two trees of the second sweep side by side. */
+typedef struct clnorm_moments {
+  clnorm_vec d, dd;
+} clnorm_moments;
+
+CLNORM_FN clnorm_moments clnorm_moments_rows(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
+                                             float pivot, int full) {
+  const clnorm_vec m = clnorm_splat(pivot);
+  const clnorm_vec a = clnorm_row(s, row, column, pivot, full, 1) - m;
+  const clnorm_vec b = clnorm_row(s, row + 8, column, pivot, full, 1) - m;
+  clnorm_moments p;
+  p.d = a + b;
+  p.dd = clnorm_vec_fma(b, b, a * a);
+  return p;
+}
+
+CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) {
+  a.d = a.d + b.d;
+  a.dd = a.dd + b.dd;
+  return a;
+}
+
+CLNORM_FN clnorm_moments clnorm_moments_column(const clnorm_rows *s, clnorm_uint column, float pivot,
+                                               int full) {
+#define M(r) clnorm_moments_rows(s, r, column, pivot, full)
+#define A(a, b) clnorm_moments_add(a, b)
+  const clnorm_moments even = A(A(M(0), M(4)), A(M(2), M(6)));
+  const clnorm_moments odd = A(A(M(1), M(5)), A(M(3), M(7)));
+  return A(even, odd);
+#undef A
+#undef M
+}
+
+CLNORM_FN clnorm_partial clnorm_reduce(const clnorm_rows *s, int full) {
+  clnorm_vec d[CLNORM_COLUMNS], dd[CLNORM_COLUMNS];
+  const clnorm_uint count = s->extent * s->planes;
+  const float reciprocal = full ? 0x1p-10f : clnorm_div(1.0f, (float)count);
+  const float pivot = (clnorm_sum(s, full) + 0.0f) * reciprocal;
+  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
+    const clnorm_moments m = clnorm_moments_column(s, i * CLNORM_LANES, pivot, full);
+    d[i] = m.d;
+    dd[i] = m.dd;
+  }
+  const float sum_d = clnorm_fold(d);
+  return clnorm_partial_make(count, reciprocal, pivot, sum_d, clnorm_fold(dd));
+}
+
+/* ---- One node: segments [begin, end) of the channel whose first plane is at x ---------------------- */
+
+CLNORM_FN clnorm_partial clnorm_node(CLNORM_GLOBAL const float *x, const clnorm_geometry *g,
+                                     clnorm_uint begin, clnorm_uint end) {
+  clnorm_counter counter;
+  counter.count = counter.depth = 0;
+  clnorm_segment s = clnorm_segment_at(g, begin);
+  for (clnorm_uint i = begin; i < end; i++) {
+    const clnorm_segment next = i + 1 < end ? clnorm_segment_at(g, i + 1) : s;
+    clnorm_rows rows;
+    rows.x = x + s.first;
+    rows.next = x + next.first;
+    rows.plane_stride = g->channels * g->spatial;
+    rows.slot_log2 = g->slot_log2;
+    rows.extent = s.extent;
+    rows.planes = s.planes;
+    if (s.extent == CLNORM_SEGMENT)
+      clnorm_counter_push(&counter, clnorm_reduce(&rows, 1));
+    else
+      clnorm_counter_push(&counter, clnorm_reduce(&rows, 0));
+    s = next;
+  }
+  return clnorm_counter_result(&counter);
+}
+
+/* ---- Output --------------------------------------------------------------------------------------- */
+
+CLNORM_FN clnorm_vec clnorm_normalize(clnorm_vec x, clnorm_vec hi, clnorm_vec lo, clnorm_vec scale,
+                                      clnorm_vec shift) {
+  return clnorm_vec_fma((x - hi) - lo, scale, shift);
+}
+
+/* count contiguous elements of one channel; y may be x. */
+CLNORM_FN void clnorm_apply_run(CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x, clnorm_ulong count,
+                                clnorm_affine a, int stream) {
+  const clnorm_vec hi = clnorm_splat(a.hi), lo = clnorm_splat(a.lo);
+  const clnorm_vec scale = clnorm_splat(a.scale), shift = clnorm_splat(a.shift);
+  clnorm_ulong i = 0;
+  if (stream && count >= 4 * CLNORM_LANES) {
+    const clnorm_ulong into = ((clnorm_ulong)y / sizeof(float)) % CLNORM_LANES;
+    if (into) {
+      const clnorm_uint head = (clnorm_uint)(CLNORM_LANES - into);
+      clnorm_store_part(y, clnorm_normalize(clnorm_load_part(x, head, 0.0f), hi, lo, scale, shift), head);
+      i = head;
+    }
+    for (; i + CLNORM_LANES <= count; i += CLNORM_LANES)
+      clnorm_stream(y + i, clnorm_normalize(clnorm_load(x + i), hi, lo, scale, shift));
+  }
+  for (; i + CLNORM_LANES <= count; i += CLNORM_LANES)
+    clnorm_store(y + i, clnorm_normalize(clnorm_load(x + i), hi, lo, scale, shift));
+  if (i < count) {
+    const clnorm_uint tail = (clnorm_uint)(count - i);
+    const clnorm_vec v = clnorm_load_part(x + i, tail, 0.0f);
+    clnorm_store_part(y + i, clnorm_normalize(v, hi, lo, scale, shift), tail);
+  }
+}
+
+/* affine[0] belongs to the tile's first channel. */
+CLNORM_FN void clnorm_apply_tile(const clnorm_buffers *b, const clnorm_forward *call,
+                                 const clnorm_affine *affine, const clnorm_tile *t) {
+  const int stream = (call->flags & CLNORM_STREAM) != 0;
+  for (clnorm_ulong n = t->n0; n < t->n1; n++)
+    for (clnorm_ulong c = t->c0; c < t->c1; c++) {
+      const clnorm_ulong at = (n * call->channels + c) * call->spatial + t->p0;
+      clnorm_apply_run(b->y + at, b->x + at, t->p1 - t->p0, affine[c - t->c0], stream);
+    }
+  if (stream) clnorm_stream_end();
+}
+
+/* ---- Items: what one worker does at a time (clnorm_stage in host/core/schedule.h) ------------------ */
+
+CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_forward *call,
+                                   clnorm_ulong item) {
+  clnorm_affine affine[CLNORM_GROUP_MAX];
+  const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
+  const clnorm_ulong c0 = item * call->group;
+  const clnorm_tile t = {c0, clnorm_min(c0 + call->group, g.channels), 0, g.batch, 0, g.spatial};
+  for (clnorm_ulong c = t.c0; c < t.c1; c++) {
+    const clnorm_partial p = clnorm_node(b->x + c * g.spatial, &g, 0, g.segments);
+    affine[c - c0] = clnorm_affine_batch(b, call, c, p);
+  }
+  clnorm_apply_tile(b, call, affine, &t);
+}
+
+CLNORM_FN void clnorm_item_partials(const clnorm_buffers *b, const clnorm_forward *call,
+                                    clnorm_ulong item) {
+  const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
+  const clnorm_ulong c = item / call->chunks;
+  const clnorm_ulong begin = (item - c * call->chunks) << call->chunk_log2;
+  const clnorm_ulong end = clnorm_min(begin + ((clnorm_ulong)1 << call->chunk_log2), g.segments);
+  b->partials[item] = clnorm_node(b->x + c * g.spatial, &g, (clnorm_uint)begin, (clnorm_uint)end);
+}
+
+CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_forward *call,
+                                    clnorm_ulong item) {
+  clnorm_counter counter;
+  counter.count = counter.depth = 0;
+  for (clnorm_uint i = 0; i < call->chunks; i++)
+    clnorm_counter_push(&counter, b->partials[item * call->chunks + i]);
+  b->affine[item] = clnorm_affine_batch(b, call, item, clnorm_counter_result(&counter));
+}
+
+CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong item) {
+  clnorm_affine affine[CLNORM_GROUP_MAX];
+  const clnorm_tile t = clnorm_tile_at(call, item);
+  for (clnorm_ulong c = t.c0; c < t.c1; c++) affine[c - t.c0] = clnorm_tile_affine(b, call, &t, c);
+  clnorm_apply_tile(b, call, affine, &t);
+}
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * Forward batch normalization, vector form: for OpenCL devices that are CPUs. A work-group is one
+ * work-item; all work is in clnorm_vector.h, this file says what a vector is in OpenCL C.
+ *
+ * No build options. Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, all with
+ * the parameters of CLNORM_KERNEL; local size 1, global size = items.
+ */
+#define CLNORM_LANES 16u
+#define clnorm_vec float16
+#define clnorm_splat(s) ((float16)(s))
+#define clnorm_vec_fma(a, b, c) fma(a, b, c)
+#define clnorm_load(p) vload16(0, p)
+#define clnorm_load_private(t) vload16(0, t)
+#define clnorm_store(p, v) vstore16(v, 0, p)
+#define clnorm_stream_end()
+
+#ifndef __has_builtin
+#define __has_builtin(x) 0
+#endif
+#if __has_builtin(__builtin_nontemporal_store) && defined(POCL_DEVICE_ADDRESS_BITS)
+#define clnorm_stream(p, v) __builtin_nontemporal_store(v, (__global float16 *)(p))
+#else
+#define clnorm_stream(p, v) vstore16(v, 0, p)
+#endif
+#if __has_builtin(__builtin_prefetch) && defined(POCL_DEVICE_ADDRESS_BITS)
+#define clnorm_prefetch(p) __builtin_prefetch((const void *)(p))
+#else
+#define clnorm_prefetch(p)
+#endif
+
+inline static float16 clnorm_load_part(__global const float *p, uint n, float fill) {
+  float t[16];
+  vstore16((float16)(fill), 0, t);
+  for (uint i = 0; i < n; i++) t[i] = p[i];
+  return vload16(0, t);
+}
+
+inline static void clnorm_store_part(__global float *p, float16 v, uint n) {
+  float t[16];
+  vstore16(v, 0, t);
+  for (uint i = 0; i < n; i++) p[i] = t[i];
+}
+
+inline static float clnorm_fold_vec(float16 v) {
+  const float8 a = v.lo + v.hi;
+  const float4 b = a.lo + a.hi;
+  const float2 c = b.lo + b.hi;
+  return c.x + c.y;
+}
+
+#include "clnorm_vector.h"
+
+#define CLNORM_KERNEL(stage)                                                                         \
+  __kernel void clnorm_##stage(                                                                      \
+      __global const float *x, __global float *y, __global const float *weight,                      \
+      __global const float *bias, __global float *running_mean, __global float *running_var,         \
+      __global float *saved_mean, __global float *saved_invstd, __global uchar *workspace,           \
+      clnorm_forward call) {                                                                         \
+    const clnorm_buffers b = {x + call.x,                                                            \
+                              y + call.y,                                                            \
+                              weight + call.weight,                                                  \
+                              bias + call.bias,                                                      \
+                              running_mean + call.running_mean,                                      \
+                              running_var + call.running_var,                                        \
+                              saved_mean + call.saved_mean,                                          \
+                              saved_invstd + call.saved_invstd,                                      \
+                              (__global clnorm_partial *)(workspace + call.partials),                \
+                              (__global clnorm_affine *)(workspace + call.affine)};                  \
+    clnorm_item_##stage(&b, &call, get_global_id(0));                                                \
+  }
+
+CLNORM_KERNEL(channel)
+CLNORM_KERNEL(partials)
+CLNORM_KERNEL(finalize)
+CLNORM_KERNEL(apply)
