@@ -3,6 +3,8 @@
 # Writes each .cl file, its #include "..." lines replaced by the files (once each), as a C array
 # clnorm_kernel_<name> with its size beside it.
 
+cmake_minimum_required(VERSION 3.18)
+
 function(inline_file path result)
   get_filename_component(name "${path}" NAME)
   get_property(seen GLOBAL PROPERTY CLNORM_SEEN)

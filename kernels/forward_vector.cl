@@ -23,7 +23,7 @@
 #define clnorm_stream(p, v) vstore16(v, 0, p)
 #endif
 #if __has_builtin(__builtin_prefetch) && defined(POCL_DEVICE_ADDRESS_BITS)
-#define clnorm_prefetch(p) __builtin_prefetch((const void *)(p))
+#define clnorm_prefetch(p) __builtin_prefetch((const void *)(size_t)(p))
 #else
 #define clnorm_prefetch(p)
 #endif

@@ -318,8 +318,7 @@ typedef struct clnorm_forward_args {
 /* Submits one run. CPU path: done on return. OpenCL: asynchronous on the context's queue; nothing is
  * allocated, compiled or waited for. The caller keeps operands alive until the work is done.
  * Errors, all before anything is submitted: INVALID_ARGUMENT (missing operand, misaligned offset, wrong
- * kind of memory, momentum outside [0, 1] or NaN; one value per channel while an unbiased running_var
- * is to be updated), BUFFER_TOO_SMALL, OVERLAP. DEVICE if the driver refuses the submission. */
+ * kind of memory, momentum outside [0, 1] or NaN), BUFFER_TOO_SMALL, OVERLAP. DEVICE if the driver refuses the submission. */
 CLNORM_API clnorm_status clnorm_forward_run(clnorm_forward_plan *plan,
                                             const clnorm_forward_args *args);
 
