@@ -204,7 +204,7 @@ CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_forward 
 }
 
 #define CLNORM_KERNEL(stage)                                                                         \
-  __kernel void clnorm_##stage(                                                                      \
+  __attribute__((reqd_work_group_size(CLNORM_GROUP_SIZE, 1, 1))) __kernel void clnorm_##stage(       \
       __global const float *x, __global float *y, __global const float *weight,                      \
       __global const float *bias, __global float *running_mean, __global float *running_var,         \
       __global float *saved_mean, __global float *saved_invstd, __global uchar *workspace,           \
