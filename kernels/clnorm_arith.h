@@ -11,7 +11,7 @@
 
 #if defined(__OPENCL_C_VERSION__) || defined(__OPENCL_VERSION__)
 #pragma OPENCL FP_CONTRACT OFF
-#define CLNORM_FN inline static
+#define CLNORM_FN inline static __attribute__((always_inline))
 #define CLNORM_GLOBAL __global
 typedef uint clnorm_uint;
 typedef ulong clnorm_ulong;

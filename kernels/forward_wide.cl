@@ -7,8 +7,9 @@
  *      row 1    [64 ][65 ][66 ] ... [127]    the tree's first four steps add rows, in registers;
  *      ...                                   its last six add lanes, in local memory
  *
- * Build option
- *   CLNORM_GROUP_SIZE   work-items in a work-group: 64, 128 or 256
+ * Build options
+ *   CLNORM_GROUP_SIZE      work-items in a work-group: 64, 128 or 256 (the default)
+ *   CLNORM_LARGE_OFFSETS   defined where the planes of a segment span 2^32 elements or more
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, all with the parameters of
  * CLNORM_KERNEL; one work-group per item (clnorm_stage in host/core/schedule.h).
  */
@@ -21,7 +22,22 @@
 
 #define CLNORM_TEAMS (CLNORM_GROUP_SIZE / 64)
 
+/* Distance of elements within one segment. */
+#ifdef CLNORM_LARGE_OFFSETS
+typedef clnorm_ulong clnorm_offset;
+#else
+typedef uint clnorm_offset;
+#endif
+
+/* Where a segment's rows are, for lane 0: plane, position in it, floats from the segment's first. In local
+ * memory, since the compiler would otherwise keep all 16 in registers across the loop over segments. */
+typedef struct clnorm_row {
+  clnorm_offset at;
+  int plane, position;
+} clnorm_row;
+
 typedef struct clnorm_local {
+  clnorm_row rows[16];
   float d[CLNORM_GROUP_SIZE], dd[CLNORM_GROUP_SIZE];
   clnorm_partial nodes[CLNORM_GROUP_SIZE];
   clnorm_counter counter;
@@ -30,32 +46,54 @@ typedef struct clnorm_local {
 
 /* ---- One segment per team ------------------------------------------------------------------------- */
 
-/* A work-item's share of a segment: place 64 * row + lane, in floats from the channel's first plane. */
+/* A team's segment, as one of its work-items sees it. Place 64 * row + lane is the sum of two that do not
+ * carry into each other: the row's is the same everywhere (clnorm_row), the lane's does not change. */
 typedef struct clnorm_places {
-  clnorm_ulong first, plane_stride;
-  uint slot_log2, extent, planes, lane;
+  clnorm_ulong first;  /* the lane's own place of row 0, in floats from the channel's first plane */
+  uint count;          /* elements of the segment */
+  int planes, extent;  /* how many there are from the lane's own on; may be negative */
 } clnorm_places;
 
-/* Segment `index` for this team; past `end` it has no planes. */
+/* Segment `index` for this team; past `end` it has no elements. */
 CLNORM_FN clnorm_places clnorm_places_at(const clnorm_geometry *g, uint index, uint end) {
-  clnorm_segment s = clnorm_segment_at(g, index < end ? index : end - 1);
+  const clnorm_segment s = clnorm_segment_at(g, index < end ? index : end - 1);
+  const uint lane = get_local_id(0) & 63;
+  const uint plane = lane >> g->slot_log2, position = lane & ((1u << g->slot_log2) - 1);
   clnorm_places p;
-  p.first = s.first;
-  p.plane_stride = g->channels * g->spatial;
-  p.slot_log2 = g->slot_log2;
-  p.extent = s.extent;
-  p.planes = index < end ? s.planes : 0;
-  p.lane = get_local_id(0) & 63;
+  p.first = s.first + plane * (clnorm_offset)(g->channels * g->spatial) + position;
+  p.count = index < end ? s.planes * s.extent : 0;
+  p.planes = index < end ? (int)s.planes - (int)plane : 0;
+  p.extent = (int)s.extent - (int)position;
   return p;
 }
 
-/* Is there an element at the row's place? Then *at says where. */
-CLNORM_FN int clnorm_place(const clnorm_places *p, uint row, clnorm_ulong *at) {
-  const uint place = 64 * row + p->lane;
-  const uint plane = place >> p->slot_log2;
-  const uint position = place & ((1u << p->slot_log2) - 1);
-  *at = p->first + plane * p->plane_stride + position;
-  return plane < p->planes && position < p->extent;
+/* Fills the table of rows. The caller's next barrier makes it visible. */
+CLNORM_FN void clnorm_rows_make(const clnorm_geometry *g, __local clnorm_row *rows) {
+  const uint row = get_local_id(0);
+  if (row >= 16) return;
+  rows[row].plane = (int)(64 * row >> g->slot_log2);
+  rows[row].position = (int)(64 * row & ((1u << g->slot_log2) - 1));
+  rows[row].at =
+      rows[row].plane * (clnorm_offset)(g->channels * g->spatial) + (clnorm_offset)rows[row].position;
+}
+
+/* Has the row an element in this lane? */
+CLNORM_FN int clnorm_there(const clnorm_places *p, __local const clnorm_row *row) {
+  return row->plane < p->planes && row->position < p->extent;
+}
+
+/* The work-item's 16 values, 0 where there is none; returns a bit per row that has one. */
+CLNORM_FN uint clnorm_load_rows(__global const float *x, const clnorm_places *p,
+                                __local const clnorm_row *rows, float *v) {
+  __global const float *first = x + p->first;
+  uint there = 0;
+#pragma unroll
+  for (uint row = 0; row < 16; row++) {
+    const int is = clnorm_there(p, &rows[row]);
+    v[row] = is ? first[rows[row].at] : 0.0f;
+    there |= (uint)is << row;
+  }
+  return there;
 }
 
 /* The tree's last six steps, for every team at once; all work-items get their team's sum. */
@@ -84,16 +122,10 @@ CLNORM_FN float clnorm_sum_pairs(const float *v) {
 CLNORM_FN clnorm_partial clnorm_reduce(__global const float *x, const clnorm_places *p,
                                        __local clnorm_local *local_memory) {
   float v[16], d[8], dd[8];
-  uint there = 0;
-  for (uint row = 0; row < 16; row++) {
-    clnorm_ulong at;
-    const int is = clnorm_place(p, row, &at);
-    v[row] = is ? x[at] : 0.0f;
-    there |= (uint)is << row;
-  }
-  const uint count = p->extent * p->planes;
-  const float reciprocal = clnorm_div(1.0f, (float)(count ? count : 1));
+  const uint there = clnorm_load_rows(x, p, local_memory->rows, v);
+  const float reciprocal = clnorm_div(1.0f, (float)(p->count ? p->count : 1));
   const float pivot = (clnorm_fold(local_memory->d, clnorm_sum_rows(v)) + 0.0f) * reciprocal;
+#pragma unroll
   for (uint row = 0; row < 8; row++) {
     const float a = there >> row & 1 ? v[row] - pivot : 0.0f;
     const float b = there >> (row + 8) & 1 ? v[row + 8] - pivot : 0.0f;
@@ -103,7 +135,7 @@ CLNORM_FN clnorm_partial clnorm_reduce(__global const float *x, const clnorm_pla
   barrier(CLK_LOCAL_MEM_FENCE); /* everyone has read the first sum */
   const float sum_d = clnorm_fold(local_memory->d, clnorm_sum_pairs(d));
   const float sum_dd = clnorm_fold(local_memory->dd, clnorm_sum_pairs(dd));
-  return clnorm_partial_make(count, reciprocal, pivot, sum_d, sum_dd);
+  return clnorm_partial_make(p->count, reciprocal, pivot, sum_d, sum_dd);
 }
 
 /* ---- One node per work-group ---------------------------------------------------------------------- */
@@ -113,6 +145,8 @@ CLNORM_FN clnorm_partial clnorm_node(__global const float *x, const clnorm_geome
                                      uint end, __local clnorm_local *local_memory) {
   const uint id = get_local_id(0), team = id / 64;
   if (id == 0) local_memory->counter.count = local_memory->counter.depth = 0;
+  clnorm_rows_make(g, local_memory->rows);
+  barrier(CLK_LOCAL_MEM_FENCE);
   for (uint i = begin; i < end; i += CLNORM_TEAMS) {
     const clnorm_places p = clnorm_places_at(g, i + team, end);
     const clnorm_partial mine = clnorm_reduce(x, &p, local_memory);
@@ -145,9 +179,10 @@ CLNORM_FN void clnorm_group_channel(const clnorm_buffers *b, const clnorm_forwar
   const clnorm_affine a = local_memory->affine[0];
   for (uint i = get_local_id(0) / 64; i < g.segments; i += CLNORM_TEAMS) {
     const clnorm_places p = clnorm_places_at(&g, i, g.segments);
+#pragma unroll 4 /* all 16 would keep the whole table of rows in registers */
     for (uint row = 0; row < 16; row++) {
-      clnorm_ulong at;
-      if (clnorm_place(&p, row, &at)) y[at] = clnorm_normalize(x[at], a);
+      const clnorm_ulong at = p.first + local_memory->rows[row].at;
+      if (clnorm_there(&p, &local_memory->rows[row])) y[at] = clnorm_normalize(x[at], a);
     }
   }
 }
