@@ -205,8 +205,8 @@ CLNORM_FN float clnorm_running(float running, float batch, float keep, float tak
 #define CLNORM_SAVE_INVSTD 16u
 #define CLNORM_BATCH_MODE 32u /* statistics of the batch; else running_mean and running_var */
 #define CLNORM_BIASED_RUNNING_VAR 64u
-#define CLNORM_STREAM 128u /* y is larger than the caches: write around them */
-#define CLNORM_ALIGNED 256u            /* x, y and every plane start at multiples of 16 bytes */
+#define CLNORM_STREAM 128u  /* y is larger than the caches: write around them */
+#define CLNORM_ALIGNED 256u /* x, y and every plane start at multiples of 16 bytes */
 
 /* Kernel argument, passed by value. 64-bit members first: one layout everywhere. Offsets count floats
  * from the start of the buffer. How work is cut (chunk, group, ...) never changes the bits. */
@@ -219,7 +219,7 @@ typedef struct clnorm_forward {
   clnorm_uint chunk_log2;   /* 2^chunk_log2 segments are one node of the tree */
   clnorm_uint chunks;       /* nodes per channel */
   clnorm_uint group;        /* channels that one worker takes together, <= CLNORM_GROUP_MAX */
-  clnorm_uint tile_batch;  /* output tile: samples, */
+  clnorm_uint tile_batch;   /* output tile: samples, */
   clnorm_uint tile_spatial; /* and positions of a plane */
   clnorm_uint unused;
 } clnorm_forward;

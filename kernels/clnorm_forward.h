@@ -21,7 +21,8 @@ typedef struct clnorm_buffers {
 CLNORM_FN clnorm_ulong clnorm_min(clnorm_ulong a, clnorm_ulong b) { return a < b ? a : b; }
 
 CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm_forward *call,
-                                           clnorm_ulong c, float hi, float lo, float var, int save) {
+                                           clnorm_ulong c, float hi, float lo, float var,
+                                           int save) {
   const float invstd = clnorm_rsqrt(var + call->eps);
   clnorm_affine a;
   a.hi = hi;
@@ -41,7 +42,7 @@ CLNORM_FN clnorm_affine clnorm_affine_given(const clnorm_buffers *b, const clnor
 
 /* Batch statistics: p covers the whole channel. */
 CLNORM_FN clnorm_affine clnorm_affine_batch(const clnorm_buffers *b, const clnorm_forward *call,
-                                        clnorm_ulong c, clnorm_partial p) {
+                                            clnorm_ulong c, clnorm_partial p) {
   const float var = clnorm_div(p.m2, clnorm_count_to_float(p.count));
   if (call->flags & CLNORM_HAS_RUNNING) {
     const float batch_var = call->flags & CLNORM_BIASED_RUNNING_VAR

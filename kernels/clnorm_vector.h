@@ -14,11 +14,11 @@
  *   clnorm_vec                     the vector; + - * work on it
  *   clnorm_splat(s)                all lanes s
  *   clnorm_vec_fma(a, b, c)
- *   clnorm_load(p)                 LANES floats from memory, any alignment
- *   clnorm_load_part(p, n, fill)   n < LANES floats, the other lanes are `fill`, nothing else is read
- *   clnorm_load_private(t)         LANES floats from a private array
- *   clnorm_store(p, v), clnorm_store_part(p, v, n)
- *   clnorm_stream(p, v)            aligned to the vector's size; written around the caches
+ *   clnorm_vec_load(p)                 LANES floats from memory, any alignment
+ *   clnorm_vec_load_part(p, n, fill)   n < LANES floats, the other lanes are `fill`, nothing else is read
+ *   clnorm_vec_load_private(t)         LANES floats from a private array
+ *   clnorm_vec_store(p, v), clnorm_vec_store_part(p, v, n)
+ *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
  *   clnorm_stream_end()            orders streamed writes before what follows
  *   clnorm_prefetch(p)             p may be any address
  *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
@@ -50,7 +50,7 @@ CLNORM_FN clnorm_vec clnorm_places_gathered(const clnorm_rows *s, clnorm_uint pl
     const int there = plane < s->planes && position < s->extent;
     t[i] = there ? s->x[plane * s->plane_stride + position] : fill;
   }
-  return clnorm_load_private(t);
+  return clnorm_vec_load_private(t);
 }
 
 /* LANES places from 64 * row + column on. */
@@ -64,14 +64,15 @@ CLNORM_FN clnorm_vec clnorm_places(const clnorm_rows *s, clnorm_uint row, clnorm
   const clnorm_ulong at = plane * s->plane_stride + position;
   if (prefetch) clnorm_prefetch(s->next + at);
   const clnorm_uint left = s->extent - position;
-  return left >= CLNORM_LANES ? clnorm_load(s->x + at) : clnorm_load_part(s->x + at, left, fill);
+  return left >= CLNORM_LANES ? clnorm_vec_load(s->x + at)
+                              : clnorm_vec_load_part(s->x + at, left, fill);
 }
 
-CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_uint row, clnorm_uint column, float fill,
-                                int full, int prefetch) {
+CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
+                                float fill, int full, int prefetch) {
   if (!full) return clnorm_places(s, row, column, fill, prefetch);
   if (prefetch) clnorm_prefetch(s->next + CLNORM_ROW * row + column);
-  return clnorm_load(s->x + CLNORM_ROW * row + column);
+  return clnorm_vec_load(s->x + CLNORM_ROW * row + column);
 }
 
 /* 64 places to one: columns by halves, then lanes by halves. */
@@ -97,8 +98,8 @@ typedef struct clnorm_moments {
   clnorm_vec d, dd;
 } clnorm_moments;
 
-CLNORM_FN clnorm_moments clnorm_moments_rows(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
-                                             float pivot, int full) {
+CLNORM_FN clnorm_moments clnorm_moments_rows(const clnorm_rows *s, clnorm_uint row,
+                                             clnorm_uint column, float pivot, int full) {
   const clnorm_vec m = clnorm_splat(pivot);
   const clnorm_vec a = clnorm_row(s, row, column, pivot, full, 1) - m;
   const clnorm_vec b = clnorm_row(s, row + 8, column, pivot, full, 1) - m;
@@ -114,8 +115,8 @@ CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) 
   return a;
 }
 
-CLNORM_FN clnorm_moments clnorm_moments_column(const clnorm_rows *s, clnorm_uint column, float pivot,
-                                               int full) {
+CLNORM_FN clnorm_moments clnorm_moments_column(const clnorm_rows *s, clnorm_uint column,
+                                               float pivot, int full) {
 #define M(r) clnorm_moments_rows(s, r, column, pivot, full)
 #define A(a, b) clnorm_moments_add(a, b)
   const clnorm_moments even = A(A(M(0), M(4)), A(M(2), M(6)));
@@ -171,29 +172,30 @@ CLNORM_FN clnorm_vec clnorm_normalize(clnorm_vec x, clnorm_vec hi, clnorm_vec lo
   return clnorm_vec_fma((x - hi) - lo, scale, shift);
 }
 
-/* count contiguous elements of one channel; y may be x. */
-CLNORM_FN void clnorm_apply_run(CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x, clnorm_ulong count,
-                                clnorm_affine a, int stream) {
+/* count contiguous elements of one channel; y may be x. copy, a constant, makes it y = x. */
+CLNORM_FN void clnorm_apply_run(CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x,
+                                clnorm_ulong count, clnorm_affine a, int stream, int copy) {
   const clnorm_vec hi = clnorm_splat(a.hi), lo = clnorm_splat(a.lo);
   const clnorm_vec scale = clnorm_splat(a.scale), shift = clnorm_splat(a.shift);
+#define OUTPUT(v) (copy ? (v) : clnorm_normalize(v, hi, lo, scale, shift))
   clnorm_ulong i = 0;
   if (stream && count >= 4 * CLNORM_LANES) {
     const clnorm_ulong into = ((clnorm_ulong)y / sizeof(float)) % CLNORM_LANES;
     if (into) {
       const clnorm_uint head = (clnorm_uint)(CLNORM_LANES - into);
-      clnorm_store_part(y, clnorm_normalize(clnorm_load_part(x, head, 0.0f), hi, lo, scale, shift), head);
+      clnorm_vec_store_part(y, OUTPUT(clnorm_vec_load_part(x, head, 0.0f)), head);
       i = head;
     }
     for (; i + CLNORM_LANES <= count; i += CLNORM_LANES)
-      clnorm_stream(y + i, clnorm_normalize(clnorm_load(x + i), hi, lo, scale, shift));
+      clnorm_vec_stream(y + i, OUTPUT(clnorm_vec_load(x + i)));
   }
   for (; i + CLNORM_LANES <= count; i += CLNORM_LANES)
-    clnorm_store(y + i, clnorm_normalize(clnorm_load(x + i), hi, lo, scale, shift));
+    clnorm_vec_store(y + i, OUTPUT(clnorm_vec_load(x + i)));
   if (i < count) {
     const clnorm_uint tail = (clnorm_uint)(count - i);
-    const clnorm_vec v = clnorm_load_part(x + i, tail, 0.0f);
-    clnorm_store_part(y + i, clnorm_normalize(v, hi, lo, scale, shift), tail);
+    clnorm_vec_store_part(y + i, OUTPUT(clnorm_vec_load_part(x + i, tail, 0.0f)), tail);
   }
+#undef OUTPUT
 }
 
 /* affine[0] belongs to the tile's first channel. */
@@ -203,7 +205,7 @@ CLNORM_FN void clnorm_apply_tile(const clnorm_buffers *b, const clnorm_forward *
   for (clnorm_ulong n = t->n0; n < t->n1; n++)
     for (clnorm_ulong c = t->c0; c < t->c1; c++) {
       const clnorm_ulong at = (n * call->channels + c) * call->spatial + t->p0;
-      clnorm_apply_run(b->y + at, b->x + at, t->p1 - t->p0, affine[c - t->c0], stream);
+      clnorm_apply_run(b->y + at, b->x + at, t->p1 - t->p0, affine[c - t->c0], stream, 0);
     }
   if (stream) clnorm_stream_end();
 }
@@ -241,11 +243,21 @@ CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_forwar
   b->affine[item] = clnorm_affine_batch(b, call, item, clnorm_counter_result(&counter));
 }
 
-CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong item) {
+CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_forward *call,
+                                 clnorm_ulong item) {
   clnorm_affine affine[CLNORM_GROUP_MAX];
   const clnorm_tile t = clnorm_tile_at(call, item);
   for (clnorm_ulong c = t.c0; c < t.c1; c++) affine[c - t.c0] = clnorm_tile_affine(b, call, &t, c);
   clnorm_apply_tile(b, call, affine, &t);
+}
+
+CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *call,
+                                clnorm_ulong item) {
+  const clnorm_affine none = {0.0f, 0.0f, 1.0f, 0.0f};
+  const clnorm_tile t = clnorm_tile_at(call, item);
+  const int stream = (call->flags & CLNORM_STREAM) != 0;
+  clnorm_apply_run(b->y + t.p0, b->x + t.p0, t.p1 - t.p0, none, stream, 1);
+  if (stream) clnorm_stream_end();
 }
 
 #endif

@@ -2,25 +2,25 @@
  * Forward batch normalization, vector form: for OpenCL devices that are CPUs. A work-group is one
  * work-item; all work is in clnorm_vector.h, this file says what a vector is in OpenCL C.
  *
- * No build options. Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, all with
- * the parameters of CLNORM_KERNEL; local size 1, global size = items.
+ * No build options. Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all
+ * with the parameters of CLNORM_KERNEL; local size 1, global size = items.
  */
 #define CLNORM_LANES 16u
 #define clnorm_vec float16
 #define clnorm_splat(s) ((float16)(s))
 #define clnorm_vec_fma(a, b, c) fma(a, b, c)
-#define clnorm_load(p) vload16(0, p)
-#define clnorm_load_private(t) vload16(0, t)
-#define clnorm_store(p, v) vstore16(v, 0, p)
+#define clnorm_vec_load(p) vload16(0, p)
+#define clnorm_vec_load_private(t) vload16(0, t)
+#define clnorm_vec_store(p, v) vstore16(v, 0, p)
 #define clnorm_stream_end()
 
 #ifndef __has_builtin
 #define __has_builtin(x) 0
 #endif
 #if __has_builtin(__builtin_nontemporal_store) && defined(POCL_DEVICE_ADDRESS_BITS)
-#define clnorm_stream(p, v) __builtin_nontemporal_store(v, (__global float16 *)(p))
+#define clnorm_vec_stream(p, v) __builtin_nontemporal_store(v, (__global float16 *)(p))
 #else
-#define clnorm_stream(p, v) vstore16(v, 0, p)
+#define clnorm_vec_stream(p, v) vstore16(v, 0, p)
 #endif
 #if __has_builtin(__builtin_prefetch) && defined(POCL_DEVICE_ADDRESS_BITS)
 #define clnorm_prefetch(p) __builtin_prefetch((const void *)(size_t)(p))
@@ -28,14 +28,14 @@
 #define clnorm_prefetch(p)
 #endif
 
-inline static float16 clnorm_load_part(__global const float *p, uint n, float fill) {
+inline static float16 clnorm_vec_load_part(__global const float *p, uint n, float fill) {
   float t[16];
   vstore16((float16)(fill), 0, t);
   for (uint i = 0; i < n; i++) t[i] = p[i];
   return vload16(0, t);
 }
 
-inline static void clnorm_store_part(__global float *p, float16 v, uint n) {
+inline static void clnorm_vec_store_part(__global float *p, float16 v, uint n) {
   float t[16];
   vstore16(v, 0, t);
   for (uint i = 0; i < n; i++) p[i] = t[i];
@@ -73,3 +73,4 @@ CLNORM_KERNEL(channel)
 CLNORM_KERNEL(partials)
 CLNORM_KERNEL(finalize)
 CLNORM_KERNEL(apply)
+CLNORM_KERNEL(copy)

@@ -10,8 +10,8 @@
  * Build options
  *   CLNORM_GROUP_SIZE      work-items in a work-group: 64, 128 or 256 (the default)
  *   CLNORM_LARGE_OFFSETS   defined where the planes of a segment span 2^32 elements or more
- * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, all with the parameters of
- * CLNORM_KERNEL; one work-group per item (clnorm_stage in host/core/schedule.h).
+ * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
+ * the parameters of CLNORM_KERNEL; one work-group per item (clnorm_stage in host/core/schedule.h).
  */
 #ifndef CLNORM_GROUP_SIZE
 #define CLNORM_GROUP_SIZE 256
@@ -238,6 +238,19 @@ CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_forward 
   }
 }
 
+CLNORM_FN void clnorm_group_copy(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong item,
+                                 __local clnorm_local *local_memory) {
+  const clnorm_tile t = clnorm_tile_at(call, item);
+  (void)local_memory;
+  if (call->flags & CLNORM_ALIGNED) {
+    __global const float4 *x = (__global const float4 *)b->x;
+    __global float4 *y = (__global float4 *)b->y;
+    for (clnorm_ulong i = t.p0 / 4 + get_local_id(0); i < t.p1 / 4; i += CLNORM_GROUP_SIZE) y[i] = x[i];
+  } else {
+    for (clnorm_ulong i = t.p0 + get_local_id(0); i < t.p1; i += CLNORM_GROUP_SIZE) b->y[i] = b->x[i];
+  }
+}
+
 #define CLNORM_KERNEL(stage)                                                                         \
   __attribute__((reqd_work_group_size(CLNORM_GROUP_SIZE, 1, 1))) __kernel void clnorm_##stage(       \
       __global const float *x, __global float *y, __global const float *weight,                      \
@@ -262,3 +275,4 @@ CLNORM_KERNEL(channel)
 CLNORM_KERNEL(partials)
 CLNORM_KERNEL(finalize)
 CLNORM_KERNEL(apply)
+CLNORM_KERNEL(copy)

@@ -81,8 +81,8 @@ static clnorm_status fill(clnorm_batchnorm2d *bn, int parameter, float value) {
     return clnorm_fail(&bn->context->error, CLNORM_ERROR_OUT_OF_MEMORY,
                        "no host memory for %zu values of %s", count, parameter_names[parameter]);
   for (size_t i = 0; i < count; i++) values[i] = value;
-  const clnorm_status status = clnorm_memory_write(bn->context, bn->parameters[parameter], values,
-                                                   count * sizeof *values);
+  const clnorm_status status =
+      clnorm_memory_write(bn->context, bn->parameters[parameter], values, count * sizeof *values);
   free(values);
   return status;
 }
@@ -149,9 +149,10 @@ clnorm_status clnorm_batchnorm2d_set_track_running_stats(clnorm_batchnorm2d *bn,
                        "track_running_stats cannot be switched on: the module was created without "
                        "running statistics");
   if (!track && bn->options.freeze)
-    return clnorm_fail(&bn->context->error, CLNORM_ERROR_STATE,
-                       "track_running_stats cannot be switched off: a frozen module normalizes with "
-                       "its running statistics");
+    return clnorm_fail(
+        &bn->context->error, CLNORM_ERROR_STATE,
+        "track_running_stats cannot be switched off: a frozen module normalizes with "
+        "its running statistics");
   bn->track = track;
   return CLNORM_OK;
 }
@@ -181,7 +182,8 @@ clnorm_status clnorm_batchnorm2d_set(clnorm_batchnorm2d *bn, clnorm_parameter pa
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
   const clnorm_status status = check_parameter(bn, parameter, values, count);
   if (status != CLNORM_OK) return status;
-  return clnorm_memory_write(bn->context, bn->parameters[parameter], values, count * sizeof *values);
+  return clnorm_memory_write(bn->context, bn->parameters[parameter], values,
+                             count * sizeof *values);
 }
 
 clnorm_status clnorm_batchnorm2d_get(clnorm_batchnorm2d *bn, clnorm_parameter parameter,
@@ -194,7 +196,8 @@ clnorm_status clnorm_batchnorm2d_get(clnorm_batchnorm2d *bn, clnorm_parameter pa
 
 clnorm_memory clnorm_batchnorm2d_memory(const clnorm_batchnorm2d *bn, clnorm_parameter parameter) {
   const clnorm_memory absent = {NULL, NULL, 0, 0};
-  return (int)parameter >= 0 && (int)parameter < NUM_PARAMETERS ? bn->parameters[parameter] : absent;
+  return (int)parameter >= 0 && (int)parameter < NUM_PARAMETERS ? bn->parameters[parameter]
+                                                                : absent;
 }
 
 clnorm_status clnorm_batchnorm2d_reset_running_stats(clnorm_batchnorm2d *bn) {
@@ -217,8 +220,9 @@ int64_t clnorm_batchnorm2d_num_batches_tracked(const clnorm_batchnorm2d *bn) {
 clnorm_status clnorm_batchnorm2d_set_num_batches_tracked(clnorm_batchnorm2d *bn, int64_t count) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
   if (!bn->options.track_running_stats)
-    return clnorm_fail(&bn->context->error, CLNORM_ERROR_STATE,
-                       "the module counts no batches: it was created with track_running_stats false");
+    return clnorm_fail(
+        &bn->context->error, CLNORM_ERROR_STATE,
+        "the module counts no batches: it was created with track_running_stats false");
   if (count < 0)
     return clnorm_fail(&bn->context->error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "num_batches_tracked is %" PRId64 ", but must not be negative", count);
@@ -232,8 +236,8 @@ static clnorm_status check_dims(clnorm_batchnorm2d *bn, int ndim, const int64_t 
                                 clnorm_forward_desc *desc) {
   clnorm_error *error = &bn->context->error;
   if (ndim != 4)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "expected 4D input (got %dD input)", ndim);
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "expected 4D input (got %dD input)",
+                       ndim);
   if (!dims) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "dims is NULL");
   for (int i = 0; i < 4; i++)
     if (dims[i] < 0)
@@ -244,8 +248,8 @@ static clnorm_status check_dims(clnorm_batchnorm2d *bn, int ndim, const int64_t 
                        "num_features is %" PRId64 ", but the tensor has %" PRId64 " channels",
                        bn->options.num_features, dims[1]);
   const bool batch = !bn->options.freeze && (bn->training || !bn->track);
-  *desc = clnorm_forward_desc_defaults(
-      batch ? CLNORM_BATCH_STATISTICS : CLNORM_GIVEN_STATISTICS, dims[0], dims[1], 0);
+  *desc = clnorm_forward_desc_defaults(batch ? CLNORM_BATCH_STATISTICS : CLNORM_GIVEN_STATISTICS,
+                                       dims[0], dims[1], 0);
   const bool empty = !dims[0] || !dims[2] || !dims[3];
   if (!empty && !clnorm_checked_product(dims + 2, 2, &desc->spatial))
     return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
@@ -280,10 +284,12 @@ static clnorm_status find_plan(clnorm_batchnorm2d *bn, const clnorm_forward_desc
 /* The kept fraction of this call, whatever the convention. */
 static double kept_fraction(const clnorm_batchnorm2d *bn) {
   switch (bn->options.momentum_convention) {
-  case CLNORM_MOMENTUM_NEW: return 1.0 - bn->options.momentum;
+  case CLNORM_MOMENTUM_NEW:
+    return 1.0 - bn->options.momentum;
   case CLNORM_MOMENTUM_CUMULATIVE:
     return (double)bn->num_batches_tracked / ((double)bn->num_batches_tracked + 1.0);
-  case CLNORM_MOMENTUM_KEPT: break;
+  case CLNORM_MOMENTUM_KEPT:
+    break;
   }
   return bn->options.momentum;
 }
@@ -291,8 +297,7 @@ static double kept_fraction(const clnorm_batchnorm2d *bn) {
 clnorm_status clnorm_batchnorm2d_forward(clnorm_batchnorm2d *bn, int ndim, const int64_t *dims,
                                          const clnorm_batchnorm2d_args *args) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
-  if (!args)
-    return clnorm_fail(&bn->context->error, CLNORM_ERROR_INVALID_ARGUMENT, "args is NULL");
+  if (!args) return clnorm_fail(&bn->context->error, CLNORM_ERROR_INVALID_ARGUMENT, "args is NULL");
   clnorm_forward_desc desc;
   clnorm_forward_plan *plan;
   clnorm_status status = check_dims(bn, ndim, dims, &desc);

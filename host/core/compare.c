@@ -138,9 +138,14 @@ static clnorm_status run_side(side *s, const clnorm_forward_desc *desc,
 
 static void release_side(side *s) {
   clnorm_forward_plan_destroy(s->plan);
-  clnorm_memory *const all[] = {&s->args.x,           &s->args.y,           &s->args.weight,
-                                &s->args.bias,        &s->args.running_mean, &s->args.running_var,
-                                &s->args.saved_mean,  &s->args.saved_invstd};
+  clnorm_memory *const all[] = {&s->args.x,
+                                &s->args.y,
+                                &s->args.weight,
+                                &s->args.bias,
+                                &s->args.running_mean,
+                                &s->args.running_var,
+                                &s->args.saved_mean,
+                                &s->args.saved_invstd};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) clnorm_memory_free(s->context, all[i]);
 }
 
@@ -162,9 +167,8 @@ static clnorm_status compare_sides(side *a, side *b, const clnorm_forward_desc *
   };
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
     if (!outputs[i].written || clnorm_memory_absent(outputs[i].a)) continue;
-    const clnorm_status status = clnorm_compare_memory(a->context, outputs[i].a, b->context,
-                                                       outputs[i].b, outputs[i].dims,
-                                                       &differences[i]);
+    const clnorm_status status = clnorm_compare_memory(
+        a->context, outputs[i].a, b->context, outputs[i].b, outputs[i].dims, &differences[i]);
     if (status != CLNORM_OK) return status;
   }
   return CLNORM_OK;
@@ -189,7 +193,10 @@ clnorm_status clnorm_compare_forward(clnorm_context *context_a, clnorm_context *
   if (!context_a) return CLNORM_ERROR_INVALID_ARGUMENT;
   if (!context_b || !desc || !inputs || !differences)
     return clnorm_fail(&context_a->error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL",
-                       !context_b ? "context_b" : !desc ? "desc" : !inputs ? "inputs" : "differences");
+                       !context_b ? "context_b"
+                       : !desc    ? "desc"
+                       : !inputs  ? "inputs"
+                                  : "differences");
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) start(&differences[i]);
   clnorm_forward_desc own = *desc;
   own.external_workspace = false;

@@ -241,11 +241,11 @@ const clnorm_device_info *clnorm_context_device(const clnorm_context *context) {
   return &context->device->info;
 }
 
-const char *clnorm_context_description(const clnorm_context *context) { return context->description; }
-
-const char *clnorm_last_error(const clnorm_context *context) {
-  return context->error.message.text;
+const char *clnorm_context_description(const clnorm_context *context) {
+  return context->description;
 }
+
+const char *clnorm_last_error(const clnorm_context *context) { return context->error.message.text; }
 
 clnorm_status clnorm_finish(clnorm_context *context) {
   if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;

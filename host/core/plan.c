@@ -44,9 +44,12 @@ static clnorm_status check_features(const clnorm_forward_desc *desc, clnorm_erro
   if (desc->layout != CLNORM_NCHW)
     return clnorm_fail(error, CLNORM_ERROR_UNSUPPORTED,
                        "layout NHWC is not supported yet; use NCHW");
-  if (desc->statistics < CLNORM_BATCH_STATISTICS || desc->statistics > CLNORM_GIVEN_STATISTICS)
+  if (desc->statistics < CLNORM_BATCH_STATISTICS || desc->statistics > CLNORM_NO_STATISTICS)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "statistics is %d, but must be in [0, 1]", (int)desc->statistics);
+                       "statistics is %d, but must be in [0, 2]", (int)desc->statistics);
+  if (desc->store < CLNORM_STORE_AUTO || desc->store > CLNORM_STORE_STREAMED)
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "store is %d, but must be in [0, 2]",
+                       (int)desc->store);
   if (desc->variant < CLNORM_VARIANT_AUTO || desc->variant > CLNORM_VARIANT_SPLIT)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "variant is %d, but must be in [0, 2]",
                        (int)desc->variant);
@@ -110,7 +113,8 @@ static clnorm_status check_desc(const clnorm_forward_desc *desc, clnorm_error *e
 /* ---- Plans ---------------------------------------------------------------------------------------- */
 
 static void describe(clnorm_forward_plan *plan) {
-  static const char *const stages[CLNORM_NUM_STAGES] = {"channel", "partials", "finalize", "apply"};
+  static const char *const stages[CLNORM_NUM_STAGES] = {"channel", "partials", "finalize", "apply",
+                                                        "copy"};
   const clnorm_schedule *s = &plan->schedule;
   size_t used = (size_t)snprintf(plan->description, sizeof plan->description, "%s form, %u %s",
                                  s->form == CLNORM_FORM_WIDE ? "wide" : "vector", s->num_launches,
@@ -180,9 +184,11 @@ typedef struct operand_rule {
   bool required, written;
 } operand_rule;
 
-static void operand_rules(const clnorm_forward_plan *plan, operand_rule rules[CLNORM_NUM_OPERANDS]) {
+static void operand_rules(const clnorm_forward_plan *plan,
+                          operand_rule rules[CLNORM_NUM_OPERANDS]) {
   const clnorm_forward_desc *d = &plan->desc;
   const bool batch = d->statistics == CLNORM_BATCH_STATISTICS;
+  const bool given = d->statistics == CLNORM_GIVEN_STATISTICS;
   const uint64_t channels = (uint64_t)d->channels * sizeof(float);
   const uint64_t tensor = (uint64_t)d->batch * (uint64_t)d->spatial * channels;
   const uint64_t workspace = plan->schedule.workspace_size;
@@ -191,8 +197,8 @@ static void operand_rules(const clnorm_forward_plan *plan, operand_rule rules[CL
       {"y", tensor, true, true},
       {"weight", channels, false, false},
       {"bias", channels, false, false},
-      {"running_mean", channels, !batch, batch},
-      {"running_var", channels, !batch, batch},
+      {"running_mean", channels, given, batch},
+      {"running_var", channels, given, batch},
       {"saved_mean", channels, false, true},
       {"saved_invstd", channels, false, true},
       {"workspace", workspace, workspace != 0, true},
@@ -247,8 +253,8 @@ static clnorm_status check_operands(clnorm_forward_plan *plan,
 }
 
 static clnorm_status check_momentum(clnorm_forward_plan *plan, const clnorm_forward_args *args) {
-  const bool updates = plan->desc.statistics == CLNORM_BATCH_STATISTICS &&
-                       !clnorm_memory_absent(args->running_mean);
+  const bool updates =
+      plan->desc.statistics == CLNORM_BATCH_STATISTICS && !clnorm_memory_absent(args->running_mean);
   if (updates && !(args->momentum >= 0 && args->momentum <= 1))
     return clnorm_fail(&plan->context->error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "momentum is %g, but must be in [0, 1]", args->momentum);
@@ -259,9 +265,9 @@ static clnorm_status check_momentum(clnorm_forward_plan *plan, const clnorm_forw
 static clnorm_forward make_call(const clnorm_schedule *schedule,
                                 const clnorm_memory o[CLNORM_NUM_OPERANDS], double momentum) {
   clnorm_forward call = schedule->call;
-  clnorm_ulong *const offsets[] = {&call.x,           &call.y,           &call.weight,
-                                   &call.bias,        &call.running_mean, &call.running_var,
-                                   &call.saved_mean,  &call.saved_invstd};
+  clnorm_ulong *const offsets[] = {
+      &call.x,           &call.y,          &call.weight,      &call.bias, &call.running_mean,
+      &call.running_var, &call.saved_mean, &call.saved_invstd};
   for (int i = 0; i < CLNORM_OPERAND_WORKSPACE; i++) *offsets[i] = o[i].offset / sizeof(float);
   call.partials += o[CLNORM_OPERAND_WORKSPACE].offset;
   call.affine += o[CLNORM_OPERAND_WORKSPACE].offset;

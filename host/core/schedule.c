@@ -32,7 +32,7 @@ static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {
 }
 
 /* Tiles in the order of memory: whole rows of neighbouring channels, or pieces of one large plane. */
-static void plan_apply(clnorm_schedule *s, const clnorm_traits *traits) {
+static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits, clnorm_stage stage) {
   clnorm_forward *call = &s->call;
   const uint64_t total = call->batch * call->channels * call->spatial;
   const uint64_t share = total / ((uint64_t)traits->workers * ITEMS_PER_WORKER);
@@ -49,7 +49,7 @@ static void plan_apply(clnorm_schedule *s, const clnorm_traits *traits) {
     call->tile_batch =
         (uint32_t)at_most(at_least(tile / (call->spatial * call->group), 1), call->batch);
   }
-  add_launch(s, CLNORM_STAGE_APPLY,
+  add_launch(s, stage,
              ceil_div(call->batch, call->tile_batch) * ceil_div(call->channels, call->group) *
                  ceil_div(call->spatial, call->tile_spatial));
 }
@@ -77,23 +77,41 @@ static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t
   call->chunk_log2 = NODE_MIN_LOG2;
   while (2ull << call->chunk_log2 <= per_node) call->chunk_log2++;
   /* The wide finalize stage takes one node per work-item. */
-  while (wide && ceil_div(segments, 1ull << call->chunk_log2) > traits->group_size) call->chunk_log2++;
+  while (wide && ceil_div(segments, 1ull << call->chunk_log2) > traits->group_size)
+    call->chunk_log2++;
   call->chunks = (uint32_t)ceil_div(segments, 1ull << call->chunk_log2);
   call->partials = 0;
   call->affine = round_up(call->channels * call->chunks * sizeof(clnorm_partial), 64);
   s->workspace_size = call->affine + call->channels * sizeof(clnorm_affine);
   add_launch(s, CLNORM_STAGE_PARTIALS, call->channels * call->chunks);
   add_launch(s, CLNORM_STAGE_FINALIZE, call->channels);
-  plan_apply(s, traits);
+  plan_tiles(s, traits, CLNORM_STAGE_APPLY);
+}
+
+/* A tensor is one long plane to a copy. */
+static void plan_copy(clnorm_schedule *s, const clnorm_traits *traits) {
+  s->call.spatial *= s->call.batch * s->call.channels;
+  s->call.batch = s->call.channels = 1;
+  plan_tiles(s, traits, CLNORM_STAGE_COPY);
 }
 
 /* Whole channels per worker need no workspace, one launch, and read x a second time from the cache where
  * it fits; but there must be channels enough to go round. */
-static bool prefer_split(const clnorm_forward *call, const clnorm_traits *traits, uint32_t segments) {
+static bool prefer_split(const clnorm_forward *call, const clnorm_traits *traits,
+                         uint32_t segments) {
   const uint64_t items = ceil_div(call->channels, channel_group(call, traits));
   if (segments <= 2u << NODE_MIN_LOG2) return false;
   if (traits->form == CLNORM_FORM_WIDE) return items < 2ull * traits->workers;
   return traits->workers > 1 && items < 4ull * traits->workers;
+}
+
+/* Writing around the caches pays where y would not stay in them anyway. */
+static bool prefer_stream(const clnorm_forward_desc *desc, const clnorm_forward *call,
+                          const clnorm_traits *traits) {
+  const uint64_t bytes = call->batch * call->channels * call->spatial * sizeof(float);
+  if (traits->form == CLNORM_FORM_WIDE) return false;
+  if (desc->store == CLNORM_STORE_AUTO) return bytes >= traits->stream_bytes;
+  return desc->store == CLNORM_STORE_STREAMED;
 }
 
 clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clnorm_traits *traits) {
@@ -107,21 +125,24 @@ clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clno
   s.call.eps = (float)desc->eps;
   if (desc->batch == 0 || desc->channels == 0 || desc->spatial == 0) return s;
 
-  const uint64_t bytes = s.call.batch * s.call.channels * s.call.spatial * sizeof(float);
-  if (traits->form == CLNORM_FORM_VECTOR && bytes >= traits->stream_bytes)
-    s.call.flags |= CLNORM_STREAM;
+  if (prefer_stream(desc, &s.call, traits)) s.call.flags |= CLNORM_STREAM;
+  const clnorm_geometry g = clnorm_geometry_make(s.call.batch, s.call.channels, s.call.spatial);
+  s.large_offsets = g.channels * g.spatial >= (UINT64_C(1) << 32) >> (10 - g.slot_log2);
+  if (desc->statistics == CLNORM_NO_STATISTICS) {
+    plan_copy(&s, traits);
+    return s;
+  }
   if (desc->statistics == CLNORM_GIVEN_STATISTICS) {
-    plan_apply(&s, traits);
+    plan_tiles(&s, traits, CLNORM_STAGE_APPLY);
     return s;
   }
   s.call.flags |= CLNORM_BATCH_MODE;
   if (desc->biased_running_var) s.call.flags |= CLNORM_BIASED_RUNNING_VAR;
-  const uint32_t segments =
-      clnorm_geometry_make(s.call.batch, s.call.channels, s.call.spatial).segments;
-  const bool split = desc->variant == CLNORM_VARIANT_AUTO ? prefer_split(&s.call, traits, segments)
-                                                          : desc->variant == CLNORM_VARIANT_SPLIT;
+  const bool split = desc->variant == CLNORM_VARIANT_AUTO
+                         ? prefer_split(&s.call, traits, g.segments)
+                         : desc->variant == CLNORM_VARIANT_SPLIT;
   if (split)
-    plan_split(&s, traits, segments);
+    plan_split(&s, traits, g.segments);
   else
     plan_channel(&s, traits);
   return s;

@@ -21,6 +21,7 @@ typedef enum clnorm_stage {
   CLNORM_STAGE_PARTIALS, /* item: one node of one channel's tree -> workspace */
   CLNORM_STAGE_FINALIZE, /* item: one channel: nodes -> affine in the workspace, running statistics */
   CLNORM_STAGE_APPLY,    /* item: one tile of the output */
+  CLNORM_STAGE_COPY,     /* item: one tile of y = x */
   CLNORM_NUM_STAGES
 } clnorm_stage;
 
@@ -32,6 +33,7 @@ typedef struct clnorm_launch {
 typedef struct clnorm_schedule {
   clnorm_form form;
   unsigned group_size;
+  bool large_offsets;    /* WIDE: the planes of one segment span 2^32 elements or more */
   unsigned num_launches; /* 0 where there is nothing to do */
   clnorm_launch launches[3];
   clnorm_forward call; /* everything but offsets, flags and running factors of one run */

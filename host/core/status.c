@@ -40,7 +40,8 @@ const char *clnorm_version(void) {
 const char *clnorm_status_name(clnorm_status status) {
   switch (status) {
 #define NAME(name, value, text)                                                                    \
-  case name: return #name;
+  case name:                                                                                       \
+    return #name;
     CLNORM_STATUS_LIST(NAME)
 #undef NAME
   }
@@ -50,7 +51,8 @@ const char *clnorm_status_name(clnorm_status status) {
 const char *clnorm_status_text(clnorm_status status) {
   switch (status) {
 #define LINE(name, value, text)                                                                    \
-  case name: return text;
+  case name:                                                                                       \
+    return text;
     CLNORM_STATUS_LIST(LINE)
 #undef LINE
   }

@@ -216,8 +216,8 @@ static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
 }
 
 static const clnorm_device_operations cpu_operations = {
-    cpu_close, cpu_finish, cpu_alloc,     cpu_free,        cpu_write,
-    cpu_read,  cpu_span,   cpu_prepare,   cpu_unprepare,   cpu_run_schedule,
+    cpu_close, cpu_finish, cpu_alloc,   cpu_free,      cpu_write,
+    cpu_read,  cpu_span,   cpu_prepare, cpu_unprepare, cpu_run_schedule,
 };
 
 /* ---- Back end ------------------------------------------------------------------------------------- */
@@ -262,8 +262,7 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   cpu_device *self = calloc(1, sizeof *self);
   if (!self)
     return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for the CPU path");
-  const unsigned threads =
-      options->num_threads ? (unsigned)options->num_threads : usable_threads();
+  const unsigned threads = options->num_threads ? (unsigned)options->num_threads : usable_threads();
   self->pool = clnorm_pool_create(threads);
   if (!self->pool) {
     free(self);

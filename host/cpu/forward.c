@@ -10,4 +10,5 @@ const clnorm_item_functions CLNORM_FORWARD_NAME = {
         [CLNORM_STAGE_PARTIALS] = clnorm_item_partials,
         [CLNORM_STAGE_FINALIZE] = clnorm_item_finalize,
         [CLNORM_STAGE_APPLY] = clnorm_item_apply,
+        [CLNORM_STAGE_COPY] = clnorm_item_copy,
     }};

@@ -18,19 +18,18 @@ static inline clnorm_vec clnorm_splat(float s) { return _mm512_set1_ps(s); }
 static inline clnorm_vec clnorm_vec_fma(clnorm_vec a, clnorm_vec b, clnorm_vec c) {
   return _mm512_fmadd_ps(a, b, c);
 }
-static inline clnorm_vec clnorm_load(const float *p) { return _mm512_loadu_ps(p); }
-static inline clnorm_vec clnorm_load_part(const float *p, uint32_t n, float fill) {
+static inline clnorm_vec clnorm_vec_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline clnorm_vec clnorm_vec_load_part(const float *p, uint32_t n, float fill) {
   return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), clnorm_mask(n), p);
 }
-static inline void clnorm_store(float *p, clnorm_vec v) { _mm512_storeu_ps(p, v); }
-static inline void clnorm_store_part(float *p, clnorm_vec v, uint32_t n) {
+static inline void clnorm_vec_store(float *p, clnorm_vec v) { _mm512_storeu_ps(p, v); }
+static inline void clnorm_vec_store_part(float *p, clnorm_vec v, uint32_t n) {
   _mm512_mask_storeu_ps(p, clnorm_mask(n), v);
 }
-static inline void clnorm_stream(float *p, clnorm_vec v) { _mm512_stream_ps(p, v); }
+static inline void clnorm_vec_stream(float *p, clnorm_vec v) { _mm512_stream_ps(p, v); }
 static inline float clnorm_fold_vec(clnorm_vec v) {
-  const __m256 a =
-      _mm256_add_ps(_mm512_castps512_ps256(v),
-                    _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)));
+  const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v),
+                                 _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)));
   const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
   return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
@@ -49,17 +48,17 @@ static inline clnorm_vec clnorm_splat(float s) { return _mm256_set1_ps(s); }
 static inline clnorm_vec clnorm_vec_fma(clnorm_vec a, clnorm_vec b, clnorm_vec c) {
   return _mm256_fmadd_ps(a, b, c);
 }
-static inline clnorm_vec clnorm_load(const float *p) { return _mm256_loadu_ps(p); }
-static inline clnorm_vec clnorm_load_part(const float *p, uint32_t n, float fill) {
+static inline clnorm_vec clnorm_vec_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline clnorm_vec clnorm_vec_load_part(const float *p, uint32_t n, float fill) {
   const __m256i mask = clnorm_mask(n);
   return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, mask),
                           _mm256_castsi256_ps(mask));
 }
-static inline void clnorm_store(float *p, clnorm_vec v) { _mm256_storeu_ps(p, v); }
-static inline void clnorm_store_part(float *p, clnorm_vec v, uint32_t n) {
+static inline void clnorm_vec_store(float *p, clnorm_vec v) { _mm256_storeu_ps(p, v); }
+static inline void clnorm_vec_store_part(float *p, clnorm_vec v, uint32_t n) {
   _mm256_maskstore_ps(p, clnorm_mask(n), v);
 }
-static inline void clnorm_stream(float *p, clnorm_vec v) { _mm256_stream_ps(p, v); }
+static inline void clnorm_vec_stream(float *p, clnorm_vec v) { _mm256_stream_ps(p, v); }
 static inline float clnorm_fold_vec(clnorm_vec v) {
   const __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
@@ -76,21 +75,21 @@ static inline clnorm_vec clnorm_vec_fma(clnorm_vec a, clnorm_vec b, clnorm_vec c
   for (int i = 0; i < 4; i++) a[i] = clnorm_fma(a[i], b[i], c[i]);
   return a;
 }
-static inline clnorm_vec clnorm_load(const float *p) {
+static inline clnorm_vec clnorm_vec_load(const float *p) {
   return (clnorm_vec){p[0], p[1], p[2], p[3]};
 }
-static inline clnorm_vec clnorm_load_part(const float *p, uint32_t n, float fill) {
+static inline clnorm_vec clnorm_vec_load_part(const float *p, uint32_t n, float fill) {
   clnorm_vec v = clnorm_splat(fill);
   for (uint32_t i = 0; i < n; i++) v[i] = p[i];
   return v;
 }
-static inline void clnorm_store(float *p, clnorm_vec v) {
+static inline void clnorm_vec_store(float *p, clnorm_vec v) {
   for (int i = 0; i < 4; i++) p[i] = v[i];
 }
-static inline void clnorm_store_part(float *p, clnorm_vec v, uint32_t n) {
+static inline void clnorm_vec_store_part(float *p, clnorm_vec v, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) p[i] = v[i];
 }
-static inline void clnorm_stream(float *p, clnorm_vec v) { clnorm_store(p, v); }
+static inline void clnorm_vec_stream(float *p, clnorm_vec v) { clnorm_vec_store(p, v); }
 static inline float clnorm_fold_vec(clnorm_vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
 #endif
@@ -102,7 +101,7 @@ static inline void clnorm_stream_end(void) { _mm_sfence(); }
 static inline void clnorm_stream_end(void) {}
 #endif
 
-static inline clnorm_vec clnorm_load_private(const float *t) { return clnorm_load(t); }
+static inline clnorm_vec clnorm_vec_load_private(const float *t) { return clnorm_vec_load(t); }
 
 static inline void clnorm_prefetch(const float *p) { __builtin_prefetch(p); }
 

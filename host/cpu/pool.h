@@ -16,6 +16,7 @@ void clnorm_pool_destroy(clnorm_pool *pool);
 
 /* Runs function over [0, items) on all workers and returns when every item is done; what they wrote is
  * then visible to the caller. One caller at a time. */
-void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument, uint64_t items);
+void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument,
+                     uint64_t items);
 
 #endif

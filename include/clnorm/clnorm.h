@@ -226,16 +226,23 @@ typedef enum clnorm_layout {
 
 typedef enum clnorm_statistics {
   CLNORM_BATCH_STATISTICS = 0, /* mean and biased variance of x, per channel over (N, spatial) */
-  CLNORM_GIVEN_STATISTICS = 1  /* running_mean and running_var, read only */
+  CLNORM_GIVEN_STATISTICS = 1, /* running_mean and running_var, read only */
+  CLNORM_NO_STATISTICS = 2     /* y = x: the plain copy that figures are measured against */
 } clnorm_statistics;
 
 /* How batch statistics are computed; never changes the bits. */
 typedef enum clnorm_variant {
   CLNORM_VARIANT_AUTO = 0,
-  CLNORM_VARIANT_CHANNEL =
-      1,                   /* one launch: a worker takes whole channels, statistics then output */
-  CLNORM_VARIANT_SPLIT = 2 /* three launches: parts of channels, merge, output */
+  CLNORM_VARIANT_CHANNEL = 1, /* one launch: workers take whole channels, statistics then output */
+  CLNORM_VARIANT_SPLIT = 2    /* three launches: parts of channels, merge, output */
 } clnorm_variant;
+
+/* How y is written (VECTOR form only; WIDE ignores it); never changes the bits. */
+typedef enum clnorm_store {
+  CLNORM_STORE_AUTO = 0,
+  CLNORM_STORE_CACHED = 1,  /* through the caches: y is read again soon, or is small */
+  CLNORM_STORE_STREAMED = 2 /* around the caches: saves reading y's lines before writing them */
+} clnorm_store;
 
 /* What is computed, on (N, C, spatial), spatial = any product of trailing dimensions:
  *
@@ -261,6 +268,7 @@ typedef struct clnorm_forward_desc {
   bool biased_running_var; /* running_var takes var instead of var * M / (M - 1) (ONNX, MNN) */
   bool external_workspace; /* the caller hands in the workspace at each run */
   clnorm_variant variant;
+  clnorm_store store;
 } clnorm_forward_desc;
 
 /* f32, NCHW, contiguous, eps 1e-5, everything else off or automatic. */

@@ -1,0 +1,281 @@
+#include "devices.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "errors.h"
+#include "missing.h"
+#include "traits.h"
+
+/* ---- Enumeration -------------------------------------------------------------------------------- */
+
+/* Both receive an array for free(), or NULL where there is nothing; the return value is the driver's,
+ * CL_OUT_OF_HOST_MEMORY included. */
+static cl_int get_platforms(const clnorm_opencl_api *api, cl_platform_id **platforms,
+                            cl_uint *count) {
+  *platforms = NULL;
+  *count = 0;
+  cl_uint number = 0;
+  cl_int code = api->clGetPlatformIDs(0, NULL, &number);
+  if (code != CL_SUCCESS || number == 0) return code;
+  cl_platform_id *ids = calloc(number, sizeof *ids);
+  if (!ids) return CL_OUT_OF_HOST_MEMORY;
+  code = api->clGetPlatformIDs(number, ids, NULL);
+  if (code != CL_SUCCESS) {
+    free(ids);
+    return code;
+  }
+  *platforms = ids;
+  *count = number;
+  return CL_SUCCESS;
+}
+
+static cl_int get_devices(const clnorm_opencl_api *api, cl_platform_id platform,
+                          cl_device_id **devices, cl_uint *count) {
+  *devices = NULL;
+  *count = 0;
+  cl_uint number = 0;
+  cl_int code = api->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &number);
+  if (code != CL_SUCCESS || number == 0) return code;
+  cl_device_id *ids = calloc(number, sizeof *ids);
+  if (!ids) return CL_OUT_OF_HOST_MEMORY;
+  code = api->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, number, ids, NULL);
+  if (code != CL_SUCCESS) {
+    free(ids);
+    return code;
+  }
+  *devices = ids;
+  *count = number;
+  return CL_SUCCESS;
+}
+
+/* A platform has never had 65536 devices; the limit shows the compiler that the text fits. */
+static void format_id(char id[16], cl_uint platform, cl_uint device) {
+  snprintf(id, 16, "%u.%u", platform & 0xffffu, device & 0xffffu);
+}
+
+static clnorm_status list_platform(const clnorm_opencl_api *api, clnorm_device_list *list,
+                                   cl_platform_id platform, unsigned index, bool *gpu) {
+  cl_device_id *devices = NULL;
+  cl_uint count = 0;
+  const cl_int code = get_devices(api, platform, &devices, &count);
+  if (code == CL_OUT_OF_HOST_MEMORY) return CLNORM_ERROR_OUT_OF_MEMORY;
+  if (count == 0) return clnorm_opencl_no_device(api, list, platform, index, code);
+  clnorm_status status = CLNORM_OK;
+  for (cl_uint d = 0; d < count && status == CLNORM_OK; d++) {
+    char id[16];
+    format_id(id, index, d);
+    const clnorm_device_info info = clnorm_opencl_describe(api, devices[d], id);
+    if (strcmp(info.type, "gpu") == 0) *gpu = true;
+    status = clnorm_device_list_add(list, &info);
+  }
+  free(devices);
+  return status;
+}
+
+clnorm_status clnorm_opencl_list_devices(const clnorm_opencl_api *api, clnorm_device_list *list) {
+  cl_platform_id *platforms = NULL;
+  cl_uint count = 0;
+  const cl_int code = get_platforms(api, &platforms, &count);
+  if (code == CL_OUT_OF_HOST_MEMORY) return CLNORM_ERROR_OUT_OF_MEMORY;
+  if (count == 0) return clnorm_opencl_no_platform(list, code);
+  clnorm_status status = CLNORM_OK;
+  bool gpu = false;
+  for (cl_uint p = 0; p < count && status == CLNORM_OK; p++) {
+    status = list_platform(api, list, platforms[p], p, &gpu);
+  }
+  if (status == CLNORM_OK && !gpu) status = clnorm_opencl_no_gpu(list);
+  free(platforms);
+  return status;
+}
+
+clnorm_status clnorm_opencl_find_device(const clnorm_opencl_api *api, const char *id,
+                                        cl_device_id *device, clnorm_error *error) {
+  unsigned p = 0;
+  unsigned d = 0;
+  if (sscanf(id, "%u.%u", &p, &d) != 2) {
+    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "\"%s\" is not a platform.device", id);
+  }
+  cl_platform_id *platforms = NULL;
+  cl_uint count = 0;
+  cl_int code = get_platforms(api, &platforms, &count);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clGetPlatformIDs", code);
+  if (p >= count) {
+    free(platforms);
+    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE,
+                       "device %s: there are %u OpenCL platforms, counted from 0", id, count);
+  }
+  cl_device_id *devices = NULL;
+  code = get_devices(api, platforms[p], &devices, &count);
+  free(platforms);
+  if (code != CL_SUCCESS && code != CL_DEVICE_NOT_FOUND) {
+    return clnorm_opencl_fail_create(error, "clGetDeviceIDs", code);
+  }
+  if (d < count) *device = devices[d];
+  free(devices);
+  if (d < count) return CLNORM_OK;
+  return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE,
+                     "device %s: platform %u has %u devices, counted from 0", id, p, count);
+}
+
+/* The position of a device among its platform's; false where it is not listed. */
+static bool index_in_platform(const clnorm_opencl_api *api, cl_platform_id platform,
+                              cl_device_id device, cl_uint *index) {
+  cl_device_id *devices = NULL;
+  cl_uint count = 0;
+  if (get_devices(api, platform, &devices, &count) != CL_SUCCESS) return false;
+  *index = 0;
+  while (*index < count && devices[*index] != device) ++*index;
+  free(devices);
+  return *index < count;
+}
+
+void clnorm_opencl_device_name(const clnorm_opencl_api *api, cl_device_id device, char id[16]) {
+  cl_platform_id *platforms = NULL;
+  cl_uint count = 0;
+  cl_uint d = 0;
+  snprintf(id, 16, "-");
+  if (get_platforms(api, &platforms, &count) != CL_SUCCESS) return;
+  for (cl_uint p = 0; p < count; p++) {
+    if (!index_in_platform(api, platforms[p], device, &d)) continue;
+    format_id(id, p, d);
+    break;
+  }
+  free(platforms);
+}
+
+/* ---- Description -------------------------------------------------------------------------------- */
+
+/* Looks for a whole word in a list of words that blanks separate. */
+static bool has_word(const char *words, const char *word) {
+  const size_t length = strlen(word);
+  for (const char *at = strstr(words, word); at; at = strstr(at + length, word)) {
+    const bool starts = at == words || at[-1] == ' ';
+    const bool ends = at[length] == '\0' || at[length] == ' ';
+    if (starts && ends) return true;
+  }
+  return false;
+}
+
+/* `text` is "OpenCL 1.2 ..." or "OpenCL C 1.2 ...", as the specification wants it. */
+static bool at_least_1_2(const char *text, const char *format) {
+  unsigned major = 0;
+  unsigned minor = 0;
+  if (!text || sscanf(text, format, &major, &minor) != 2) return false;
+  return major > 1 || (major == 1 && minor >= 2);
+}
+
+/* The texts that decide whether a device is usable; released with free_texts. */
+typedef struct device_texts {
+  char *platform_version, *version, *language, *profile, *extensions;
+} device_texts;
+
+static device_texts get_texts(clnorm_opencl_query *query) {
+  const device_texts texts = {
+      clnorm_opencl_platform_text(query, CL_PLATFORM_VERSION),
+      clnorm_opencl_device_text(query, CL_DEVICE_VERSION),
+      clnorm_opencl_device_text(query, CL_DEVICE_OPENCL_C_VERSION),
+      clnorm_opencl_device_text(query, CL_DEVICE_PROFILE),
+      clnorm_opencl_device_text(query, CL_DEVICE_EXTENSIONS),
+  };
+  return texts;
+}
+
+static void free_texts(device_texts *texts) {
+  free(texts->platform_version);
+  free(texts->version);
+  free(texts->language);
+  free(texts->profile);
+  free(texts->extensions);
+}
+
+/* Writes why versions, profile and switches rule the device out; leaves status empty where they do not. */
+static void judge(clnorm_opencl_query *query, const device_texts *texts, char *status,
+                  size_t size) {
+  cl_bool available = CL_FALSE;
+  cl_bool compiler = CL_FALSE;
+  cl_bool little = CL_FALSE;
+  cl_device_fp_config floats = 0;
+  const cl_device_fp_config needed = CL_FP_ROUND_TO_NEAREST | CL_FP_INF_NAN;
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_AVAILABLE, &available);
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_COMPILER_AVAILABLE, &compiler);
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_ENDIAN_LITTLE, &little);
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_SINGLE_FP_CONFIG, &floats);
+  if (query->call) {
+    snprintf(status, size, "%s failed: %s (%d)", query->call, clnorm_opencl_error_name(query->code),
+             (int)query->code);
+  } else if (!at_least_1_2(texts->platform_version, "OpenCL %u.%u")) {
+    snprintf(status, size, "platform version \"%s\", but OpenCL 1.2 is needed",
+             texts->platform_version);
+  } else if (!at_least_1_2(texts->version, "OpenCL %u.%u")) {
+    snprintf(status, size, "device version \"%s\", but OpenCL 1.2 is needed", texts->version);
+  } else if (!at_least_1_2(texts->language, "OpenCL C %u.%u")) {
+    snprintf(status, size, "language version \"%s\", but OpenCL C 1.2 is needed", texts->language);
+  } else if (!available) {
+    snprintf(status, size, "the driver says that the device is not available");
+  } else if (!compiler) {
+    snprintf(status, size, "the driver has no compiler for it (CL_DEVICE_COMPILER_AVAILABLE)");
+  } else if (!little) {
+    snprintf(status, size, "big-endian devices are not supported");
+  } else if (strcmp(texts->profile, "EMBEDDED_PROFILE") == 0 &&
+             !has_word(texts->extensions, "cles_khr_int64")) {
+    snprintf(status, size, "embedded profile without 64-bit integers (cles_khr_int64)");
+  } else if ((floats & needed) != needed) {
+    snprintf(status, size, "float arithmetic does not round to nearest with infinities and NaN");
+  }
+}
+
+/* A simulator may claim to be everything; what runs on the processor is a cpu. */
+static const char *type_name(cl_device_type type) {
+  if ((type & CL_DEVICE_TYPE_CPU) != 0) return "cpu";
+  if ((type & CL_DEVICE_TYPE_GPU) != 0) return "gpu";
+  return (type & CL_DEVICE_TYPE_ACCELERATOR) != 0 ? "accelerator" : "other";
+}
+
+static void fill_names(clnorm_opencl_query *query, clnorm_device_info *info) {
+  char *name = clnorm_opencl_device_text(query, CL_DEVICE_NAME);
+  char *platform = clnorm_opencl_platform_text(query, CL_PLATFORM_NAME);
+  char *driver = clnorm_opencl_device_text(query, CL_DRIVER_VERSION);
+  snprintf(info->name, sizeof info->name, "%s", name ? name : "unnamed device");
+  const bool repeats = platform && driver && strncmp(driver, platform, strlen(platform)) == 0;
+  snprintf(info->platform, sizeof info->platform, "%s%s%s", platform && !repeats ? platform : "",
+           platform && !repeats ? " " : "", driver ? driver : "");
+  free(driver);
+  free(platform);
+  free(name);
+}
+
+clnorm_device_info clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id device,
+                                          const char *id) {
+  clnorm_device_info info;
+  memset(&info, 0, sizeof info);
+  snprintf(info.id, sizeof info.id, "%s", id);
+  clnorm_opencl_query query = clnorm_opencl_query_device(api, device);
+  fill_names(&query, &info);
+
+  cl_device_type type = 0;
+  cl_device_fp_config floats = 0;
+  cl_ulong memory = 0;
+  cl_ulong alloc = 0;
+  char note[160];
+  CLNORM_OPENCL_VALUE(&query, CL_DEVICE_TYPE, &type);
+  CLNORM_OPENCL_VALUE(&query, CL_DEVICE_SINGLE_FP_CONFIG, &floats);
+  CLNORM_OPENCL_VALUE(&query, CL_DEVICE_GLOBAL_MEM_SIZE, &memory);
+  CLNORM_OPENCL_VALUE(&query, CL_DEVICE_MAX_MEM_ALLOC_SIZE, &alloc);
+  const clnorm_traits traits = clnorm_opencl_traits(&query, CLNORM_FORM_AUTO, note, sizeof note);
+  snprintf(info.type, sizeof info.type, "%s", type_name(type));
+  snprintf(info.form, sizeof info.form, "%s",
+           traits.form == CLNORM_FORM_VECTOR ? "vector" : "wide");
+  info.denormals = (floats & CL_FP_DENORM) != 0;
+  info.compute_units = (int)traits.workers;
+  info.memory_bytes = memory;
+  info.max_alloc_bytes = alloc;
+
+  device_texts texts = get_texts(&query);
+  judge(&query, &texts, info.status, sizeof info.status);
+  free_texts(&texts);
+  info.usable = info.status[0] == '\0';
+  if (info.usable) snprintf(info.status, sizeof info.status, "ok");
+  return info;
+}

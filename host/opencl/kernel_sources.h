@@ -1,0 +1,13 @@
+/* The source text of the kernel programs, one a form, with their includes inlined; the build embeds it.
+ * The sizes do not count the terminating zero. */
+#ifndef CLNORM_OPENCL_KERNEL_SOURCES_H
+#define CLNORM_OPENCL_KERNEL_SOURCES_H
+
+#include <stddef.h>
+
+extern const char clnorm_kernel_forward_vector[];
+extern const size_t clnorm_kernel_forward_vector_size;
+extern const char clnorm_kernel_forward_wide[];
+extern const size_t clnorm_kernel_forward_wide_size;
+
+#endif

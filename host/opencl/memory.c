@@ -1,0 +1,119 @@
+#include "device.h"
+#include "errors.h"
+
+clnorm_status clnorm_opencl_alloc(clnorm_device *base, size_t size, clnorm_memory *memory,
+                                  clnorm_error *error) {
+  clnorm_opencl_device *device = (clnorm_opencl_device *)base;
+  cl_int code = CL_SUCCESS;
+  cl_mem buffer = device->api.clCreateBuffer(device->context, CL_MEM_READ_WRITE, size, NULL, &code);
+  if (code == CL_INVALID_BUFFER_SIZE) {
+    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
+                       "clCreateBuffer failed: CL_INVALID_BUFFER_SIZE (%d): %zu bytes, but this "
+                       "device allows %llu in one buffer",
+                       (int)code, size, (unsigned long long)base->info.max_alloc_bytes);
+  }
+  if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateBuffer", code);
+  memory->host = NULL;
+  memory->cl = buffer;
+  memory->offset = 0;
+  memory->size = size;
+  return CLNORM_OK;
+}
+
+void clnorm_opencl_free(clnorm_device *base, clnorm_memory memory) {
+  clnorm_opencl_device *device = (clnorm_opencl_device *)base;
+  device->api.clReleaseMemObject(memory.cl);
+}
+
+clnorm_status clnorm_opencl_write(clnorm_device *base, clnorm_memory memory, const void *source,
+                                  size_t size, clnorm_error *error) {
+  clnorm_opencl_device *device = (clnorm_opencl_device *)base;
+  const cl_int code = device->api.clEnqueueWriteBuffer(
+      device->queue, memory.cl, CL_TRUE, memory.offset, size, source, device->last ? 1 : 0,
+      device->last ? &device->last : NULL, NULL);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueWriteBuffer", code);
+  return CLNORM_OK;
+}
+
+clnorm_status clnorm_opencl_read(clnorm_device *base, clnorm_memory memory, void *destination,
+                                 size_t size, clnorm_error *error) {
+  clnorm_opencl_device *device = (clnorm_opencl_device *)base;
+  const cl_int code = device->api.clEnqueueReadBuffer(
+      device->queue, memory.cl, CL_TRUE, memory.offset, size, destination, device->last ? 1 : 0,
+      device->last ? &device->last : NULL, NULL);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueReadBuffer", code);
+  return CLNORM_OK;
+}
+
+/* ---- Where memory lies -------------------------------------------------------------------------- */
+
+/* What the driver tells about a cl_mem. */
+typedef struct object_info {
+  cl_mem_object_type type;
+  cl_context context;
+  size_t size;
+  cl_mem parent; /* of a sub-buffer, which starts at `origin` of it; else NULL */
+  size_t origin;
+} object_info;
+
+static cl_int ask(const clnorm_opencl_api *api, cl_mem memory, object_info *info) {
+  const struct {
+    cl_mem_info parameter;
+    void *value;
+    size_t size;
+  } questions[] = {
+      {CL_MEM_TYPE, &info->type, sizeof info->type},
+      {CL_MEM_CONTEXT, &info->context, sizeof info->context},
+      {CL_MEM_SIZE, &info->size, sizeof info->size},
+      {CL_MEM_ASSOCIATED_MEMOBJECT, &info->parent, sizeof info->parent},
+      {CL_MEM_OFFSET, &info->origin, sizeof info->origin},
+  };
+  for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++) {
+    const cl_int code = api->clGetMemObjectInfo(memory, questions[i].parameter, questions[i].size,
+                                                questions[i].value, NULL);
+    if (code != CL_SUCCESS) return code;
+  }
+  return CL_SUCCESS;
+}
+
+static clnorm_status check_object(const clnorm_opencl_device *device, cl_int code,
+                                  const object_info *info, const char *role, clnorm_error *error) {
+  if (code == CL_INVALID_MEM_OBJECT) {
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "%s is no OpenCL memory object (CL_INVALID_MEM_OBJECT)", role);
+  }
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetMemObjectInfo", code);
+  if (info->type != CL_MEM_OBJECT_BUFFER) {
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "%s is an OpenCL object of type 0x%x, but must be a buffer", role,
+                       (unsigned)info->type);
+  }
+  if (info->context != device->context) {
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "%s belongs to another cl_context than this clnorm_context", role);
+  }
+  return CLNORM_OK;
+}
+
+clnorm_status clnorm_opencl_span(clnorm_device *base, clnorm_memory memory, const char *role,
+                                 clnorm_span *span, clnorm_error *error) {
+  const clnorm_opencl_device *device = (const clnorm_opencl_device *)base;
+  if (memory.host || !memory.cl) {
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "%s is host memory, but an OpenCL context takes cl_mem", role);
+  }
+  object_info info = {0};
+  const cl_int code = ask(&device->api, memory.cl, &info);
+  const clnorm_status status = check_object(device, code, &info, role, error);
+  if (status != CLNORM_OK) return status;
+  if (memory.offset > info.size || memory.size > info.size - memory.offset) {
+    return clnorm_fail(error, CLNORM_ERROR_BUFFER_TOO_SMALL,
+                       "%s is %zu bytes from offset %zu on, but its buffer has %zu bytes", role,
+                       memory.size, memory.offset, info.size);
+  }
+  const size_t size = memory.size > 0 ? memory.size : info.size - memory.offset;
+  span->base = (uintptr_t)(info.parent ? info.parent : memory.cl);
+  span->begin = (info.parent ? info.origin : 0) + memory.offset;
+  span->end = span->begin + size;
+  return CLNORM_OK;
+}

@@ -1,0 +1,257 @@
+#include "opencl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device.h"
+#include "devices.h"
+#include "errors.h"
+#include "program_cache.h"
+#include "traits.h"
+
+/* ---- Closing ------------------------------------------------------------------------------------ */
+
+/* Releases what is there; also of a device that was opened halfway. */
+static void release(clnorm_opencl_device *device) {
+  const clnorm_opencl_api *api = &device->api;
+  if (device->last) api->clReleaseEvent(device->last);
+  if (device->program) api->clReleaseProgram(device->program);
+  if (device->queue) api->clReleaseCommandQueue(device->queue);
+  if (device->context) api->clReleaseContext(device->context);
+  if (device->id) api->clReleaseDevice(device->id);
+  clnorm_opencl_unload(&device->api);
+  free(device->cache_dir);
+  free(device);
+}
+
+static void device_close(clnorm_device *base) {
+  clnorm_opencl_device *device = (clnorm_opencl_device *)base;
+  device->api.clFinish(device->queue);
+  release(device);
+}
+
+static clnorm_status device_finish(clnorm_device *base, clnorm_error *error) {
+  clnorm_opencl_device *device = (clnorm_opencl_device *)base;
+  const cl_int code = device->api.clFinish(device->queue);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clFinish", code);
+  return CLNORM_OK;
+}
+
+static const clnorm_device_operations operations = {
+    .close = device_close,
+    .finish = device_finish,
+    .alloc = clnorm_opencl_alloc,
+    .free = clnorm_opencl_free,
+    .write = clnorm_opencl_write,
+    .read = clnorm_opencl_read,
+    .span = clnorm_opencl_span,
+    .prepare = clnorm_opencl_prepare,
+    .unprepare = clnorm_opencl_unprepare,
+    .run = clnorm_opencl_run,
+};
+
+/* ---- Opening ------------------------------------------------------------------------------------ */
+
+/* A device structure with the functions loaded and nothing else. For release(). */
+static clnorm_status create_device(clnorm_error *error, clnorm_opencl_device **created) {
+  clnorm_message reason;
+  clnorm_opencl_device *device = calloc(1, sizeof *device);
+  if (!device) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "out of host memory");
+  if (!clnorm_opencl_load(CLNORM_OPENCL_LIBRARY, &device->api, &reason)) {
+    free(device);
+    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "%s", reason.text);
+  }
+  *created = device;
+  return CLNORM_OK;
+}
+
+static clnorm_status retain_device(clnorm_opencl_device *device, cl_device_id id,
+                                   clnorm_error *error) {
+  const cl_int code = device->api.clRetainDevice(id);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainDevice", code);
+  device->id = id;
+  return CLNORM_OK;
+}
+
+static const char *form_text(clnorm_form form) {
+  return form == CLNORM_FORM_VECTOR ? "vector form" : "wide form";
+}
+
+/* Fills what the core and the user see. device->id is known. */
+static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
+                               const clnorm_context_options *options, clnorm_error *error) {
+  clnorm_device *base = &device->base;
+  char note[160];
+  base->operations = &operations;
+  base->info = clnorm_opencl_describe(&device->api, device->id, id);
+  if (!base->info.usable) {
+    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "device %s (%s) cannot be used: %s", id,
+                       base->info.name, base->info.status);
+  }
+  clnorm_opencl_query query = clnorm_opencl_query_device(&device->api, device->id);
+  base->traits = clnorm_opencl_traits(&query, options->form, note, sizeof note);
+  if (query.call) return clnorm_opencl_fail(error, query.call, query.code);
+  snprintf(base->description, sizeof base->description, "%s (%s, %s), %s, %d compute units%s",
+           base->info.name, base->info.id, base->info.platform,
+           note[0] ? note : form_text(base->traits.form), base->info.compute_units,
+           base->info.denormals ? "" : ", no subnormals");
+  device->cache_dir = clnorm_program_cache_folder(options->cache_dir);
+  return CLNORM_OK;
+}
+
+static clnorm_status create_queue(clnorm_opencl_device *device, clnorm_error *error) {
+  cl_int code = CL_SUCCESS;
+  cl_context context = device->api.clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateContext", code);
+  device->context = context;
+  cl_command_queue queue = device->api.clCreateCommandQueue(context, device->id, 0, &code);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateCommandQueue", code);
+  device->queue = queue;
+  return CLNORM_OK;
+}
+
+static clnorm_status backend_open(const clnorm_device_info *info,
+                                  const clnorm_context_options *options, clnorm_error *error,
+                                  clnorm_device **opened) {
+  clnorm_opencl_device *device = NULL;
+  clnorm_status status = create_device(error, &device);
+  if (status != CLNORM_OK) return status;
+  cl_device_id id = NULL;
+  status = clnorm_opencl_find_device(&device->api, info->id, &id, error);
+  if (status == CLNORM_OK) status = retain_device(device, id, error);
+  if (status == CLNORM_OK) status = fill_base(device, info->id, options, error);
+  if (status == CLNORM_OK) status = create_queue(device, error);
+  if (status != CLNORM_OK) {
+    release(device);
+    return status;
+  }
+  *opened = &device->base;
+  return CLNORM_OK;
+}
+
+static clnorm_status backend_list(clnorm_device_list *list) {
+  clnorm_opencl_api api;
+  clnorm_message reason;
+  if (!clnorm_opencl_load(CLNORM_OPENCL_LIBRARY, &api, &reason)) {
+    return clnorm_device_list_add_missing(list, "%s", reason.text);
+  }
+  const clnorm_status status = clnorm_opencl_list_devices(&api, list);
+  clnorm_opencl_unload(&api);
+  return status;
+}
+
+const clnorm_backend clnorm_opencl_backend = {"opencl", backend_list, backend_open};
+
+/* ---- The caller's objects ----------------------------------------------------------------------- */
+
+/* Do the three belong together? */
+static clnorm_status check_together(const clnorm_opencl_api *api, cl_context context,
+                                    cl_device_id device, cl_command_queue queue,
+                                    cl_command_queue_properties *properties, clnorm_error *error) {
+  cl_context queue_context = NULL;
+  cl_device_id queue_device = NULL;
+  cl_int code = api->clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof queue_context,
+                                           &queue_context, NULL);
+  if (code == CL_SUCCESS) {
+    code = api->clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof queue_device, &queue_device,
+                                      NULL);
+  }
+  if (code == CL_SUCCESS) {
+    code = api->clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof *properties, properties,
+                                      NULL);
+  }
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetCommandQueueInfo", code);
+  if (queue_context != context) {
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "queue belongs to another cl_context than the one given");
+  }
+  if (queue_device != device) {
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "queue belongs to another cl_device_id than the one given");
+  }
+  return CLNORM_OK;
+}
+
+/* Each handle is kept once it is retained, so that release() fits at any point. */
+static clnorm_status retain(clnorm_opencl_device *device, cl_context context, cl_device_id id,
+                            cl_command_queue queue, clnorm_error *error) {
+  const clnorm_status status = retain_device(device, id, error);
+  if (status != CLNORM_OK) return status;
+  cl_int code = device->api.clRetainContext(context);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainContext", code);
+  device->context = context;
+  code = device->api.clRetainCommandQueue(queue);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainCommandQueue", code);
+  device->queue = queue;
+  return CLNORM_OK;
+}
+
+static clnorm_status adopt(cl_context context, cl_device_id id, cl_command_queue queue,
+                           const clnorm_context_options *options, clnorm_error *error,
+                           clnorm_device **adopted) {
+  char name[16];
+  cl_command_queue_properties properties = 0;
+  clnorm_opencl_device *device = NULL;
+  clnorm_status status = create_device(error, &device);
+  if (status != CLNORM_OK) return status;
+  status = check_together(&device->api, context, id, queue, &properties, error);
+  if (status == CLNORM_OK) status = retain(device, context, id, queue, error);
+  if (status == CLNORM_OK) {
+    device->out_of_order = (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0;
+    clnorm_opencl_device_name(&device->api, id, name);
+    status = fill_base(device, name, options, error);
+  }
+  if (status != CLNORM_OK) {
+    release(device);
+    return status;
+  }
+  *adopted = &device->base;
+  return CLNORM_OK;
+}
+
+clnorm_status clnorm_context_create_opencl(cl_context cl, cl_device_id device,
+                                           cl_command_queue queue,
+                                           const clnorm_context_options *options,
+                                           clnorm_context **context, clnorm_message *message) {
+  const clnorm_context_options defaults = clnorm_context_options_defaults();
+  if (!options) options = &defaults;
+  clnorm_error error = {{""}, options->log, options->log_user_data};
+  clnorm_device *adopted = NULL;
+  clnorm_status status = CLNORM_OK;
+  if (!context || !cl || !device || !queue) {
+    status = clnorm_fail(&error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL",
+                         !context  ? "context"
+                         : !cl     ? "cl"
+                         : !device ? "device"
+                                   : "queue");
+  }
+  if (context) *context = NULL;
+  if (status == CLNORM_OK) status = adopt(cl, device, queue, options, &error, &adopted);
+  if (status == CLNORM_OK) {
+    status = clnorm_context_adopt(adopted, options, "the caller's queue", context, &error);
+  }
+  if (message) *message = error.message;
+  return status;
+}
+
+/* NULL for a device of another back end. */
+static const clnorm_opencl_device *opencl_device(const clnorm_context *context) {
+  const clnorm_device *base = clnorm_context_opened(context);
+  return base->operations == &operations ? (const clnorm_opencl_device *)base : NULL;
+}
+
+cl_context clnorm_context_cl_context(const clnorm_context *context) {
+  const clnorm_opencl_device *device = opencl_device(context);
+  return device ? device->context : NULL;
+}
+
+cl_device_id clnorm_context_cl_device(const clnorm_context *context) {
+  const clnorm_opencl_device *device = opencl_device(context);
+  return device ? device->id : NULL;
+}
+
+cl_command_queue clnorm_context_cl_queue(const clnorm_context *context) {
+  const clnorm_opencl_device *device = opencl_device(context);
+  return device ? device->queue : NULL;
+}

@@ -1,0 +1,102 @@
+#include "traits.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KIBIBYTE ((uint64_t)1024)
+#define MEBIBYTE (1024 * KIBIBYTE)
+
+/* An OpenCL device of type CPU is the host's own processor. Its L2 is what counts: the driver tells the
+ * size of the last level, which all cores share. */
+static uint64_t host_l2_bytes(void) {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (bytes > 0) return (uint64_t)bytes;
+#endif
+  return MEBIBYTE;
+}
+
+static uint64_t worker_cache_bytes(clnorm_opencl_query *query, unsigned workers) {
+  cl_device_type type = 0;
+  cl_ulong bytes = 0;
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_TYPE, &type);
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, &bytes);
+  if ((type & CL_DEVICE_TYPE_CPU) != 0) return host_l2_bytes();
+  return bytes / workers > 0 ? bytes / workers : 16 * KIBIBYTE;
+}
+
+/* Work-items that a group may have along its first dimension. */
+static size_t max_group_size(clnorm_opencl_query *query) {
+  cl_uint dimensions = 0;
+  size_t group = 0;
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_MAX_WORK_ITEM_DIMENSIONS, &dimensions);
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_MAX_WORK_GROUP_SIZE, &group);
+  if (query->call) return 0;
+  size_t *sizes = calloc(dimensions + 1u, sizeof *sizes);
+  if (!sizes) {
+    query->call = "calloc";
+    query->code = CL_OUT_OF_HOST_MEMORY;
+    return 0;
+  }
+  clnorm_opencl_value(query, "clGetDeviceInfo(CL_DEVICE_MAX_WORK_ITEM_SIZES)",
+                      CL_DEVICE_MAX_WORK_ITEM_SIZES, sizes, dimensions * sizeof *sizes);
+  const size_t first = sizes[0];
+  free(sizes);
+  return first < group ? first : group;
+}
+
+/* 256, 128 or 64; 0 where the wide form does not fit, with the reason in note. */
+static unsigned wide_group_size(clnorm_opencl_query *query, char *note, size_t note_size) {
+  cl_ulong local_bytes = 0;
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_LOCAL_MEM_SIZE, &local_bytes);
+  const size_t limit = max_group_size(query);
+  if (local_bytes < CLNORM_OPENCL_WIDE_LOCAL_BYTES) {
+    snprintf(note, note_size,
+             "vector form, since the wide form needs %u bytes of local memory and there are %llu",
+             CLNORM_OPENCL_WIDE_LOCAL_BYTES, (unsigned long long)local_bytes);
+    return 0;
+  }
+  for (unsigned size = 256; size >= 64; size /= 2) {
+    if (size <= limit) return size;
+  }
+  snprintf(
+      note, note_size,
+      "vector form, since the wide form needs 64 work-items per work-group and %zu are allowed",
+      limit);
+  return 0;
+}
+
+clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form, char *note,
+                                   size_t note_size) {
+  cl_device_type type = 0;
+  cl_device_local_mem_type local_type = 0;
+  cl_uint units = 0;
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_TYPE, &type);
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_LOCAL_MEM_TYPE, &local_type);
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_MAX_COMPUTE_UNITS, &units);
+
+  note[0] = '\0';
+  if (form == CLNORM_FORM_AUTO) {
+    const bool processor = (type & CL_DEVICE_TYPE_CPU) != 0 || local_type == CL_GLOBAL;
+    form = processor ? CLNORM_FORM_VECTOR : CLNORM_FORM_WIDE;
+  }
+  unsigned group_size = 1;
+  if (form == CLNORM_FORM_WIDE) {
+    group_size = wide_group_size(query, note, note_size);
+    if (group_size == 0) {
+      form = CLNORM_FORM_VECTOR;
+      group_size = 1;
+    }
+  }
+
+  clnorm_traits traits;
+  memset(&traits, 0, sizeof traits);
+  traits.form = form;
+  traits.workers = units > 0 ? units : 1;
+  traits.group_size = group_size;
+  traits.cache_bytes = worker_cache_bytes(query, traits.workers);
+  traits.stream_bytes = 4 * MEBIBYTE;
+  return traits;
+}
