@@ -36,12 +36,12 @@
  * deviations, which both add nothing. */
 typedef struct clnorm_rows {
   CLNORM_GLOBAL const float *x;    /* the segment's first element */
-  CLNORM_GLOBAL const float *next; /* the same place of the segment to come: prefetched */
+  CLNORM_GLOBAL const float *next; /* its place in the segment to come: prefetched, never read */
   clnorm_ulong plane_stride;
   clnorm_uint slot_log2, extent, planes;
 } clnorm_rows;
 
-/* Slots of less than a row: 64 places come from several planes. */
+/* Slots of less than a vector: its places come from several planes. */
 CLNORM_FN clnorm_vec clnorm_places_gathered(const clnorm_rows *s, clnorm_uint place, float fill) {
   float t[CLNORM_LANES];
   for (clnorm_uint i = 0; i < CLNORM_LANES; i++) {
@@ -53,24 +53,23 @@ CLNORM_FN clnorm_vec clnorm_places_gathered(const clnorm_rows *s, clnorm_uint pl
   return clnorm_vec_load_private(t);
 }
 
-/* LANES places from 64 * row + column on. */
-CLNORM_FN clnorm_vec clnorm_places(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
-                                   float fill, int prefetch) {
-  if (s->slot_log2 < 6) return clnorm_places_gathered(s, CLNORM_ROW * row + column, fill);
-  const clnorm_uint rows_log2 = s->slot_log2 - 6;
-  const clnorm_uint plane = row >> rows_log2;
-  const clnorm_uint position = CLNORM_ROW * (row & ((1u << rows_log2) - 1)) + column;
+/* LANES places from `place` on. */
+CLNORM_FN clnorm_vec clnorm_places(const clnorm_rows *s, clnorm_uint place, float fill,
+                                   int prefetch) {
+  const clnorm_uint plane = place >> s->slot_log2;
+  const clnorm_uint position = place & ((1u << s->slot_log2) - 1);
   if (plane >= s->planes || position >= s->extent) return clnorm_splat(fill);
+  if (1u << s->slot_log2 < CLNORM_LANES) return clnorm_places_gathered(s, place, fill);
   const clnorm_ulong at = plane * s->plane_stride + position;
-  if (prefetch) clnorm_prefetch(s->next + at);
   const clnorm_uint left = s->extent - position;
+  if (prefetch) clnorm_prefetch(s->next + at);
   return left >= CLNORM_LANES ? clnorm_vec_load(s->x + at)
                               : clnorm_vec_load_part(s->x + at, left, fill);
 }
 
 CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
                                 float fill, int full, int prefetch) {
-  if (!full) return clnorm_places(s, row, column, fill, prefetch);
+  if (!full) return clnorm_places(s, CLNORM_ROW * row + column, fill, prefetch);
   if (prefetch) clnorm_prefetch(s->next + CLNORM_ROW * row + column);
   return clnorm_vec_load(s->x + CLNORM_ROW * row + column);
 }
@@ -146,21 +145,18 @@ CLNORM_FN clnorm_partial clnorm_node(CLNORM_GLOBAL const float *x, const clnorm_
                                      clnorm_uint begin, clnorm_uint end) {
   clnorm_counter counter;
   counter.count = counter.depth = 0;
-  clnorm_segment s = clnorm_segment_at(g, begin);
   for (clnorm_uint i = begin; i < end; i++) {
-    const clnorm_segment next = i + 1 < end ? clnorm_segment_at(g, i + 1) : s;
+    const clnorm_segment s = clnorm_segment_at(g, i);
     clnorm_rows rows;
     rows.x = x + s.first;
-    rows.next = x + next.first;
+    /* What is read next: the rest of a large plane, or the neighbouring channel's small planes. */
+    rows.next = rows.x + (g->spatial > CLNORM_SEGMENT ? CLNORM_SEGMENT : g->spatial);
     rows.plane_stride = g->channels * g->spatial;
     rows.slot_log2 = g->slot_log2;
     rows.extent = s.extent;
     rows.planes = s.planes;
-    if (s.extent == CLNORM_SEGMENT)
-      clnorm_counter_push(&counter, clnorm_reduce(&rows, 1));
-    else
-      clnorm_counter_push(&counter, clnorm_reduce(&rows, 0));
-    s = next;
+    clnorm_counter_push(&counter, s.extent == CLNORM_SEGMENT ? clnorm_reduce(&rows, 1)
+                                                             : clnorm_reduce(&rows, 0));
   }
   return clnorm_counter_result(&counter);
 }
