@@ -53,15 +53,16 @@ CLNORM_FN float clnorm_count_to_float(clnorm_ulong n) {
 }
 
 /* a / b for a >= 0 and b in [1, 2^63]: correctly rounded where the quotient is normal. Four Newton steps
- * from an integer guess make y the correctly rounded 1 / b (for one mantissa of 2^23 its neighbour), and
- * the residual corrects the quotient (Markstein 1990). Small a is scaled up, so that the residual is
- * exact. */
+ * from an integer guess make y the correctly rounded 1 / b, but for the largest mantissa, where they end
+ * one unit below; then the residual corrects the quotient (Markstein 1990). Small a is scaled up, so that
+ * the residual is exact. */
 CLNORM_FN float clnorm_div(float a, float b) {
   if (!(a < CLNORM_INFINITY)) return a;
   const int tiny = a < 0x1p-60f;
   const float s = tiny ? a * 0x1p+64f : a;
   float y = clnorm_from_bits(0x7ef311c7u - clnorm_bits(b));
   for (int i = 0; i < 4; i++) y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
+  if ((clnorm_bits(b) & 0x7fffffu) == 0x7fffffu) y = clnorm_from_bits(clnorm_bits(y) + 1);
   float q = s * y;
   q = clnorm_fma(clnorm_fma(-b, q, s), y, q);
   return tiny ? q * 0x1p-64f : q;

@@ -99,12 +99,12 @@ typedef struct side {
   clnorm_forward_args args;
 } side;
 
-static clnorm_status upload(clnorm_context *context, clnorm_memory source, size_t size,
-                            clnorm_memory *memory) {
+static clnorm_status upload(clnorm_context *context, const char *role, clnorm_memory source,
+                            size_t size, clnorm_memory *memory) {
   if (clnorm_memory_absent(source) || !size) return CLNORM_OK;
   if (source.size < size)
     return clnorm_fail(&context->error, CLNORM_ERROR_BUFFER_TOO_SMALL,
-                       "an input has %zu bytes, but the operation needs %zu", source.size, size);
+                       "%s has %zu bytes, but the operation needs %zu", role, source.size, size);
   const clnorm_status status = clnorm_memory_alloc(context, size, memory);
   if (status != CLNORM_OK) return status;
   return clnorm_memory_write(context, *memory, (const char *)source.host + source.offset, size);
@@ -116,18 +116,20 @@ static clnorm_status run_side(side *s, const clnorm_forward_desc *desc,
   const size_t tensor = (size_t)desc->batch * (size_t)desc->spatial * channels;
   clnorm_forward_args *a = &s->args;
   const struct {
+    const char *role;
     clnorm_memory source, *memory;
     size_t size;
   } operands[] = {
-      {inputs->x, &a->x, tensor},
-      {inputs->weight, &a->weight, channels},
-      {inputs->bias, &a->bias, channels},
-      {inputs->running_mean, &a->running_mean, channels},
-      {inputs->running_var, &a->running_var, channels},
+      {"x", inputs->x, &a->x, tensor},
+      {"weight", inputs->weight, &a->weight, channels},
+      {"bias", inputs->bias, &a->bias, channels},
+      {"running_mean", inputs->running_mean, &a->running_mean, channels},
+      {"running_var", inputs->running_var, &a->running_var, channels},
   };
   clnorm_status status = clnorm_forward_plan_create(s->context, desc, &s->plan);
   for (size_t i = 0; i < sizeof operands / sizeof *operands && status == CLNORM_OK; i++)
-    status = upload(s->context, operands[i].source, operands[i].size, operands[i].memory);
+    status = upload(s->context, operands[i].role, operands[i].source, operands[i].size,
+                    operands[i].memory);
   if (status == CLNORM_OK) status = clnorm_memory_alloc(s->context, tensor, &a->y);
   if (status == CLNORM_OK) status = clnorm_memory_alloc(s->context, channels, &a->saved_mean);
   if (status == CLNORM_OK) status = clnorm_memory_alloc(s->context, channels, &a->saved_invstd);

@@ -23,21 +23,28 @@ static const char *kernel_name(clnorm_stage stage) {
   return names[stage];
 }
 
-/* The program of the device's form; a schedule has the form and group size of the device's traits. */
-static clnorm_status ensure_program(clnorm_opencl_device *device, clnorm_error *error) {
-  if (device->program) return CLNORM_OK;
-  const bool wide = device->base.traits.form == CLNORM_FORM_WIDE;
-  char options[96] = "-cl-std=CL1.2";
-  if (wide) {
-    snprintf(options, sizeof options, "-cl-std=CL1.2 -D CLNORM_GROUP_SIZE=%u",
-             device->base.traits.group_size);
+/* The program for a schedule, which has the form and group size of the device's traits. */
+static clnorm_status find_program(clnorm_opencl_device *device, const clnorm_schedule *schedule,
+                                  cl_program *program, clnorm_error *error) {
+  const bool wide = schedule->form == CLNORM_FORM_WIDE;
+  const bool large = wide && schedule->large_offsets;
+  cl_program *kept = &device->programs[large];
+  clnorm_status status = CLNORM_OK;
+  if (!*kept) {
+    char options[96] = "-cl-std=CL1.2";
+    if (wide) {
+      snprintf(options, sizeof options, "-cl-std=CL1.2 -D CLNORM_GROUP_SIZE=%u%s",
+               schedule->group_size, large ? " -D CLNORM_LARGE_OFFSETS" : "");
+    }
+    const clnorm_opencl_source source = {
+        wide ? clnorm_kernel_forward_wide : clnorm_kernel_forward_vector,
+        wide ? clnorm_kernel_forward_wide_size : clnorm_kernel_forward_vector_size, options,
+        device->cache_dir};
+    status = clnorm_opencl_program_create(&device->api, device->context, device->id, &source, kept,
+                                          error);
   }
-  const clnorm_opencl_source source = {
-      wide ? clnorm_kernel_forward_wide : clnorm_kernel_forward_vector,
-      wide ? clnorm_kernel_forward_wide_size : clnorm_kernel_forward_vector_size, options,
-      device->cache_dir};
-  return clnorm_opencl_program_create(&device->api, device->context, device->id, &source,
-                                      &device->program, error);
+  *program = *kept;
+  return status;
 }
 
 /* A driver may allow a kernel fewer work-items than it allows in general, for want of registers. Some
@@ -45,7 +52,7 @@ static clnorm_status ensure_program(clnorm_opencl_device *device, clnorm_error *
  * is tried all the same. */
 static clnorm_status check_group_size(const clnorm_opencl_device *device, cl_kernel kernel,
                                       clnorm_stage stage, clnorm_error *error) {
-  const unsigned needed = device->base.traits.group_size;
+  const size_t needed = device->base.traits.group_size;
   size_t limit = 0;
   size_t compiled[3] = {0, 0, 0};
   cl_int code = device->api.clGetKernelWorkGroupInfo(kernel, device->id, CL_KERNEL_WORK_GROUP_SIZE,
@@ -57,7 +64,7 @@ static clnorm_status check_group_size(const clnorm_opencl_device *device, cl_ker
   if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetKernelWorkGroupInfo", code);
   if (limit >= needed || compiled[0] == needed) return CLNORM_OK;
   return clnorm_fail(error, CLNORM_ERROR_DEVICE,
-                     "kernel %s needs work-groups of %u, but the driver allows it %zu work-items; "
+                     "kernel %s needs work-groups of %zu, but the driver allows it %zu work-items; "
                      "the vector form (form in clnorm_context_options) needs 1",
                      kernel_name(stage), needed, limit);
 }
@@ -67,14 +74,15 @@ clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   *prepared = NULL;
   if (schedule->num_launches == 0) return CLNORM_OK;
-  clnorm_status status = ensure_program(device, error);
+  cl_program program = NULL;
+  clnorm_status status = find_program(device, schedule, &program, error);
   if (status != CLNORM_OK) return status;
   prepared_launches *launches = calloc(1, sizeof *launches);
   if (!launches) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "out of host memory");
   for (unsigned i = 0; i < schedule->num_launches && status == CLNORM_OK; i++) {
     const clnorm_stage stage = schedule->launches[i].stage;
     cl_int code = CL_SUCCESS;
-    cl_kernel kernel = device->api.clCreateKernel(device->program, kernel_name(stage), &code);
+    cl_kernel kernel = device->api.clCreateKernel(program, kernel_name(stage), &code);
     if (code != CL_SUCCESS) {
       status = clnorm_opencl_fail_create(error, "clCreateKernel", code);
       break;

@@ -1,0 +1,129 @@
+/*
+ * What is checked and measured: one description of a case feeds `clnorm verify`, the conformance
+ * test and the benchmark. Public API only.
+ *
+ *   suites.c     the lists of cases: edge, smoke, resnet50, mobilenet_v2, unet, or one shape
+ *   networks.c   layer shapes of published networks
+ *   data.c       deterministic operands of a case
+ *   runner.c     runs a case on a context between guard regions
+ *   reference.c  the long double reference and the error bounds
+ */
+#ifndef CLNORM_CASES_CASES_H
+#define CLNORM_CASES_CASES_H
+
+#include "reference.h"
+
+/* Kinds of data: name, text, what it is for.
+ *   exact      mean, variance and every result are exact floats: results must EQUAL the reference
+ *   normal     about normal, mean and std of a few units, another one in each channel
+ *   offset_*   mean / std of 1e2, 1e4, 1e6
+ *   constant   one value per channel, such as 0.1: the variance is 0
+ *   mixed      magnitudes from 1e-15 to 1e15 side by side
+ *   zeros      +0 and -0 only
+ *   outlier    normal, and one element of 1e6
+ *   not_finite NaN and infinities in one channel; the others must stay right
+ *   overflow   up to 1e38: sums of squares overflow, only the equality of bits is promised
+ *   subnormal  subnormal elements; promised where the device keeps them */
+#define CLNORM_DATA_LIST(X)                                                                        \
+  X(CLNORM_DATA_EXACT, "exact")                                                                    \
+  X(CLNORM_DATA_NORMAL, "normal")                                                                  \
+  X(CLNORM_DATA_OFFSET_1E2, "offset_1e2")                                                          \
+  X(CLNORM_DATA_OFFSET_1E4, "offset_1e4")                                                          \
+  X(CLNORM_DATA_OFFSET_1E6, "offset_1e6")                                                          \
+  X(CLNORM_DATA_CONSTANT, "constant")                                                              \
+  X(CLNORM_DATA_MIXED, "mixed")                                                                    \
+  X(CLNORM_DATA_ZEROS, "zeros")                                                                    \
+  X(CLNORM_DATA_OUTLIER, "outlier")                                                                \
+  X(CLNORM_DATA_NOT_FINITE, "not_finite")                                                          \
+  X(CLNORM_DATA_OVERFLOW, "overflow")                                                              \
+  X(CLNORM_DATA_SUBNORMAL, "subnormal")
+
+typedef enum clnorm_data {
+#define CLNORM_DATA_ENUM(name, text) name,
+  CLNORM_DATA_LIST(CLNORM_DATA_ENUM)
+#undef CLNORM_DATA_ENUM
+      CLNORM_NUM_DATA
+} clnorm_data;
+
+const char *clnorm_data_name(clnorm_data data);
+
+typedef struct clnorm_case {
+  const char *suite; /* static */
+  int64_t dims[4];   /* n, c, h, w */
+  clnorm_statistics statistics;
+  bool weight, bias;       /* present */
+  bool running;            /* batch statistics: running statistics are updated */
+  bool biased_running_var; /* how */
+  bool save_mean, save_invstd;
+  bool in_place, external_workspace;
+  unsigned shift; /* elements, 0 to 15, by which every operand is off its 64-byte boundary */
+  double eps, momentum;
+  clnorm_variant variant;
+  clnorm_data data;
+  uint64_t seed;
+  bool needs_denormals; /* equal bits are promised on devices that keep subnormal values only */
+} clnorm_case;
+
+/* ---- Suites ---------------------------------------------------------------------------------- */
+
+/* Names that clnorm_suite_cases takes; ends with NULL. "all" stands for all of them but smoke,
+ * which is a part of edge for slow devices. */
+extern const char *const clnorm_suite_names[];
+
+/* The cases of a suite, *count of them, to be released with free. NULL if the name is unknown
+ * (*count is then 0) or there is no memory (*count is then 1). */
+clnorm_case *clnorm_suite_cases(const char *suite, uint64_t seed, size_t *count);
+/* Cases for a shape of the user's choice: both modes, every kind of data, options in turn. */
+clnorm_case *clnorm_shape_cases(const int64_t dims[4], uint64_t seed, size_t *count);
+
+/* "train weight bias running(unbiased) ... data=normal seed=7": all that distinguishes the case. */
+void clnorm_case_describe(const clnorm_case *item, char *text, size_t size);
+/* "train" or "eval". */
+const char *clnorm_case_mode(const clnorm_case *item);
+/* An output whose values must equal the reference. */
+bool clnorm_case_exact(const clnorm_case *item, clnorm_output output);
+
+/* ---- Operands -------------------------------------------------------------------------------- */
+
+/* The operands of a case: the same for the same case, different from element to element. */
+typedef struct clnorm_case_operands {
+  clnorm_problem problem;
+  float *storage;
+} clnorm_case_operands;
+
+/* False if there is no memory. Release with clnorm_case_operands_free. */
+bool clnorm_case_operands_make(const clnorm_case *item, clnorm_case_operands *operands);
+void clnorm_case_operands_free(clnorm_case_operands *operands);
+
+/* ---- Running --------------------------------------------------------------------------------- */
+
+/* Outputs of a run on the host; NULL and 0 where the operation writes none. */
+typedef struct clnorm_case_outputs {
+  float *values[CLNORM_NUM_OUTPUTS];
+  int64_t counts[CLNORM_NUM_OUTPUTS];
+  float *storage;
+} clnorm_case_outputs;
+void clnorm_case_outputs_free(clnorm_case_outputs *outputs);
+
+typedef enum clnorm_case_result {
+  CLNORM_CASE_RAN,    /* outputs are there; nothing else was touched */
+  CLNORM_CASE_BROKEN, /* something was written that must not be, or left unwritten: *why */
+  CLNORM_CASE_FAILED  /* a call failed with *status: *why */
+} clnorm_case_result;
+
+/* Runs cases on one context. Operands lie in one piece of memory between guard regions; outputs are
+ * poisoned before the run, and afterwards guards and inputs are looked at. */
+typedef struct clnorm_case_runner clnorm_case_runner;
+clnorm_case_runner *clnorm_case_runner_create(clnorm_context *context); /* NULL: no memory */
+void clnorm_case_runner_destroy(clnorm_case_runner *runner);            /* before the context */
+/* outputs are to be released with clnorm_case_outputs_free whatever is returned. */
+clnorm_case_result clnorm_case_run(clnorm_case_runner *runner, const clnorm_case *item,
+                                   const clnorm_problem *problem, clnorm_case_outputs *outputs,
+                                   clnorm_status *status, clnorm_message *why);
+
+/* Bits of one output against another run's, clnorm_compare with the output's own shape. Equal
+ * counts. */
+void clnorm_case_compare(const clnorm_problem *problem, clnorm_output output, const float *a,
+                         const float *b, clnorm_difference *difference);
+
+#endif

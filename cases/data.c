@@ -1,0 +1,312 @@
+#include "data.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "cases.h"
+
+uint64_t clnorm_random(uint64_t *state) {
+  uint64_t z = *state += 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+/* In [0, count). */
+static uint64_t below(uint64_t *state, uint64_t count) { return clnorm_random(state) % count; }
+
+static double uniform(uint64_t *state, double low, double high) {
+  return low + (high - low) * (double)(clnorm_random(state) >> 11) * 0x1p-53;
+}
+
+/* Mean 0, variance 1, within 3.5: the sum of four uniform numbers, quick and smooth enough. */
+static double bell(uint64_t *state) {
+  const uint64_t r = clnorm_random(state);
+  const double sum =
+      (double)((r & 0xffff) + ((r >> 16) & 0xffff) + ((r >> 32) & 0xffff) + (r >> 48));
+  return (sum - 2 * 65535.0) * (1.7320508075688772 / 65536.0);
+}
+
+/* ---- Exact data ---------------------------------------------------------------------------------
+ *
+ * Every sum that any order of summation can form is a small integer, and so exact. For the means of
+ * parts to be exact as well, each part that docs/arithmetic.md computes a mean of (1024 positions
+ * of a plane, or as many whole small planes as fit in 1024 places) sums to zero: it consists of
+ * pairs +a, -a in random order, with zeros between. Pairs of 2 and 1 are dealt out so that the
+ * variance of the channel is 2; eps is 2 as well, and 1 / sqrt(4) is exact. Where every part has a
+ * power of two of elements, an integer mean is added. Weights and biases are multiples of 1/4. */
+
+static double exact_variance(int64_t elements) { return elements == 2 ? 1 : 2; }
+
+double clnorm_exact_eps(int64_t elements_per_channel) {
+  return 4 - exact_variance(elements_per_channel);
+}
+
+/* Parts of the channel in order: positions [0, size) of a part lie `stride` apart plane by plane.
+ */
+typedef struct part {
+  float *first;
+  int64_t planes, extent, plane_stride;
+} part;
+
+static int64_t planes_per_part(int64_t spatial) {
+  int64_t slot = 1;
+  while (slot < spatial && slot < 1024) slot *= 2;
+  return 1024 / slot;
+}
+
+/* How many parts a plane has (1 where planes share a part), and how many parts a channel. */
+static int64_t parts_of_plane(int64_t spatial) {
+  return spatial > 1024 ? (spatial + 1023) / 1024 : 1;
+}
+static int64_t parts_of_channel(const clnorm_forward_desc *desc) {
+  const int64_t together = planes_per_part(desc->spatial);
+  return (desc->batch + together - 1) / together * parts_of_plane(desc->spatial);
+}
+
+static part part_at(const clnorm_forward_desc *desc, float *x, int64_t channel, int64_t index) {
+  const int64_t pieces = parts_of_plane(desc->spatial);
+  const int64_t together = planes_per_part(desc->spatial);
+  const int64_t n = index / pieces * together, position = index % pieces * 1024;
+  part p;
+  p.planes = desc->batch - n < together ? desc->batch - n : together;
+  p.extent = desc->spatial - position < 1024 ? desc->spatial - position : 1024;
+  p.plane_stride = desc->channels * desc->spatial;
+  p.first = x + n * p.plane_stride + channel * desc->spatial + position;
+  return p;
+}
+
+static bool power_of_two(int64_t n) { return (n & (n - 1)) == 0; }
+
+/* What is known of a channel before its values are dealt out. */
+typedef struct deal {
+  int64_t pairs, twos, ones; /* pairs in all; of which +-2; +-1 */
+  bool mean_allowed;
+} deal;
+
+static deal deal_make(const clnorm_forward_desc *desc, float *x) {
+  const int64_t count = desc->batch * desc->spatial;
+  deal d = {0, count / 4, count % 4, true};
+  const int64_t parts = parts_of_channel(desc);
+  for (int64_t i = 0; i < parts; i++) {
+    const part p = part_at(desc, x, 0, i);
+    d.pairs += p.planes * p.extent / 2;
+    d.mean_allowed = d.mean_allowed && power_of_two(p.planes * p.extent);
+  }
+  if (count == 2) d.ones = 1;
+  return d;
+}
+
+/* +-2 for `twos` pairs spread evenly over all, +-1 for the first `ones` of the others. */
+static int pair_value(const deal *d, int64_t index, int64_t *ones_left) {
+  if ((index + 1) * d->twos / d->pairs > index * d->twos / d->pairs) return 2;
+  if (*ones_left == 0) return 0;
+  --*ones_left;
+  return 1;
+}
+
+static void shuffle(uint64_t *state, float *values, int64_t count) {
+  for (int64_t i = count - 1; i > 0; i--) {
+    const int64_t j = (int64_t)below(state, (uint64_t)i + 1);
+    const float kept = values[i];
+    values[i] = values[j];
+    values[j] = kept;
+  }
+}
+
+/* Counts that pairs alone cannot serve. */
+static bool deal_by_hand(int64_t count, float *values) {
+  static const float three[] = {1, 1, -2}, seven[] = {1, 1, -2, 2, -2, 0, 0};
+  if (count != 3 && count != 7) return false;
+  for (int64_t i = 0; i < count; i++) values[i] = count == 3 ? three[i] : seven[i];
+  return true;
+}
+
+static void fill_exact_channel(const clnorm_forward_desc *desc, float *x, int64_t channel,
+                               uint64_t *state) {
+  const deal d = deal_make(desc, x);
+  const float mean = d.mean_allowed ? (float)below(state, 17) - 8 : 0;
+  const int64_t parts = parts_of_channel(desc);
+  int64_t pair = 0, ones_left = d.ones;
+  float values[1024];
+  for (int64_t i = 0; i < parts; i++) {
+    const part p = part_at(desc, x, channel, i);
+    const int64_t count = p.planes * p.extent;
+    for (int64_t k = 0; k < count; k++) values[k] = 0;
+    if (!deal_by_hand(desc->batch * desc->spatial, values))
+      for (int64_t k = 0; k + 1 < count; k += 2) {
+        values[k] = (float)pair_value(&d, pair++, &ones_left);
+        values[k + 1] = -values[k];
+      }
+    shuffle(state, values, count);
+    for (int64_t k = 0; k < count; k++)
+      p.first[k / p.extent * p.plane_stride + k % p.extent] = mean + values[k];
+  }
+}
+
+/* ---- The other kinds ------------------------------------------------------------------------- */
+
+/* What the elements of one channel are drawn from. */
+typedef struct source {
+  clnorm_data data;
+  double mean, std;
+} source;
+
+static double offset_of(clnorm_data data) {
+  return data == CLNORM_DATA_OFFSET_1E2 ? 1e2 : data == CLNORM_DATA_OFFSET_1E4 ? 1e4 : 1e6;
+}
+
+static source source_make(clnorm_data data, uint64_t *state) {
+  source s = {data, uniform(state, -3, 3), uniform(state, 0.25, 4)};
+  switch (data) {
+  case CLNORM_DATA_OFFSET_1E2:
+  case CLNORM_DATA_OFFSET_1E4:
+  case CLNORM_DATA_OFFSET_1E6:
+    s.mean = (s.mean < 0 ? -1 : 1) * uniform(state, 0.5, 0.9) * offset_of(data) * s.std;
+    break;
+  case CLNORM_DATA_CONSTANT:
+    if (below(state, 2)) s.mean = 0.1f * (float)(1 + below(state, 30));
+    break;
+  case CLNORM_DATA_MIXED:
+    s.std = 1e14;
+    break;
+  case CLNORM_DATA_OVERFLOW:
+    s.std = 1e30;
+    break;
+  case CLNORM_DATA_ZEROS:
+  case CLNORM_DATA_SUBNORMAL:
+    s.mean = 0;
+    s.std = 1;
+    break;
+  default:
+    break;
+  }
+  return s;
+}
+
+static float sign(uint64_t *state) { return clnorm_random(state) >> 63 ? -1.0f : 1.0f; }
+
+static float element(const source *s, uint64_t *state) {
+  switch (s->data) {
+  case CLNORM_DATA_CONSTANT:
+    return (float)s->mean;
+  case CLNORM_DATA_MIXED:
+    return sign(state) * (float)pow(10, uniform(state, -15, 15));
+  case CLNORM_DATA_ZEROS:
+    return sign(state) * 0.0f;
+  case CLNORM_DATA_OVERFLOW:
+    return sign(state) * (float)pow(10, uniform(state, 15, 38));
+  case CLNORM_DATA_SUBNORMAL:
+    return sign(state) * (float)below(state, 1 << 23) * 0x1p-149f;
+  default:
+    return (float)(s->mean + s->std * bell(state));
+  }
+}
+
+static void fill_channel(const clnorm_forward_desc *desc, float *x, int64_t channel,
+                         const source *s, uint64_t *state) {
+  for (int64_t n = 0; n < desc->batch; n++) {
+    float *plane = x + (n * desc->channels + channel) * desc->spatial;
+    for (int64_t i = 0; i < desc->spatial; i++) plane[i] = element(s, state);
+  }
+}
+
+/* A random element of a channel. */
+static float *pick(const clnorm_forward_desc *desc, float *x, int64_t channel, uint64_t *state) {
+  const int64_t n = (int64_t)below(state, (uint64_t)desc->batch);
+  const int64_t i = (int64_t)below(state, (uint64_t)desc->spatial);
+  return x + (n * desc->channels + channel) * desc->spatial + i;
+}
+
+/* Puts the odd elements of outlier and not_finite data in place. */
+static void spoil(const clnorm_forward_desc *desc, float *x, clnorm_data data, uint64_t *state) {
+  const int64_t victim = (int64_t)below(state, (uint64_t)desc->channels);
+  if (data == CLNORM_DATA_OUTLIER)
+    for (int64_t c = 0; c < desc->channels; c++) *pick(desc, x, c, state) = sign(state) * 1e6f;
+  if (data == CLNORM_DATA_NOT_FINITE) {
+    const uint64_t what = below(state, 4);
+    if (what != 1) *pick(desc, x, victim, state) = sign(state) * INFINITY;
+    if (what != 2) *pick(desc, x, victim, state) = NAN;
+    if (what == 3) *pick(desc, x, victim, state) = INFINITY;
+  }
+}
+
+/* ---- Per-channel operands -------------------------------------------------------------------- */
+
+typedef struct parameters {
+  float *weight, *bias, *running_mean, *running_var;
+} parameters;
+
+static void fill_exact_parameters(const clnorm_case *item, const parameters *p, int64_t c,
+                                  uint64_t *state) {
+  static const float weights[] = {1, -1, 0.5f, -0.5f, 1.5f, 2, -3, 0.25f};
+  p->weight[c] = weights[below(state, 8)];
+  p->bias[c] = ((float)below(state, 17) - 8) / 4;
+  p->running_mean[c] = ((float)below(state, 17) - 8) / 4;
+  p->running_var[c] = (float)((below(state, 2) ? 4 : 16) - item->eps);
+}
+
+static void fill_parameters(const source *s, const parameters *p, int64_t c, uint64_t *state) {
+  p->weight[c] = below(state, 8) ? (float)uniform(state, -2, 2) : 0.0f;
+  p->bias[c] = below(state, 8) ? (float)uniform(state, -1, 1) : -0.0f;
+  p->running_mean[c] = (float)(s->mean + 0.5 * s->std * uniform(state, -1, 1));
+  p->running_var[c] = (float)(s->std * s->std * uniform(state, 0.5, 2));
+  if (s->data == CLNORM_DATA_ZEROS) p->running_mean[c] = sign(state) * 0.0f;
+  if (s->data == CLNORM_DATA_SUBNORMAL) p->running_mean[c] = 0x1.8p-140f;
+  if (s->data == CLNORM_DATA_OVERFLOW) p->running_var[c] = 1e30f;
+}
+
+static void fill(const clnorm_case *item, const clnorm_forward_desc *desc, float *x,
+                 const parameters *p) {
+  const bool empty = desc->batch == 0 || desc->spatial == 0;
+  for (int64_t c = 0; c < desc->channels; c++) {
+    uint64_t state = item->seed ^ ((uint64_t)c + 1) * 0xd1342543de82ef95u;
+    const source s = source_make(item->data, &state);
+    if (item->data == CLNORM_DATA_EXACT) {
+      fill_exact_parameters(item, p, c, &state);
+      if (!empty) fill_exact_channel(desc, x, c, &state);
+    } else {
+      fill_parameters(&s, p, c, &state);
+      if (!empty) fill_channel(desc, x, c, &s, &state);
+    }
+  }
+  uint64_t state = item->seed;
+  if (!empty && desc->channels > 0) spoil(desc, x, item->data, &state);
+}
+
+static clnorm_forward_desc describe(const clnorm_case *item) {
+  clnorm_forward_desc desc = clnorm_forward_desc_defaults(
+      item->statistics, item->dims[0], item->dims[1], item->dims[2] * item->dims[3]);
+  desc.eps = item->eps;
+  desc.biased_running_var = item->biased_running_var;
+  desc.external_workspace = item->external_workspace;
+  desc.variant = item->variant;
+  return desc;
+}
+
+bool clnorm_case_operands_make(const clnorm_case *item, clnorm_case_operands *operands) {
+  const clnorm_forward_desc desc = describe(item);
+  const int64_t elements = desc.batch * desc.channels * desc.spatial, channels = desc.channels;
+  operands->storage = malloc(((size_t)elements + 4 * (size_t)channels + 1) * sizeof(float));
+  if (!operands->storage) return false;
+  float *x = operands->storage;
+  const parameters p = {x + elements, x + elements + channels, x + elements + 2 * channels,
+                        x + elements + 3 * channels};
+  fill(item, &desc, x, &p);
+  const bool running = item->running || item->statistics == CLNORM_GIVEN_STATISTICS;
+  clnorm_problem *problem = &operands->problem;
+  *problem = (clnorm_problem){.desc = desc,
+                              .momentum = item->momentum,
+                              .x = x,
+                              .weight = item->weight ? p.weight : NULL,
+                              .bias = item->bias ? p.bias : NULL,
+                              .running_mean = running ? p.running_mean : NULL,
+                              .running_var = running ? p.running_var : NULL};
+  for (int i = 0; i < 4; i++) problem->dims[i] = item->dims[i];
+  return true;
+}
+
+void clnorm_case_operands_free(clnorm_case_operands *operands) {
+  free(operands->storage);
+  operands->storage = NULL;
+}

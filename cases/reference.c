@@ -1,0 +1,231 @@
+#include "reference.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+static const long double unit = 0x1p-24L;
+static const long double smallest = 0x1p-148L;
+
+typedef struct channel {
+  long double mean, var, invstd; /* var is biased; invstd = 1 / sqrt(var + eps) */
+  long double weight, bias;
+  bool bounded;
+} channel;
+
+struct clnorm_reference {
+  clnorm_problem problem;
+  long double eps, keep, take;
+  int64_t count; /* M: elements of a channel */
+  channel channels[];
+};
+
+/* A value with the error it may have. */
+typedef struct expected {
+  long double value, bound;
+} expected;
+
+bool clnorm_problem_empty(const clnorm_problem *problem) {
+  return problem->desc.batch == 0 || problem->desc.channels == 0 || problem->desc.spatial == 0;
+}
+
+int64_t clnorm_problem_output_count(const clnorm_problem *problem, clnorm_output output) {
+  const clnorm_forward_desc *desc = &problem->desc;
+  if (clnorm_problem_empty(problem)) return 0;
+  switch (output) {
+  case CLNORM_OUTPUT_Y:
+    return desc->batch * desc->channels * desc->spatial;
+  case CLNORM_OUTPUT_RUNNING_MEAN:
+  case CLNORM_OUTPUT_RUNNING_VAR:
+    return desc->statistics == CLNORM_BATCH_STATISTICS && problem->running_mean ? desc->channels
+                                                                                : 0;
+  default:
+    return desc->channels;
+  }
+}
+
+void clnorm_problem_output_dims(const clnorm_problem *problem, clnorm_output output,
+                                int64_t dims[4]) {
+  const bool tensor = output == CLNORM_OUTPUT_Y;
+  for (int i = 0; i < 4; i++) dims[i] = tensor ? problem->dims[i] : 1;
+  if (!tensor) dims[1] = clnorm_problem_output_count(problem, output);
+}
+
+const char *clnorm_output_name(clnorm_output output) {
+  static const char *const names[CLNORM_NUM_OUTPUTS] = {"y", "running_mean", "running_var",
+                                                        "saved_mean", "saved_invstd"};
+  return names[output];
+}
+
+/* The plane (n, c) of an (N, C, spatial) array. */
+static const float *plane(const clnorm_problem *problem, const float *values, int64_t n,
+                          int64_t c) {
+  return values + (n * problem->desc.channels + c) * problem->desc.spatial;
+}
+
+static void batch_statistics(const clnorm_reference *reference, int64_t c, channel *k) {
+  const clnorm_problem *problem = &reference->problem;
+  const long double count = (long double)reference->count;
+  long double sum = 0, squares = 0;
+  float largest = 0;
+  for (int64_t n = 0; n < problem->desc.batch; n++) {
+    const float *x = plane(problem, problem->x, n, c);
+    for (int64_t s = 0; s < problem->desc.spatial; s++) {
+      sum += x[s];
+      largest = fmaxf(largest, fabsf(x[s]));
+    }
+  }
+  k->mean = isfinite(sum) ? sum / count : (long double)NAN;
+  for (int64_t n = 0; n < problem->desc.batch; n++) {
+    const float *x = plane(problem, problem->x, n, c);
+    for (int64_t s = 0; s < problem->desc.spatial; s++) {
+      const long double d = x[s] - k->mean;
+      squares += d * d;
+    }
+  }
+  k->var = squares / count;
+  const long double v = k->var + reference->eps;
+  k->bounded = !isfinite(sum) || (largest <= FLT_MAX / 4096 && squares <= FLT_MAX / 4 &&
+                                  v >= 0x1p-100L && fabsl(k->mean) <= 1.001e6L * sqrtl(v));
+}
+
+static void fill_channel(const clnorm_reference *reference, int64_t c, channel *k) {
+  const clnorm_problem *problem = &reference->problem;
+  if (problem->desc.statistics == CLNORM_BATCH_STATISTICS) {
+    batch_statistics(reference, c, k);
+  } else {
+    k->mean = problem->running_mean[c];
+    k->var = problem->running_var[c];
+    k->bounded = !(k->var + reference->eps < 0x1p-100L && k->var + reference->eps > 0);
+  }
+  k->invstd = 1 / sqrtl(k->var + reference->eps);
+  k->weight = problem->weight ? problem->weight[c] : 1;
+  k->bias = problem->bias ? problem->bias[c] : 0;
+}
+
+clnorm_reference *clnorm_reference_create(const clnorm_problem *problem) {
+  const int64_t channels = clnorm_problem_empty(problem) ? 0 : problem->desc.channels;
+  clnorm_reference *reference =
+      malloc(sizeof *reference + (size_t)channels * sizeof reference->channels[0]);
+  if (!reference) return NULL;
+  reference->problem = *problem;
+  reference->eps = (float)problem->desc.eps;
+  reference->keep = problem->momentum;
+  reference->take = 1 - (long double)problem->momentum;
+  reference->count = problem->desc.batch * problem->desc.spatial;
+  for (int64_t c = 0; c < channels; c++) fill_channel(reference, c, &reference->channels[c]);
+  return reference;
+}
+
+void clnorm_reference_destroy(clnorm_reference *reference) { free(reference); }
+
+int64_t clnorm_reference_unbounded(const clnorm_reference *reference) {
+  if (clnorm_problem_empty(&reference->problem)) return 0;
+  int64_t unbounded = 0;
+  for (int64_t c = 0; c < reference->problem.desc.channels; c++)
+    unbounded += !reference->channels[c].bounded;
+  return unbounded;
+}
+
+static expected expected_y(const channel *k, float x) {
+  const long double xhat = (x - k->mean) * k->invstd;
+  return (expected){xhat * k->weight + k->bias,
+                    8 * unit * (fabsl(k->weight) * (fabsl(xhat) + 1) + fabsl(k->bias)) + smallest};
+}
+
+static expected expected_mean(const clnorm_reference *reference, const channel *k) {
+  const bool batch = reference->problem.desc.statistics == CLNORM_BATCH_STATISTICS;
+  const long double spread = batch ? sqrtl(k->var) : 0;
+  return (expected){k->mean, unit * (2 * fabsl(k->mean) + 8 * spread) + smallest};
+}
+
+static expected expected_running(const clnorm_reference *reference, float old, expected batch) {
+  const long double kept = reference->keep * old;
+  const long double taken = reference->take * batch.value;
+  return (expected){kept + taken, reference->take * batch.bound +
+                                      4 * unit * (fabsl(kept) + fabsl(taken)) + smallest};
+}
+
+static expected expected_running_var(const clnorm_reference *reference, const channel *k,
+                                     float old) {
+  const long double count = (long double)reference->count;
+  const bool biased = reference->problem.desc.biased_running_var;
+  const long double var = biased ? k->var : k->var * count / (count - 1);
+  const long double bound = 16 * unit * (var + 0x1p-40L * k->mean * k->mean);
+  return expected_running(reference, old, (expected){var, bound});
+}
+
+static expected expected_of_channel(const clnorm_reference *reference, clnorm_output output,
+                                    int64_t c) {
+  const channel *k = &reference->channels[c];
+  const clnorm_problem *problem = &reference->problem;
+  switch (output) {
+  case CLNORM_OUTPUT_SAVED_MEAN:
+    return expected_mean(reference, k);
+  case CLNORM_OUTPUT_SAVED_INVSTD:
+    return (expected){k->invstd, 8 * unit * k->invstd + smallest};
+  case CLNORM_OUTPUT_RUNNING_MEAN:
+    return expected_running(reference, problem->running_mean[c], expected_mean(reference, k));
+  default:
+    return expected_running_var(reference, k, problem->running_var[c]);
+  }
+}
+
+/* |error| / bound of one value. */
+static long double ratio(expected e, float value) {
+  if (isnan(e.value)) return isnan(value) ? 0 : INFINITY;
+  if (isinf(value) && isinf((float)e.value))
+    return !signbit(value) == !signbit(e.value) ? 0 : INFINITY;
+  if (!isfinite(value) || isinf(e.value)) return INFINITY;
+  return fabsl(value - e.value) / e.bound;
+}
+
+typedef struct scan {
+  long double worst;
+  int64_t worst_index, unequal;
+} scan;
+
+static void scan_value(scan *result, int64_t index, expected e, float value) {
+  const long double r = ratio(e, value);
+  if (r > result->worst) {
+    result->worst = r;
+    result->worst_index = index;
+  }
+  const float exact = (float)e.value;
+  result->unequal += !(value == exact || (isnan(value) && isnan(exact)));
+}
+
+/* Both judgements in one walk over an output; channels without a bound are passed over. */
+static scan scan_output(const clnorm_reference *reference, clnorm_output output,
+                        const float *values) {
+  const clnorm_problem *problem = &reference->problem;
+  scan result = {0, -1, 0};
+  if (clnorm_problem_output_count(problem, output) == 0) return result;
+  for (int64_t c = 0; c < problem->desc.channels; c++) {
+    const channel *k = &reference->channels[c];
+    if (!k->bounded) continue;
+    if (output != CLNORM_OUTPUT_Y) {
+      scan_value(&result, c, expected_of_channel(reference, output, c), values[c]);
+      continue;
+    }
+    for (int64_t n = 0; n < problem->desc.batch; n++) {
+      const float *x = plane(problem, problem->x, n, c);
+      const float *y = plane(problem, values, n, c);
+      for (int64_t s = 0; s < problem->desc.spatial; s++)
+        scan_value(&result, y + s - values, expected_y(k, x[s]), y[s]);
+    }
+  }
+  return result;
+}
+
+double clnorm_reference_check(const clnorm_reference *reference, clnorm_output output,
+                              const float *values, int64_t *worst) {
+  const scan result = scan_output(reference, output, values);
+  if (worst) *worst = result.worst_index;
+  return (double)result.worst;
+}
+
+int64_t clnorm_reference_unequal(const clnorm_reference *reference, clnorm_output output,
+                                 const float *values) {
+  return scan_output(reference, output, values).unequal;
+}

@@ -1,0 +1,68 @@
+/*
+ * The operator in long double, and the bounds that float results are held to.
+ *
+ * Statistics are taken in two passes (mean, then squares of deviations from it) with long double
+ * sums; weight, bias, eps and running statistics are the floats that the library gets. With u =
+ * 2^-24 and std = sqrt(var), a result may differ from the reference by at most
+ *
+ *   y              8 u (|weight| (|xhat| + 1) + |bias|)
+ *   saved_mean     u (2 |mean| + 8 std)             the mean is rounded once; its inner error is in
+ * std saved_invstd   8 u invstd running_mean   take * (bound of the mean) + 4 u (|keep * old| +
+ * |take * mean|) running_var    take * 16 u (var' + 2^-40 mean^2) + 4 u (|keep * old| + |take *
+ * var'|)
+ *
+ * where var' is var, or var * M / (M - 1), and keep = momentum, take = 1 - momentum. Deviations are
+ * taken from a float mean of 1024 elements, which may be off by 2^-20 |mean|; their squares are all
+ * that is left of it where var is 0. Each bound grows by 2^-148, the rounding of subnormal results.
+ *
+ * With batch statistics the bounds hold where float sums of squares can hold the problem: largest
+ * |x| times 1024, and M * var, at most FLT_MAX / 4; var + eps at least 2^-100; and |mean| at most
+ * 10^6 * sqrt(var + eps). In other channels no bound is given (results must still be the same bits
+ * on every device), and clnorm_reference_unbounded counts them. A channel with a NaN or an infinity
+ * in it has NaN statistics.
+ *
+ * Where the reference is NaN the result must be NaN; where it is infinite, or too large for a
+ * float, the result must be the same infinity (a finite value within the bound passes for the
+ * latter).
+ */
+#ifndef CLNORM_CASES_REFERENCE_H
+#define CLNORM_CASES_REFERENCE_H
+
+#include <clnorm/clnorm.h>
+
+/* One forward call on host arrays, as clnorm_forward_run takes it. Arrays are borrowed; absent:
+ * NULL. */
+typedef struct clnorm_problem {
+  clnorm_forward_desc desc;
+  int64_t dims[4]; /* (n, c, h, w); n * c * h * w elements as desc says */
+  double momentum; /* kept fraction */
+  const float *x, *weight, *bias, *running_mean, *running_var;
+} clnorm_problem;
+
+/* The problem has no elements: nothing is computed, nothing written. */
+bool clnorm_problem_empty(const clnorm_problem *problem);
+/* Elements that a run writes of an output, if it is asked for: those of x, channels, or 0. */
+int64_t clnorm_problem_output_count(const clnorm_problem *problem, clnorm_output output);
+/* The shape clnorm_compare wants for an output: x's own, or (1, C, 1, 1). */
+void clnorm_problem_output_dims(const clnorm_problem *problem, clnorm_output output,
+                                int64_t dims[4]);
+/* "y", "running_mean", ... */
+const char *clnorm_output_name(clnorm_output output);
+
+/* Keeps the problem's arrays, which must outlive it. NULL if there is no memory. */
+typedef struct clnorm_reference clnorm_reference;
+clnorm_reference *clnorm_reference_create(const clnorm_problem *problem);
+void clnorm_reference_destroy(clnorm_reference *reference);
+
+/* Worst |error| / bound over all elements of one output: good while <= 1; INFINITY where NaN or an
+ * infinity is on one side only. *worst, if not NULL, receives the element's index, -1 without one.
+ */
+double clnorm_reference_check(const clnorm_reference *reference, clnorm_output output,
+                              const float *values, int64_t *worst);
+/* For exact data: elements that are not the reference's value rounded to float. -0 equals +0. */
+int64_t clnorm_reference_unequal(const clnorm_reference *reference, clnorm_output output,
+                                 const float *values);
+/* Channels that no bound is given for. */
+int64_t clnorm_reference_unbounded(const clnorm_reference *reference);
+
+#endif

@@ -1,0 +1,182 @@
+#include "arguments.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "messages.h"
+
+typedef struct reader {
+  int argc;
+  char **argv;
+  int at;
+  const clnorm_option *options;
+} reader;
+
+static bool wrong_value(const clnorm_option *option, const char *value, const char *rule) {
+  clnorm_complain("%s is '%s', but must be %s", option->name, value, rule);
+  return false;
+}
+
+static bool read_number(const clnorm_option *option, const char *value) {
+  char *end;
+  const double number = strtod(value, &end);
+  if (end == value || *end) return wrong_value(option, value, "a number");
+  *(double *)option->target = number;
+  return true;
+}
+
+static bool read_count(const clnorm_option *option, const char *value) {
+  char *end;
+  errno = 0;
+  const long long number = strtoll(value, &end, 10);
+  if (end == value || *end || errno || number < 0)
+    return wrong_value(option, value, "a whole number, 0 or more");
+  *(int64_t *)option->target = number;
+  return true;
+}
+
+static bool read_seed(const clnorm_option *option, const char *value) {
+  char *end;
+  errno = 0;
+  const unsigned long long number = strtoull(value, &end, 0);
+  if (*value < '0' || *value > '9' || *end || errno)
+    return wrong_value(option, value, "a whole number below 2^64");
+  *(uint64_t *)option->target = number;
+  return true;
+}
+
+static bool read_choice(const clnorm_option *option, const char *value) {
+  const size_t length = strlen(value);
+  const char *choice = option->choices;
+  for (int index = 0; *choice; index++) {
+    const size_t size = strcspn(choice, "|");
+    if (size == length && memcmp(choice, value, length) == 0) {
+      *(int *)option->target = index;
+      return true;
+    }
+    choice += size + (choice[size] == '|');
+  }
+  clnorm_complain("%s is '%s', but must be one of %s", option->name, value, option->choices);
+  return false;
+}
+
+static bool read_text(const clnorm_option *option, const char *value) {
+  clnorm_texts *texts = option->target;
+  if (texts->count == CLNORM_MAX_VALUES) {
+    clnorm_complain("%s is given more than %d times", option->name, CLNORM_MAX_VALUES);
+    return false;
+  }
+  texts->items[texts->count++] = value;
+  return true;
+}
+
+/* Four sizes whose product, in bytes, is far from overflow. */
+static bool read_dims(const char *value, int64_t dims[4]) {
+  int64_t product = 4;
+  for (int i = 0; i < 4; i++) {
+    char *end;
+    errno = 0;
+    if (*value < '0' || *value > '9') return false;
+    dims[i] = strtoll(value, &end, 10);
+    if (errno || *end != (i < 3 ? 'x' : '\0')) return false;
+    if (dims[i] > ((int64_t)1 << 48) / product) return false;
+    if (dims[i] > 0) product *= dims[i];
+    value = end + 1;
+  }
+  return true;
+}
+
+static bool read_shape(const clnorm_option *option, const char *value) {
+  clnorm_shapes *shapes = option->target;
+  if (shapes->count == CLNORM_MAX_VALUES) {
+    clnorm_complain("%s is given more than %d times", option->name, CLNORM_MAX_VALUES);
+    return false;
+  }
+  if (!read_dims(value, shapes->items[shapes->count]))
+    return wrong_value(option, value, "NxCxHxW, four sizes of a tensor below 2^48 bytes");
+  shapes->count++;
+  return true;
+}
+
+static bool takes_value(const clnorm_option *option) {
+  return option->kind != CLNORM_OPTION_SET && option->kind != CLNORM_OPTION_CLEAR;
+}
+
+static bool store(const clnorm_option *option, const char *value) {
+  switch (option->kind) {
+  case CLNORM_OPTION_SET:
+    *(bool *)option->target = true;
+    return true;
+  case CLNORM_OPTION_CLEAR:
+    *(bool *)option->target = false;
+    return true;
+  case CLNORM_OPTION_TEXT:
+    *(const char **)option->target = value;
+    return true;
+  case CLNORM_OPTION_NUMBER:
+    return read_number(option, value);
+  case CLNORM_OPTION_COUNT:
+    return read_count(option, value);
+  case CLNORM_OPTION_SEED:
+    return read_seed(option, value);
+  case CLNORM_OPTION_CHOICE:
+    return read_choice(option, value);
+  case CLNORM_OPTION_TEXTS:
+    return read_text(option, value);
+  case CLNORM_OPTION_SHAPES:
+    return read_shape(option, value);
+  }
+  return false;
+}
+
+static const clnorm_option *find(const clnorm_option *options, const char *name, size_t length) {
+  for (; options->name; options++)
+    if (strlen(options->name) == length && memcmp(options->name, name, length) == 0) return options;
+  return NULL;
+}
+
+/* The option at r->at, with its value. */
+static bool read_option(reader *r) {
+  const char *name = r->argv[r->at];
+  const size_t length = strcspn(name, "=");
+  const bool joined = name[length] == '=';
+  const clnorm_option *option = find(r->options, name, length);
+  if (!option) {
+    clnorm_complain("unknown option '%s'; see clnorm %s --help", name, r->argv[0]);
+    return false;
+  }
+  if (!takes_value(option)) {
+    if (joined) clnorm_complain("%s takes no value", option->name);
+    return !joined && store(option, NULL);
+  }
+  if (joined) return store(option, name + length + 1);
+  if (r->at + 1 == r->argc) {
+    clnorm_complain("%s needs a value; see clnorm %s --help", option->name, r->argv[0]);
+    return false;
+  }
+  return store(option, r->argv[++r->at]);
+}
+
+static bool wants_help(int argc, char **argv) {
+  for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+  return false;
+}
+
+clnorm_parsed clnorm_arguments_parse(int argc, char **argv, const clnorm_option *options,
+                                     clnorm_texts *positionals) {
+  if (wants_help(argc, argv)) return CLNORM_PARSED_HELP;
+  reader r = {argc, argv, 1, options};
+  const clnorm_option positional = {"argument", CLNORM_OPTION_TEXTS, positionals, NULL};
+  bool only_positionals = false;
+  for (; r.at < argc; r.at++) {
+    const char *word = argv[r.at];
+    const bool is_option = !only_positionals && word[0] == '-' && word[1];
+    if (is_option && strcmp(word, "--") == 0)
+      only_positionals = true;
+    else if (!(is_option ? read_option(&r) : read_text(&positional, word)))
+      return CLNORM_PARSED_WRONG;
+  }
+  return CLNORM_PARSED;
+}

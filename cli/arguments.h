@@ -1,0 +1,52 @@
+/* Command-line options, read by a table. */
+#ifndef CLNORM_CLI_ARGUMENTS_H
+#define CLNORM_CLI_ARGUMENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum clnorm_option_kind {
+  CLNORM_OPTION_SET,    /* no value: *(bool *)target becomes true */
+  CLNORM_OPTION_CLEAR,  /* no value: *(bool *)target becomes false */
+  CLNORM_OPTION_TEXT,   /* const char * */
+  CLNORM_OPTION_NUMBER, /* double; "inf" and "nan" are numbers, for the library to judge */
+  CLNORM_OPTION_COUNT,  /* int64_t, 0 or more */
+  CLNORM_OPTION_SEED,   /* uint64_t, decimal or 0x... */
+  CLNORM_OPTION_CHOICE, /* int: index of the value in `choices` */
+  CLNORM_OPTION_TEXTS,  /* clnorm_texts; may be given several times */
+  CLNORM_OPTION_SHAPES  /* clnorm_shapes; may be given several times */
+} clnorm_option_kind;
+
+#define CLNORM_MAX_VALUES 64 /* of one option that may be given several times */
+
+typedef struct clnorm_texts {
+  size_t count;
+  const char *items[CLNORM_MAX_VALUES];
+} clnorm_texts;
+
+typedef struct clnorm_shapes {
+  size_t count;
+  int64_t items[CLNORM_MAX_VALUES][4];
+} clnorm_shapes;
+
+typedef struct clnorm_option {
+  const char *name; /* "--device", or "-o" */
+  clnorm_option_kind kind;
+  void *target;
+  const char *choices; /* CHOICE: "auto|vector|wide" */
+} clnorm_option;
+
+typedef enum clnorm_parsed {
+  CLNORM_PARSED,
+  CLNORM_PARSED_HELP, /* --help or -h was among them */
+  CLNORM_PARSED_WRONG /* a message was printed */
+} clnorm_parsed;
+
+/* Reads argv[1..argc) of a command called argv[0]: "--name value", "--name=value", and positional
+ * arguments into positionals, in any order; "--" ends the options. options ends with a NULL name.
+ */
+clnorm_parsed clnorm_arguments_parse(int argc, char **argv, const clnorm_option *options,
+                                     clnorm_texts *positionals);
+
+#endif

@@ -1,0 +1,450 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "chart.h"
+#include "commands.h"
+#include "json.h"
+#include "measure.h"
+#include "messages.h"
+#include "networks.h"
+#include "targets.h"
+
+static const char help[] =
+    "clnorm bench [--device D|all] [--suite NAME]... [--shape NxCxHxW]... [options]\n"
+    "\n"
+    "Times operations beside the ceiling: the best plain copy of the same bytes, on the same "
+    "device,\n"
+    "in the same rounds. Results are checked against the CPU path first. fraction is floor bytes\n"
+    "(x read once, y written once) / time / ceiling; a call that must read x twice can reach "
+    "0.67.\n"
+    "\n"
+    "  --device D|all     auto, cpu, gpu, an id or part of a name; default all\n"
+    "  --suite NAME       resnet50, mobilenet_v2, unet, sizes (4 KiB to 1 GiB), or all;\n"
+    "                     default resnet50\n"
+    "  --batch N          batch of the networks' shapes; default 1 and 32 (unet: 1)\n"
+    "  --shape NxCxHxW    this shape\n"
+    "  --op O             eval, train, or both (default)\n"
+    "  --form F           auto, vector, wide, or all      --variant V   auto, channel, split\n"
+    "  --store S          auto, cached, streamed          --threads T   CPU path; default all\n"
+    "  --seconds S        per measurement, about; default 0.3\n"
+    "  --no-check         skip the comparison with the CPU path\n"
+    "  --no-costs         skip first-call cost and overhead per call\n"
+    "  --json | --csv     instead of the table\n"
+    "  --svg FILE         size against fraction, as a picture\n"
+    "\n"
+    "example: clnorm bench --device all --suite resnet50 --batch 32\n"
+    "         clnorm bench --device cpu --suite sizes --svg sizes.svg\n";
+
+typedef struct options {
+  clnorm_target_options target;
+  clnorm_texts suites;
+  clnorm_shapes shapes;
+  int64_t batch;
+  int op, variant, store;
+  double seconds;
+  bool check, costs, json, csv;
+  const char *svg;
+} options;
+
+typedef struct shape_list {
+  int64_t (*dims)[4];
+  size_t count;
+} shape_list;
+
+/* One line of the result. */
+typedef struct row {
+  const char *device;
+  clnorm_measure_case wanted;
+  clnorm_measurement measured;
+} row;
+
+/* What a first call and a small call cost on one device; negative: not measured. */
+typedef struct costs {
+  double cold_s, warm_s;  /* context, plan and first run: without, and with, a program cache */
+  double eval_s, train_s; /* per call, 1x8x4x4 */
+} costs;
+
+static const char *const op_names[] = {"eval", "train"};
+
+/* ---- Shapes ---------------------------------------------------------------------------------------- */
+
+static bool add_shape(shape_list *list, int64_t n, int64_t c, int64_t h, int64_t w) {
+  int64_t(*dims)[4] = realloc(list->dims, (list->count + 1) * sizeof *dims);
+  if (!dims) return false;
+  const int64_t shape[4] = {n, c, h, w};
+  memcpy(dims[list->count++], shape, sizeof shape);
+  list->dims = dims;
+  return true;
+}
+
+static bool add_network(shape_list *list, const clnorm_network *network, int64_t batch) {
+  for (size_t i = 0; i < network->num_layers; i++) {
+    const clnorm_layer *l = &network->layers[i];
+    if (!add_shape(list, batch, l->channels, l->height, l->width)) return false;
+  }
+  return true;
+}
+
+/* 4 KiB to 1 GiB in steps of 4: planes grow, then the batch. */
+static bool add_sizes(shape_list *list) {
+  bool good = add_shape(list, 1, 4, 16, 16) && add_shape(list, 1, 16, 16, 16) &&
+              add_shape(list, 1, 64, 16, 16) && add_shape(list, 1, 64, 32, 32);
+  for (int64_t n = 1; good && n <= 1024; n *= 4) good = add_shape(list, n, 64, 64, 64);
+  return good;
+}
+
+static bool add_suite(shape_list *list, const char *name, int64_t batch, bool *known) {
+  const bool all = strcmp(name, "all") == 0;
+  bool good = true;
+  for (size_t i = 0; i < clnorm_num_networks; i++) {
+    const clnorm_network *network = &clnorm_networks[i];
+    if (!all && strcmp(name, network->name) != 0) continue;
+    *known = true;
+    const bool large = strcmp(network->name, "unet") == 0;
+    if (batch)
+      good = good && add_network(list, network, batch);
+    else
+      good = good && add_network(list, network, 1) && (large || add_network(list, network, 32));
+  }
+  if (all || strcmp(name, "sizes") == 0) {
+    *known = true;
+    good = good && add_sizes(list);
+  }
+  return good;
+}
+
+static int make_shapes(const options *o, shape_list *list) {
+  bool good = true;
+  for (size_t i = 0; i < o->shapes.count && good; i++) {
+    const int64_t *d = o->shapes.items[i];
+    if (!d[0] || !d[1] || !d[2] || !d[3]) {
+      clnorm_complain("--shape %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64
+                      " is empty: there is nothing to time",
+                      d[0], d[1], d[2], d[3]);
+      return CLNORM_EXIT_USAGE;
+    }
+    good = add_shape(list, d[0], d[1], d[2], d[3]);
+  }
+  const bool by_default = !o->suites.count && !o->shapes.count;
+  for (size_t i = 0; i < (by_default ? 1 : o->suites.count) && good; i++) {
+    bool known = false;
+    const char *name = by_default ? "resnet50" : o->suites.items[i];
+    good = add_suite(list, name, o->batch, &known);
+    if (!known) {
+      clnorm_complain("--suite is '%s', but must be resnet50, mobilenet_v2, unet, sizes or all",
+                      name);
+      return CLNORM_EXIT_USAGE;
+    }
+  }
+  if (!good) clnorm_complain("no memory for the list of shapes");
+  return good ? CLNORM_EXIT_GOOD : CLNORM_EXIT_DEVICE;
+}
+
+/* ---- Costs that do not grow with the tensor -------------------------------------------------------- */
+
+/* Context, plan and first run on 1x8x4x4; "" keeps no programs on disk. */
+static double first_call(const clnorm_target *target, const options *o, const char *cache_dir) {
+  clnorm_context_options how = clnorm_context_options_defaults();
+  clnorm_context *context = NULL;
+  clnorm_forward_plan *plan = NULL;
+  clnorm_forward_args args = {.momentum = 0.9};
+  how.num_threads = (int)o->target.threads;
+  how.cache_dir = cache_dir;
+  const double start = clnorm_now();
+  clnorm_status status =
+      clnorm_context_create(clnorm_context_device(target->context)->id, &how, &context, NULL);
+  if (status != CLNORM_OK) return -1;
+  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 1, 8, 16);
+  const float zeros[128] = {1.0f};
+  status = clnorm_forward_plan_create(context, &desc, &plan);
+  if (status == CLNORM_OK) status = clnorm_memory_alloc(context, sizeof zeros, &args.x);
+  if (status == CLNORM_OK) status = clnorm_memory_write(context, args.x, zeros, sizeof zeros);
+  args.y = args.x;
+  if (status == CLNORM_OK) status = clnorm_forward_run(plan, &args);
+  if (status == CLNORM_OK) status = clnorm_finish(context);
+  const double seconds = clnorm_now() - start;
+  clnorm_forward_plan_destroy(plan);
+  clnorm_memory_free(context, &args.x);
+  clnorm_context_destroy(context);
+  return status == CLNORM_OK ? seconds : -1;
+}
+
+/* The program cache's own effect: the same folder, first without and then with its entry. */
+static void measure_first_calls(const clnorm_target *target, const options *o, costs *c) {
+  char folder[] = "/tmp/clnorm-bench-XXXXXX", command[80];
+  c->cold_s = c->warm_s = -1;
+  if (!mkdtemp(folder)) return;
+  c->cold_s = first_call(target, o, folder);
+  c->warm_s = first_call(target, o, folder);
+  snprintf(command, sizeof command, "rm -rf '%s'", folder);
+  if (system(command) != 0) clnorm_complain("cannot remove %s", folder);
+}
+
+static double small_call(const clnorm_target *target, const clnorm_target *baseline,
+                         clnorm_bench_op op) {
+  const clnorm_measure_case wanted = {op,  {1, 8, 4, 4}, CLNORM_VARIANT_AUTO, CLNORM_STORE_AUTO,
+                                      0.1, true};
+  clnorm_measurement m;
+  clnorm_message message;
+  if (clnorm_measure(target->context, baseline->context, &wanted, &m, &message)) return -1;
+  return m.median_s;
+}
+
+static costs measure_costs(const clnorm_target *target, const clnorm_target *baseline,
+                           const options *o) {
+  costs c;
+  measure_first_calls(target, o, &c);
+  c.eval_s = small_call(target, baseline, CLNORM_BENCH_EVAL);
+  c.train_s = small_call(target, baseline, CLNORM_BENCH_TRAIN);
+  return c;
+}
+
+/* ---- Printing -------------------------------------------------------------------------------------- */
+
+static void shape_text(const int64_t dims[4], char *text, size_t size) {
+  snprintf(text, size, "%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, dims[0], dims[1], dims[2],
+           dims[3]);
+}
+
+static double gbps(const row *r) { return r->measured.floor_bytes / r->measured.median_s * 1e-9; }
+static double ceiling(const row *r) {
+  return r->measured.floor_bytes / r->measured.ceiling_s * 1e-9;
+}
+
+static void print_row(const row *r, bool csv, bool first) {
+  char shape[64];
+  shape_text(r->wanted.dims, shape, sizeof shape);
+  const clnorm_measurement *m = &r->measured;
+  if (csv) {
+    if (first)
+      puts("device,op,shape,dtype,layout,variant,median_s,gbps,ceiling_gbps,fraction,"
+           "streaming_fraction,extra_bytes,rounds");
+    printf("\"%s\",%s,%s,f32,nchw,\"%s\",%.9g,%.4g,%.4g,%.4g,%.4g,%zu,%d\n", r->device,
+           op_names[r->wanted.op], shape, m->variant, m->median_s, gbps(r), ceiling(r), m->fraction,
+           m->fraction * m->stream_bytes / m->floor_bytes, m->extra_bytes, m->rounds);
+  } else {
+    if (first)
+      printf("%-5s %-17s %9s %8s %8s %8s  %s\n", "op", "shape", "time ms", "GB/s", "ceiling",
+             "fraction", "how");
+    printf("%-5s %-17s %9.4f %8.1f %8.1f %8.2f  %s\n", op_names[r->wanted.op], shape,
+           m->median_s * 1e3, gbps(r), ceiling(r), m->fraction, m->variant);
+  }
+  fflush(stdout);
+}
+
+static void print_costs(const char *device, const costs *c, bool csv) {
+  if (csv) return;
+  printf("first call %.1f ms (program cache empty), %.1f ms (filled); "
+         "a call on 1x8x4x4: eval %.2f us, train %.2f us\n",
+         c->cold_s * 1e3, c->warm_s * 1e3, c->eval_s * 1e6, c->train_s * 1e6);
+  (void)device;
+}
+
+static void json_row(clnorm_json *json, const row *r) {
+  char shape[64];
+  shape_text(r->wanted.dims, shape, sizeof shape);
+  const clnorm_measurement *m = &r->measured;
+  clnorm_json_object(json, NULL);
+  clnorm_json_text(json, "device", r->device);
+  clnorm_json_text(json, "op", op_names[r->wanted.op]);
+  clnorm_json_text(json, "shape", shape);
+  clnorm_json_text(json, "dtype", "f32");
+  clnorm_json_text(json, "layout", "nchw");
+  clnorm_json_text(json, "variant", m->variant);
+  clnorm_json_number(json, "median_s", m->median_s);
+  clnorm_json_number(json, "gbps", gbps(r));
+  clnorm_json_number(json, "ceiling_gbps", ceiling(r));
+  clnorm_json_number(json, "fraction", m->fraction);
+  clnorm_json_number(json, "streaming_fraction", m->fraction * m->stream_bytes / m->floor_bytes);
+  clnorm_json_integer(json, "extra_bytes", (int64_t)m->extra_bytes);
+  clnorm_json_integer(json, "rounds", m->rounds);
+  clnorm_json_end_object(json);
+}
+
+static void print_json(const row *rows, size_t num_rows, const clnorm_target *targets,
+                       const costs *all_costs, size_t num_targets) {
+  clnorm_json json = {stdout, false};
+  clnorm_json_object(&json, NULL);
+  clnorm_json_array(&json, "results");
+  for (size_t i = 0; i < num_rows; i++) json_row(&json, &rows[i]);
+  clnorm_json_end_array(&json);
+  clnorm_json_array(&json, "costs");
+  for (size_t i = 0; i < num_targets && all_costs; i++) {
+    clnorm_json_object(&json, NULL);
+    clnorm_json_text(&json, "device", targets[i].label);
+    clnorm_json_number(&json, "first_call_cold_s", all_costs[i].cold_s);
+    clnorm_json_number(&json, "first_call_warm_s", all_costs[i].warm_s);
+    clnorm_json_number(&json, "eval_call_s", all_costs[i].eval_s);
+    clnorm_json_number(&json, "train_call_s", all_costs[i].train_s);
+    clnorm_json_end_object(&json);
+  }
+  clnorm_json_end_array(&json);
+  clnorm_json_end_object(&json);
+  putchar('\n');
+}
+
+/* ---- The picture ----------------------------------------------------------------------------------- */
+
+static int write_svg(const char *path, const row *rows, size_t num_rows,
+                     const clnorm_target *targets, size_t num_targets) {
+  const size_t num_series = 2 * num_targets;
+  clnorm_chart_series *series = calloc(num_series, sizeof *series);
+  clnorm_chart_point *points = calloc(num_series * num_rows + 1, sizeof *points);
+  bool good = series && points;
+  size_t used = 0;
+  for (size_t t = 0; t < num_targets && good; t++)
+    for (int op = 0; op < 2; op++) {
+      clnorm_chart_series *s = &series[used];
+      s->points = points + used * num_rows;
+      snprintf(s->name, sizeof s->name, "%s, %.100s", op_names[op], targets[t].label);
+      for (size_t i = 0; i < num_rows; i++)
+        if (rows[i].device == targets[t].label && (int)rows[i].wanted.op == op) {
+          const clnorm_chart_point p = {rows[i].measured.floor_bytes / 2,
+                                        rows[i].measured.fraction};
+          s->points[s->count++] = p;
+        }
+      used += s->count > 0;
+    }
+  good =
+      good && clnorm_chart_write(path, "clnorm: forward, fraction of the best copy", series, used);
+  if (!good) clnorm_complain("%s: cannot write: %s", path, strerror(errno));
+  free(points);
+  free(series);
+  return good ? CLNORM_EXIT_GOOD : CLNORM_EXIT_USAGE;
+}
+
+/* ---- The command ----------------------------------------------------------------------------------- */
+
+typedef struct session {
+  const options *chosen;
+  clnorm_target *targets;
+  size_t num_targets;
+  clnorm_target baseline;
+  shape_list shapes;
+  row *rows;
+  size_t num_rows;
+  costs *all_costs;
+} session;
+
+static int measure_one(session *s, const clnorm_target *target, const int64_t dims[4], int op) {
+  const options *o = s->chosen;
+  row *r = &s->rows[s->num_rows];
+  clnorm_message message;
+  r->device = target->label;
+  r->wanted.op = (clnorm_bench_op)op;
+  memcpy(r->wanted.dims, dims, sizeof r->wanted.dims);
+  r->wanted.variant = (clnorm_variant)o->variant;
+  r->wanted.store = (clnorm_store)o->store;
+  r->wanted.seconds = o->seconds;
+  r->wanted.check = o->check;
+  char shape[64];
+  shape_text(dims, shape, sizeof shape);
+  if (isatty(STDERR_FILENO)) fprintf(stderr, "%s %s ...\r\033[K", op_names[op], shape);
+  const clnorm_status status =
+      clnorm_measure(target->context, s->baseline.context, &r->wanted, &r->measured, &message);
+  if (status == CLNORM_ERROR_OUT_OF_MEMORY) {
+    clnorm_complain("%s %s %s is left out: %s", target->label, op_names[op], shape, message.text);
+    return CLNORM_EXIT_GOOD;
+  }
+  if (status != CLNORM_OK) {
+    clnorm_complain("%s %s %s: %s", target->label, op_names[op], shape, message.text);
+    return CLNORM_EXIT_DEVICE;
+  }
+  s->num_rows++;
+  return CLNORM_EXIT_GOOD;
+}
+
+static int measure_target(session *s, size_t index) {
+  const options *o = s->chosen;
+  const clnorm_target *target = &s->targets[index];
+  const bool table = !o->json && !o->csv;
+  if (table) printf("%s%s\n", index ? "\n" : "", clnorm_context_description(target->context));
+  const size_t first = s->num_rows;
+  for (size_t i = 0; i < s->shapes.count; i++)
+    for (int op = 0; op < 2; op++) {
+      if (o->op != 2 && o->op != op) continue;
+      const size_t before = s->num_rows;
+      const int status = measure_one(s, target, s->shapes.dims[i], op);
+      if (status) return status;
+      if (!o->json && s->num_rows > before)
+        print_row(&s->rows[before], o->csv, before == (table ? first : 0));
+    }
+  if (!o->costs) return CLNORM_EXIT_GOOD;
+  s->all_costs[index] = measure_costs(target, &s->baseline, o);
+  if (!o->json) print_costs(target->label, &s->all_costs[index], o->csv);
+  return CLNORM_EXIT_GOOD;
+}
+
+static int bench(const options *o, session *s) {
+  s->chosen = o;
+  int status = make_shapes(o, &s->shapes);
+  if (!status) status = clnorm_targets_open(&o->target, &s->targets, &s->num_targets);
+  if (!status) status = clnorm_target_open_baseline(NULL, o->target.threads, &s->baseline);
+  if (status) return status;
+  s->rows = calloc(2 * s->num_targets * s->shapes.count, sizeof *s->rows);
+  s->all_costs = calloc(s->num_targets, sizeof *s->all_costs);
+  if (!s->rows || !s->all_costs) {
+    clnorm_complain("no memory for the results");
+    return CLNORM_EXIT_DEVICE;
+  }
+  for (size_t i = 0; i < s->num_targets && !status; i++) status = measure_target(s, i);
+  if (!status && o->json)
+    print_json(s->rows, s->num_rows, s->targets, o->costs ? s->all_costs : NULL, s->num_targets);
+  if (!status && o->svg)
+    status = write_svg(o->svg, s->rows, s->num_rows, s->targets, s->num_targets);
+  return status;
+}
+
+int clnorm_command_bench(int argc, char **argv) {
+  options o = {.target = {"all", CLNORM_FORM_AUTO, 0, true},
+               .op = 2,
+               .seconds = 0.3,
+               .check = true,
+               .costs = true};
+  clnorm_texts positionals = {0};
+  const clnorm_option table[] = {
+      {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},
+      {"--suite", CLNORM_OPTION_TEXTS, &o.suites, NULL},
+      {"--shape", CLNORM_OPTION_SHAPES, &o.shapes, NULL},
+      {"--batch", CLNORM_OPTION_COUNT, &o.batch, NULL},
+      {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|both"},
+      {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},
+      {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split"},
+      {"--store", CLNORM_OPTION_CHOICE, &o.store, "auto|cached|streamed"},
+      {"--threads", CLNORM_OPTION_COUNT, &o.target.threads, NULL},
+      {"--seconds", CLNORM_OPTION_NUMBER, &o.seconds, NULL},
+      {"--no-check", CLNORM_OPTION_CLEAR, &o.check, NULL},
+      {"--no-costs", CLNORM_OPTION_CLEAR, &o.costs, NULL},
+      {"--json", CLNORM_OPTION_SET, &o.json, NULL},
+      {"--csv", CLNORM_OPTION_SET, &o.csv, NULL},
+      {"--svg", CLNORM_OPTION_TEXT, &o.svg, NULL},
+      {NULL, CLNORM_OPTION_SET, NULL, NULL},
+  };
+  const clnorm_parsed parsed = clnorm_arguments_parse(argc, argv, table, &positionals);
+  if (parsed == CLNORM_PARSED_HELP) {
+    fputs(help, stdout);
+    return CLNORM_EXIT_GOOD;
+  }
+  if (parsed == CLNORM_PARSED_WRONG) return CLNORM_EXIT_USAGE;
+  if (positionals.count) {
+    clnorm_complain("bench takes no argument '%s'; see clnorm bench --help", positionals.items[0]);
+    return CLNORM_EXIT_USAGE;
+  }
+  if (!(o.seconds >= 0 && o.seconds <= 3600)) {
+    clnorm_complain("--seconds is %g, but must be in [0, 3600]", o.seconds);
+    return CLNORM_EXIT_USAGE;
+  }
+  session s = {0};
+  const int status = bench(&o, &s);
+  if (s.baseline.context) clnorm_target_close(&s.baseline);
+  clnorm_targets_close(s.targets, s.num_targets);
+  free(s.all_costs);
+  free(s.rows);
+  free(s.shapes.dims);
+  return status;
+}

@@ -1,0 +1,100 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "arguments.h"
+#include "commands.h"
+#include "json.h"
+#include "messages.h"
+
+static const char help[] =
+    "clnorm devices [--json]\n"
+    "\n"
+    "Lists the CPU path and every OpenCL device, marks with * the one that is used where none\n"
+    "is named, and says what is missing and how to get it.\n"
+    "\n"
+    "  --json    one JSON object: devices, default, missing\n"
+    "\n"
+    "example: clnorm devices --json\n";
+
+static const char *default_id(const clnorm_device_list *list) {
+  return clnorm_device_list_get(list, clnorm_device_list_default(list))->id;
+}
+
+static void print_json(const clnorm_device_list *list) {
+  clnorm_json json = {stdout, false};
+  clnorm_json_object(&json, NULL);
+  clnorm_json_array(&json, "devices");
+  for (int i = 0; i < clnorm_device_list_count(list); i++) {
+    const clnorm_device_info *info = clnorm_device_list_get(list, i);
+    clnorm_json_object(&json, NULL);
+    clnorm_json_text(&json, "id", info->id);
+    clnorm_json_text(&json, "name", info->name);
+    clnorm_json_text(&json, "platform", info->platform);
+    clnorm_json_text(&json, "type", info->type);
+    clnorm_json_text(&json, "form", info->form);
+    clnorm_json_text(&json, "status", info->status);
+    clnorm_json_end_object(&json);
+  }
+  clnorm_json_end_array(&json);
+  clnorm_json_text(&json, "default", default_id(list));
+  clnorm_json_array(&json, "missing");
+  for (int i = 0; i < clnorm_device_list_missing_count(list); i++)
+    clnorm_json_text(&json, NULL, clnorm_device_list_missing(list, i));
+  clnorm_json_end_array(&json);
+  clnorm_json_end_object(&json);
+  putchar('\n');
+}
+
+static int name_width(const clnorm_device_list *list) {
+  size_t width = 4;
+  for (int i = 0; i < clnorm_device_list_count(list); i++) {
+    const size_t length = strlen(clnorm_device_list_get(list, i)->name);
+    if (length > width) width = length;
+  }
+  return (int)width;
+}
+
+static void print_table(const clnorm_device_list *list) {
+  const int width = name_width(list), chosen = clnorm_device_list_default(list);
+  printf("  %-5s %-11s %-6s  %-*s  %s\n", "id", "type", "form", width, "name", "platform");
+  for (int i = 0; i < clnorm_device_list_count(list); i++) {
+    const clnorm_device_info *info = clnorm_device_list_get(list, i);
+    printf("%c %-5s %-11s %-6s  %-*s  %s\n", i == chosen ? '*' : ' ', info->id, info->type,
+           info->form, width, info->name, info->platform);
+    if (strcmp(info->status, "ok") != 0) printf("        %s\n", info->status);
+    if (info->usable && !info->denormals)
+      printf("        flushes subnormal values to zero: their bits are not promised here\n");
+  }
+  printf("\n* is used where no device is named (auto).\n");
+  for (int i = 0; i < clnorm_device_list_missing_count(list); i++)
+    printf("missing: %s\n", clnorm_device_list_missing(list, i));
+}
+
+int clnorm_command_devices(int argc, char **argv) {
+  bool as_json = false;
+  clnorm_texts positionals = {0};
+  const clnorm_option options[] = {{"--json", CLNORM_OPTION_SET, &as_json, NULL},
+                                   {NULL, CLNORM_OPTION_SET, NULL, NULL}};
+  const clnorm_parsed parsed = clnorm_arguments_parse(argc, argv, options, &positionals);
+  if (parsed == CLNORM_PARSED_HELP) {
+    fputs(help, stdout);
+    return CLNORM_EXIT_GOOD;
+  }
+  if (parsed == CLNORM_PARSED_WRONG) return CLNORM_EXIT_USAGE;
+  if (positionals.count > 0) {
+    clnorm_complain("devices takes no argument, but got '%s'", positionals.items[0]);
+    return CLNORM_EXIT_USAGE;
+  }
+  clnorm_device_list *list;
+  const clnorm_status status = clnorm_device_list_create(&list);
+  if (status) {
+    clnorm_complain("cannot list devices: %s", clnorm_status_text(status));
+    return clnorm_exit_status(status);
+  }
+  if (as_json)
+    print_json(list);
+  else
+    print_table(list);
+  clnorm_device_list_destroy(list);
+  return CLNORM_EXIT_GOOD;
+}

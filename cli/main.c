@@ -1,0 +1,57 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "messages.h"
+
+static const char help[] =
+    "clnorm: batch normalization on any OpenCL device, with a CPU path that returns the same bits\n"
+    "\n"
+    "  clnorm devices                    what is there, which would be used, what is missing\n"
+    "  clnorm run X.npy -o Y.npy         one BatchNorm2d on a real tensor\n"
+    "  clnorm verify                     devices against the CPU path, bit by bit\n"
+    "  clnorm bench                      speed beside the ceiling of the device's memory\n"
+    "  clnorm COMMAND --help             options and an example\n"
+    "  clnorm --version\n"
+    "\n"
+    "example: clnorm verify --device all --suite resnet50\n"
+    "\n"
+    "Exit status: 0 good; 1 verification found a difference; 2 wrong usage or a bad file;\n"
+    "3 no such device, or the device failed.\n";
+
+static const struct {
+  const char *name;
+  int (*run)(int argc, char **argv);
+} commands[] = {
+    {"devices", clnorm_command_devices},
+    {"run", clnorm_command_run},
+    {"verify", clnorm_command_verify},
+    {"bench", clnorm_command_bench},
+};
+
+static int dispatch(int argc, char **argv) {
+  if (argc < 2) {
+    fputs(help, stderr);
+    return CLNORM_EXIT_USAGE;
+  }
+  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+    if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+      strcmp(argv[1], "help") == 0) {
+    fputs(help, stdout);
+    return CLNORM_EXIT_GOOD;
+  }
+  if (strcmp(argv[1], "--version") == 0) {
+    printf("clnorm %s\n", clnorm_version());
+    return CLNORM_EXIT_GOOD;
+  }
+  clnorm_complain("unknown command '%s'; see clnorm --help", argv[1]);
+  return CLNORM_EXIT_USAGE;
+}
+
+int main(int argc, char **argv) {
+  const int status = dispatch(argc, argv);
+  if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+  clnorm_complain("cannot write to standard output");
+  return status ? status : CLNORM_EXIT_USAGE;
+}

@@ -1,0 +1,42 @@
+/* Timing one operation on one context, beside the plain copy of the same bytes. */
+#ifndef CLNORM_CLI_MEASURE_H
+#define CLNORM_CLI_MEASURE_H
+
+#include <clnorm/clnorm.h>
+
+typedef enum clnorm_bench_op { CLNORM_BENCH_EVAL, CLNORM_BENCH_TRAIN } clnorm_bench_op;
+
+typedef struct clnorm_measurement {
+  double median_s;     /* of one call */
+  double ceiling_s;    /* of the best copy of the same floor bytes, in the same rounds */
+  double fraction;     /* median over rounds of ceiling / call */
+  double floor_bytes;  /* 2T: x read once, y written once */
+  double stream_bytes; /* 3T in training, where x must be read twice; else 2T */
+  size_t extra_bytes;  /* workspace */
+  int rounds;
+  char variant[128]; /* the plan's description */
+} clnorm_measurement;
+
+/* What is measured. seconds: how long one measurement may take, about. */
+typedef struct clnorm_measure_case {
+  clnorm_bench_op op;
+  int64_t dims[4];
+  clnorm_variant variant;
+  clnorm_store store;
+  double seconds;
+  bool check; /* compare with the CPU path before timing */
+} clnorm_measure_case;
+
+/* Checks the result, then times. baseline: a CPU context to compare with. On failure message says why
+ * and the status is returned; CLNORM_ERROR_DEVICE if the bits differ. */
+clnorm_status clnorm_measure(clnorm_context *context, clnorm_context *baseline,
+                             const clnorm_measure_case *wanted, clnorm_measurement *result,
+                             clnorm_message *message);
+
+/* Seconds on a clock that never goes back. */
+double clnorm_now(void);
+
+/* The middle of count values, which are sorted on the way. */
+double clnorm_median(double *values, int count);
+
+#endif

@@ -1,0 +1,37 @@
+#include "messages.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int clnorm_exit_status(clnorm_status status) {
+  switch (status) {
+  case CLNORM_OK:
+    return CLNORM_EXIT_GOOD;
+  case CLNORM_ERROR_NO_DEVICE:
+  case CLNORM_ERROR_DEVICE:
+  case CLNORM_ERROR_BUILD:
+  case CLNORM_ERROR_OUT_OF_MEMORY:
+    return CLNORM_EXIT_DEVICE;
+  default:
+    return CLNORM_EXIT_USAGE;
+  }
+}
+
+void clnorm_complain(const char *format, ...) {
+  char text[4096];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  for (char *c = text; *c; c++)
+    if ((unsigned char)*c < 32 || *c == 127) *c = '?';
+  fprintf(stderr, "clnorm: %s\n", text);
+}
+
+bool clnorm_refuse(clnorm_message *message, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(message->text, sizeof message->text, format, arguments);
+  va_end(arguments);
+  return false;
+}

@@ -1,0 +1,44 @@
+/* The contexts that a command works on. */
+#ifndef CLNORM_CLI_TARGETS_H
+#define CLNORM_CLI_TARGETS_H
+
+#include <clnorm/clnorm.h>
+
+#include "verification.h"
+
+typedef struct clnorm_target {
+  clnorm_context *context;
+  char label[CLNORM_LABEL_SIZE]; /* "NAME (ID)" and what was forced */
+} clnorm_target;
+
+/* Values of options, in the order of the library's enumerations. */
+#define CLNORM_FORM_CHOICES "auto|vector|wide"
+#define CLNORM_DTYPE_CHOICES "f32|f16|bf16|f64"
+#define CLNORM_LAYOUT_CHOICES "nchw|nhwc"
+
+typedef struct clnorm_target_options {
+  const char *device; /* as clnorm_context_create takes it, or "all" */
+  int form;           /* index in CLNORM_FORM_CHOICES; one more: vector and wide, each a target */
+  int64_t threads;    /* CPU path; 0: all */
+  bool cpu_as_it_is;  /* the CPU path among several is opened like any device: for measuring */
+} clnorm_target_options;
+
+/* Opens one device. On failure a message is printed and the exit status returned. */
+int clnorm_target_open(const clnorm_target_options *options, clnorm_target *target);
+/* Opens what results are compared with: the CPU path; for a target that is the CPU path itself, its
+ * plain code on one thread, which shares no vector instruction with it. */
+int clnorm_target_open_baseline(const clnorm_target *target, int64_t threads,
+                                clnorm_target *baseline);
+/* Refuses types and layouts that this version does not have in the library's own words: prints them
+ * and returns the exit status. */
+int clnorm_target_check(const clnorm_target *target, int dtype, int layout);
+void clnorm_target_close(clnorm_target *target);
+
+/* Opens one device, or all that are usable, in every form asked for; the CPU path among them is
+ * opened as its plain code on one thread, unless cpu_as_it_is. *targets has *count of them; release
+ * with clnorm_targets_close. */
+int clnorm_targets_open(const clnorm_target_options *options, clnorm_target **targets,
+                        size_t *count);
+void clnorm_targets_close(clnorm_target *targets, size_t count);
+
+#endif

@@ -1,0 +1,149 @@
+#include "verification.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "messages.h"
+
+#define MAX_FAILURES 10000 /* more than anyone reads; a broken device must not fill the memory */
+#define MAX_PRINTED 20
+
+static void describe_difference(clnorm_output output, const clnorm_difference *d, char *text,
+                                size_t size) {
+  char place[96];
+  if (output == CLNORM_OUTPUT_Y)
+    snprintf(place, sizeof place, "%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64, d->first[0],
+             d->first[1], d->first[2], d->first[3]);
+  else
+    snprintf(place, sizeof place, "%" PRId64, d->first[1]);
+  snprintf(text, size, "%s[%s]: %.9g, CPU path %.9g", clnorm_output_name(output), place,
+           (double)d->first_b, (double)d->first_a);
+}
+
+void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_failure *failure,
+                           clnorm_output output, const clnorm_difference *difference) {
+  if (difference->differing_elements == 0) return;
+  if (!failure->first[0])
+    describe_difference(output, difference, failure->first, sizeof failure->first);
+  failure->differing_elements += difference->differing_elements;
+  totals->differing_elements += difference->differing_elements;
+  if (difference->max_ulp > failure->max_ulp) failure->max_ulp = difference->max_ulp;
+  if (difference->max_ulp > totals->max_ulp) totals->max_ulp = difference->max_ulp;
+  for (int bin = 1; bin < CLNORM_HISTOGRAM_BINS; bin++)
+    histogram[bin] += difference->histogram[bin];
+}
+
+void clnorm_add_failure(clnorm_verification *verification, const clnorm_failure *failure) {
+  if (verification->num_failures == MAX_FAILURES) return;
+  if (verification->num_failures == verification->capacity) {
+    const size_t capacity = verification->capacity ? 2 * verification->capacity : 16;
+    clnorm_failure *failures = realloc(verification->failures, capacity * sizeof *failures);
+    if (!failures) {
+      clnorm_complain("no memory to keep the failure on %s: %s", failure->device, failure->first);
+      return;
+    }
+    verification->failures = failures;
+    verification->capacity = capacity;
+  }
+  verification->failures[verification->num_failures++] = *failure;
+}
+
+void clnorm_add_totals(clnorm_totals *sum, const clnorm_totals *part) {
+  sum->cases += part->cases;
+  sum->differing_elements += part->differing_elements;
+  if (part->max_ulp > sum->max_ulp) sum->max_ulp = part->max_ulp;
+  if (part->worst_bound_ratio > sum->worst_bound_ratio)
+    sum->worst_bound_ratio = part->worst_bound_ratio;
+  sum->not_promised_cases += part->not_promised_cases;
+  sum->not_promised_differing += part->not_promised_differing;
+  sum->seconds += part->seconds;
+}
+
+void clnorm_verification_free(clnorm_verification *verification) {
+  free(verification->failures);
+  memset(verification, 0, sizeof *verification);
+}
+
+static void failure_json(clnorm_json *json, const clnorm_failure *failure) {
+  clnorm_json_object(json, NULL);
+  clnorm_json_text(json, "device", failure->device);
+  clnorm_json_array(json, "shape");
+  for (int i = 0; i < 4; i++) clnorm_json_integer(json, NULL, failure->dims[i]);
+  clnorm_json_end_array(json);
+  clnorm_json_text(json, "mode", failure->mode);
+  clnorm_json_text(json, "dtype", "f32");
+  clnorm_json_text(json, "layout", "nchw");
+  clnorm_json_text(json, "options", failure->options);
+  clnorm_json_integer(json, "differing_elements", failure->differing_elements);
+  clnorm_json_integer(json, "max_ulp", failure->max_ulp);
+  clnorm_json_text(json, "first_difference", failure->first);
+  clnorm_json_end_object(json);
+}
+
+void clnorm_verification_json(clnorm_json *json, const clnorm_verification *verification) {
+  const clnorm_totals *totals = &verification->totals;
+  clnorm_json_array(json, "devices");
+  for (size_t i = 0; i < verification->num_devices; i++)
+    clnorm_json_text(json, NULL, verification->devices[i]);
+  clnorm_json_end_array(json);
+  clnorm_json_integer(json, "cases", totals->cases);
+  clnorm_json_integer(json, "differing_elements", totals->differing_elements);
+  clnorm_json_integer(json, "max_ulp", totals->max_ulp);
+  clnorm_json_number(json, "worst_bound_ratio", totals->worst_bound_ratio);
+  clnorm_json_object(json, "not_promised");
+  clnorm_json_integer(json, "cases", totals->not_promised_cases);
+  clnorm_json_integer(json, "differing_elements", totals->not_promised_differing);
+  clnorm_json_end_object(json);
+  clnorm_json_array(json, "failures");
+  for (size_t i = 0; i < verification->num_failures; i++)
+    failure_json(json, &verification->failures[i]);
+  clnorm_json_end_array(json);
+}
+
+static void print_histogram(const int64_t *histogram) {
+  printf("differences in ulp:");
+  for (int bin = 1; bin < CLNORM_HISTOGRAM_BINS - 1; bin++) {
+    if (histogram[bin] == 0) continue;
+    const int64_t low = (int64_t)1 << (bin - 1), high = 2 * low - 1;
+    if (low == high)
+      printf("  %" PRId64 ": %" PRId64, low, histogram[bin]);
+    else
+      printf("  %" PRId64 "-%" PRId64 ": %" PRId64, low, high, histogram[bin]);
+  }
+  if (histogram[CLNORM_HISTOGRAM_BINS - 1])
+    printf("  NaN against a number: %" PRId64, histogram[CLNORM_HISTOGRAM_BINS - 1]);
+  putchar('\n');
+}
+
+void clnorm_verification_print_failures(const clnorm_verification *verification) {
+  const size_t printed =
+      verification->num_failures < MAX_PRINTED ? verification->num_failures : MAX_PRINTED;
+  for (size_t i = 0; i < printed; i++) {
+    const clnorm_failure *f = &verification->failures[i];
+    printf("FAILED %s  %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 " %s: %" PRId64
+           " differ, max %" PRIu32 " ulp, first %s  (%s)\n",
+           f->device, f->dims[0], f->dims[1], f->dims[2], f->dims[3], f->mode,
+           f->differing_elements, f->max_ulp, f->first, f->options);
+  }
+  if (printed < verification->num_failures)
+    printf("... and %zu more\n", verification->num_failures - printed);
+  if (verification->totals.differing_elements > 0) print_histogram(verification->histogram);
+}
+
+void clnorm_verification_print_verdict(const clnorm_verification *verification) {
+  const clnorm_totals *totals = &verification->totals;
+  if (totals->not_promised_cases > 0)
+    printf("not promised: %" PRId64 " cases of subnormal values on a device that flushes them to "
+           "zero (%" PRId64 " elements differ)\n",
+           totals->not_promised_cases, totals->not_promised_differing);
+  if (verification->num_failures == 0)
+    printf("equal: ");
+  else
+    printf("FAILED: %zu failures in ", verification->num_failures);
+  printf("%" PRId64 " %s on %zu %s, %" PRId64
+         " differing elements, worst error %.3g of its bound\n",
+         totals->cases, totals->cases == 1 ? "case" : "cases", verification->num_devices,
+         verification->num_devices == 1 ? "device" : "devices", totals->differing_elements,
+         totals->worst_bound_ratio);
+}

@@ -1,0 +1,59 @@
+/* What a verification found; the part of the reports that `run --verify` and `verify` share. */
+#ifndef CLNORM_CLI_VERIFICATION_H
+#define CLNORM_CLI_VERIFICATION_H
+
+#include <clnorm/clnorm.h>
+
+#include "json.h"
+#include "reference.h"
+
+#define CLNORM_LABEL_SIZE 192
+
+/* One case on one device that is not as it must be. */
+typedef struct clnorm_failure {
+  char device[CLNORM_LABEL_SIZE];
+  int64_t dims[4];
+  const char *mode; /* "train" or "eval" */
+  char options[320];
+  int64_t differing_elements;
+  uint32_t max_ulp;
+  char first[320]; /* the first difference, or what else is wrong */
+} clnorm_failure;
+
+/* Totals over any number of cases. */
+typedef struct clnorm_totals {
+  int64_t cases, differing_elements;
+  uint32_t max_ulp;
+  double worst_bound_ratio;
+  int64_t not_promised_cases,
+      not_promised_differing; /* of subnormal data on a device that flushes */
+  double seconds;
+} clnorm_totals;
+
+typedef struct clnorm_verification {
+  size_t num_devices;
+  const char **devices; /* labels; borrowed */
+  clnorm_totals totals;
+  int64_t histogram[CLNORM_HISTOGRAM_BINS]; /* of differing elements; see clnorm_difference */
+  size_t num_failures, capacity;
+  clnorm_failure *failures; /* the first MAX_FAILURES of them */
+} clnorm_verification;
+
+/* One output of a run against the same output of the CPU path, added to *totals and *histogram.
+ * failure->first is set by the first output that differs. */
+void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_failure *failure,
+                           clnorm_output output, const clnorm_difference *difference);
+/* Keeps a copy. */
+void clnorm_add_failure(clnorm_verification *verification, const clnorm_failure *failure);
+void clnorm_add_totals(clnorm_totals *sum, const clnorm_totals *part);
+void clnorm_verification_free(clnorm_verification *verification);
+
+/* devices, cases, differing_elements, max_ulp, worst_bound_ratio, not_promised, failures; inside an
+ * object that the caller opened. */
+void clnorm_verification_json(clnorm_json *json, const clnorm_verification *verification);
+/* One line each, then the histogram if anything differs. */
+void clnorm_verification_print_failures(const clnorm_verification *verification);
+/* The last line: equal or not. */
+void clnorm_verification_print_verdict(const clnorm_verification *verification);
+
+#endif

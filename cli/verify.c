@@ -1,0 +1,462 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "cases.h"
+#include "commands.h"
+#include "messages.h"
+#include "targets.h"
+#include "verification.h"
+
+static const char help[] =
+    "clnorm verify [--device D|all] [--suite NAME|all]... [--shape NxCxHxW]... [options]\n"
+    "\n"
+    "Runs cases on devices and on the CPU path: every output must have the same bits, lie\n"
+    "within its bound of a long double reference (or equal it, where the data are exact), and\n"
+    "nothing else may be written. The CPU path itself is compared with its plain code on one\n"
+    "thread.\n"
+    "\n"
+    "  --device D|all     auto, cpu, gpu, an id or part of a name; default all\n"
+    "  --suite NAME|all   edge (default), resnet50, mobilenet_v2, unet;\n"
+    "                     smoke: a short part of edge, not in all\n"
+    "  --shape NxCxHxW    this shape with every kind of data, in both modes\n"
+    "  --form F           kernel form, OpenCL: auto (default), vector, wide, or all\n"
+    "                     (vector and wide)\n"
+    "  --variant V        auto, channel, split, or all; default: in turn\n"
+    "  --dtype f32        the only type so far\n"
+    "  --layout nchw      the only layout so far\n"
+    "  --seed S           other data and other combinations of options; default 1\n"
+    "  --threads T        CPU path; default all\n"
+    "  --json             one JSON object: devices, cases, differing_elements, max_ulp,\n"
+    "                     worst_bound_ratio, not_promised, failures\n"
+    "\n"
+    "example: clnorm verify --device all --suite all --json\n"
+    "         clnorm verify --device 0.0 --shape 2x3x7x7 --form all\n";
+
+#define ALL_VARIANTS 3
+#define VARIANT_IN_TURN 4
+
+typedef struct options {
+  clnorm_target_options target;
+  clnorm_texts suites;
+  clnorm_shapes shapes;
+  int variant, dtype, layout;
+  uint64_t seed;
+  bool json;
+} options;
+
+typedef struct group { /* of cases: a suite, or a shape */
+  const char *name;
+  char text[96];
+  clnorm_case *cases;
+  size_t count;
+} group;
+
+typedef struct subject {
+  clnorm_target target;
+  clnorm_case_runner *runner;
+  clnorm_totals *totals; /* per group */
+} subject;
+
+typedef struct session {
+  const options *chosen;
+  group *groups;
+  size_t num_groups, num_cases, cases_done;
+  clnorm_target baseline;
+  clnorm_case_runner *baseline_runner;
+  clnorm_target *targets;
+  subject *subjects;
+  size_t num_subjects;
+  clnorm_verification found;
+  double last_progress;
+} session;
+
+/* A case with its operands, what the baseline made of it and how good that is. */
+typedef struct trial {
+  const clnorm_case *item;
+  clnorm_case_operands operands;
+  clnorm_reference *reference;
+  clnorm_case_outputs outputs;
+  double ratio;
+} trial;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- Judging one run ------------------------------------------------------------------------- */
+
+static clnorm_failure start_failure(const char *device, const clnorm_case *item) {
+  clnorm_failure failure = {.mode = clnorm_case_mode(item)};
+  snprintf(failure.device, sizeof failure.device, "%s", device);
+  memcpy(failure.dims, item->dims, sizeof failure.dims);
+  clnorm_case_describe(item, failure.options, sizeof failure.options);
+  return failure;
+}
+
+/* Worst ratio of one output; failure->first is set if it is beyond its bound, or not exact. */
+static double judge_by_reference(const trial *t, clnorm_output output, const float *values,
+                                 clnorm_failure *failure) {
+  int64_t at;
+  const double ratio = clnorm_reference_check(t->reference, output, values, &at);
+  const bool inexact = clnorm_case_exact(t->item, output) &&
+                       clnorm_reference_unequal(t->reference, output, values) > 0;
+  if (failure->first[0]) return ratio;
+  if (ratio > 1)
+    snprintf(failure->first, sizeof failure->first,
+             "%s: error %.3g times its bound at element %" PRId64, clnorm_output_name(output),
+             ratio, at);
+  else if (inexact)
+    snprintf(failure->first, sizeof failure->first, "%s: not the exact result",
+             clnorm_output_name(output));
+  return ratio;
+}
+
+static double larger(double a, double b) { return a > b ? a : b; }
+
+/* The baseline's own outputs against the reference. */
+static void judge_baseline(session *s, trial *t) {
+  clnorm_failure failure = start_failure(s->baseline.label, t->item);
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++)
+    if (t->outputs.counts[o] > 0)
+      t->ratio =
+          larger(t->ratio, judge_by_reference(t, (clnorm_output)o, t->outputs.values[o], &failure));
+  if (failure.first[0]) clnorm_add_failure(&s->found, &failure);
+}
+
+/* A subject's outputs against the baseline's; the reference is asked again only where bits differ.
+ */
+static void judge(session *s, const trial *t, const clnorm_case_outputs *outputs,
+                  clnorm_totals *totals, clnorm_failure *failure) {
+  totals->worst_bound_ratio = larger(totals->worst_bound_ratio, t->ratio);
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
+    const clnorm_output output = (clnorm_output)o;
+    clnorm_difference difference;
+    if (t->outputs.counts[o] == 0) continue;
+    clnorm_case_compare(&t->operands.problem, output, t->outputs.values[o], outputs->values[o],
+                        &difference);
+    clnorm_add_difference(totals, s->found.histogram, failure, output, &difference);
+    if (difference.differing_elements > 0)
+      totals->worst_bound_ratio = larger(
+          totals->worst_bound_ratio, judge_by_reference(t, output, outputs->values[o], failure));
+  }
+}
+
+/* Subnormal data on a device that flushes it: differences are counted, but are no failures. */
+static void count_not_promised(const trial *t, const clnorm_case_outputs *outputs,
+                               clnorm_totals *totals) {
+  totals->not_promised_cases++;
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
+    clnorm_difference difference;
+    if (t->outputs.counts[o] == 0) continue;
+    clnorm_case_compare(&t->operands.problem, (clnorm_output)o, t->outputs.values[o],
+                        outputs->values[o], &difference);
+    totals->not_promised_differing += difference.differing_elements;
+  }
+}
+
+static bool device_failed(clnorm_status status) {
+  return clnorm_exit_status(status) == CLNORM_EXIT_DEVICE;
+}
+
+static int report_device_failure(const char *label, const clnorm_case *item, const char *why) {
+  char text[320];
+  clnorm_case_describe(item, text, sizeof text);
+  clnorm_complain("%s failed on %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 " %s %s: %s", label,
+                  item->dims[0], item->dims[1], item->dims[2], item->dims[3],
+                  clnorm_case_mode(item), text, why);
+  return CLNORM_EXIT_DEVICE;
+}
+
+/* ---- Running --------------------------------------------------------------------------------- */
+
+static int run_subject(session *s, subject *who, const trial *t, const clnorm_case *item,
+                       clnorm_totals *totals) {
+  clnorm_case_outputs outputs;
+  clnorm_status status;
+  clnorm_message why;
+  clnorm_failure failure = start_failure(who->target.label, item);
+  const double start = now();
+  const clnorm_case_result result =
+      clnorm_case_run(who->runner, item, &t->operands.problem, &outputs, &status, &why);
+  totals->seconds += now() - start;
+  totals->cases++;
+  int exit_status = CLNORM_EXIT_GOOD;
+  if (result == CLNORM_CASE_FAILED && device_failed(status))
+    exit_status = report_device_failure(who->target.label, item, why.text);
+  else if (result != CLNORM_CASE_RAN)
+    snprintf(failure.first, sizeof failure.first, "%.300s", why.text);
+  else if (item->needs_denormals && !clnorm_context_device(who->target.context)->denormals)
+    count_not_promised(t, &outputs, totals);
+  else
+    judge(s, t, &outputs, totals, &failure);
+  if (failure.first[0]) clnorm_add_failure(&s->found, &failure);
+  clnorm_case_outputs_free(&outputs);
+  return exit_status;
+}
+
+/* One subject, in every variant asked for. */
+static int run_variants(session *s, subject *who, trial *t, clnorm_totals *totals) {
+  const int chosen = s->chosen->variant;
+  const bool all = chosen == ALL_VARIANTS;
+  for (int v = all ? CLNORM_VARIANT_CHANNEL : 0; v <= (all ? (int)CLNORM_VARIANT_SPLIT : 0); v++) {
+    clnorm_case item = *t->item;
+    if (chosen != VARIANT_IN_TURN) item.variant = (clnorm_variant)(all ? v : chosen);
+    t->operands.problem.desc.variant = item.variant;
+    const int status = run_subject(s, who, t, &item, totals);
+    if (status) return status;
+  }
+  return CLNORM_EXIT_GOOD;
+}
+
+static int run_baseline(session *s, trial *t) {
+  clnorm_status status;
+  clnorm_message why;
+  const clnorm_case_result result = clnorm_case_run(
+      s->baseline_runner, t->item, &t->operands.problem, &t->outputs, &status, &why);
+  if (result == CLNORM_CASE_FAILED)
+    return report_device_failure(s->baseline.label, t->item, why.text);
+  if (result == CLNORM_CASE_BROKEN) {
+    clnorm_failure failure = start_failure(s->baseline.label, t->item);
+    snprintf(failure.first, sizeof failure.first, "%.300s", why.text);
+    clnorm_add_failure(&s->found, &failure);
+  }
+  judge_baseline(s, t);
+  return CLNORM_EXIT_GOOD;
+}
+
+static int run_case(session *s, const clnorm_case *item, size_t group_index) {
+  trial t = {.item = item};
+  int status = CLNORM_EXIT_DEVICE;
+  if (!clnorm_case_operands_make(item, &t.operands)) goto no_memory;
+  t.reference = clnorm_reference_create(&t.operands.problem);
+  if (!t.reference) goto no_memory;
+  status = run_baseline(s, &t);
+  for (size_t i = 0; i < s->num_subjects && !status; i++)
+    status = run_variants(s, &s->subjects[i], &t, &s->subjects[i].totals[group_index]);
+  goto done;
+no_memory:
+  clnorm_complain("no host memory for %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, item->dims[0],
+                  item->dims[1], item->dims[2], item->dims[3]);
+done:
+  clnorm_case_outputs_free(&t.outputs);
+  clnorm_reference_destroy(t.reference);
+  clnorm_case_operands_free(&t.operands);
+  return status;
+}
+
+static void show_progress(session *s, const group *current) {
+  if (!isatty(STDERR_FILENO) || now() - s->last_progress < 0.1) return;
+  s->last_progress = now();
+  fprintf(stderr, "\r\033[K%s: %zu of %zu cases", current->name, s->cases_done, s->num_cases);
+}
+
+static void end_progress(const session *s) {
+  if (s->last_progress > 0) fprintf(stderr, "\r\033[K");
+}
+
+static int run_groups(session *s) {
+  int status = CLNORM_EXIT_GOOD;
+  for (size_t g = 0; g < s->num_groups && !status; g++)
+    for (size_t i = 0; i < s->groups[g].count && !status; i++) {
+      show_progress(s, &s->groups[g]);
+      status = run_case(s, &s->groups[g].cases[i], g);
+      s->cases_done++;
+    }
+  end_progress(s);
+  return status;
+}
+
+/* ---- Setting up ------------------------------------------------------------------------------ */
+
+static bool add_group(session *s, const char *name, clnorm_case *cases, size_t count) {
+  group *g = &s->groups[s->num_groups];
+  if (!cases && count > 0) {
+    clnorm_complain("no memory for the cases of %s", name);
+    return false;
+  }
+  g->cases = cases;
+  g->count = count;
+  snprintf(g->text, sizeof g->text, "%s", name);
+  g->name = g->text;
+  s->num_groups++;
+  s->num_cases += count;
+  return true;
+}
+
+static bool unknown_suite(const char *name) {
+  char known[256] = "all";
+  for (const char *const *suite = clnorm_suite_names; *suite; suite++) {
+    strncat(known, ", ", sizeof known - strlen(known) - 1);
+    strncat(known, *suite, sizeof known - strlen(known) - 1);
+  }
+  clnorm_complain("--suite is '%s', but must be one of %s", name, known);
+  return false;
+}
+
+static bool add_suite(session *s, const char *name) {
+  size_t count;
+  if (strcmp(name, "all") == 0) {
+    for (const char *const *suite = clnorm_suite_names; *suite; suite++)
+      if (strcmp(*suite, "smoke") != 0 && !add_suite(s, *suite)) return false;
+    return true;
+  }
+  clnorm_case *cases = clnorm_suite_cases(name, s->chosen->seed, &count);
+  if (!cases && count == 0) return unknown_suite(name);
+  return add_group(s, name, cases, count);
+}
+
+static bool add_shape(session *s, const int64_t dims[4]) {
+  char name[96];
+  size_t count;
+  snprintf(name, sizeof name, "%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, dims[0], dims[1],
+           dims[2], dims[3]);
+  clnorm_case *cases = clnorm_shape_cases(dims, s->chosen->seed, &count);
+  return add_group(s, name, cases, count);
+}
+
+/* Suites, then shapes; without any, the suite edge. */
+static bool collect_cases(session *s) {
+  const options *o = s->chosen;
+  size_t known = 0;
+  while (clnorm_suite_names[known]) known++;
+  s->groups = calloc(o->suites.count * (known + 1) + o->shapes.count + 1, sizeof *s->groups);
+  if (!s->groups) {
+    clnorm_complain("no memory for a list of cases");
+    return false;
+  }
+  if (o->suites.count + o->shapes.count == 0) return add_suite(s, "edge");
+  for (size_t i = 0; i < o->suites.count; i++)
+    if (!add_suite(s, o->suites.items[i])) return false;
+  for (size_t i = 0; i < o->shapes.count; i++)
+    if (!add_shape(s, o->shapes.items[i])) return false;
+  return true;
+}
+
+static int open_subjects(session *s) {
+  const clnorm_target_options *target = &s->chosen->target;
+  int status = clnorm_target_open_baseline(NULL, target->threads, &s->baseline);
+  if (!status) status = clnorm_target_check(&s->baseline, s->chosen->dtype, s->chosen->layout);
+  if (!status) status = clnorm_targets_open(target, &s->targets, &s->num_subjects);
+  if (status) return status;
+  s->baseline_runner = clnorm_case_runner_create(s->baseline.context);
+  s->subjects = calloc(s->num_subjects, sizeof *s->subjects);
+  s->found.devices = calloc(s->num_subjects, sizeof *s->found.devices);
+  bool good = s->baseline_runner && s->subjects && s->found.devices;
+  for (size_t i = 0; i < s->num_subjects && good; i++) {
+    subject *who = &s->subjects[i];
+    who->target = s->targets[i];
+    who->runner = clnorm_case_runner_create(who->target.context);
+    who->totals = calloc(s->num_groups, sizeof *who->totals);
+    s->found.devices[i] = s->targets[i].label;
+    good = who->runner && who->totals;
+  }
+  s->found.num_devices = s->num_subjects;
+  if (!good) clnorm_complain("no memory");
+  return good ? CLNORM_EXIT_GOOD : CLNORM_EXIT_DEVICE;
+}
+
+static void close_session(session *s) {
+  for (size_t i = 0; s->subjects && i < s->num_subjects; i++) {
+    clnorm_case_runner_destroy(s->subjects[i].runner);
+    free(s->subjects[i].totals);
+  }
+  free(s->subjects);
+  clnorm_targets_close(s->targets, s->num_subjects);
+  clnorm_case_runner_destroy(s->baseline_runner);
+  clnorm_target_close(&s->baseline);
+  for (size_t g = 0; g < s->num_groups; g++) free(s->groups[g].cases);
+  free(s->groups);
+  free(s->found.devices);
+  clnorm_verification_free(&s->found);
+}
+
+/* ---- Reporting ------------------------------------------------------------------------------- */
+
+static void add_up(session *s) {
+  for (size_t i = 0; i < s->num_subjects; i++)
+    for (size_t g = 0; g < s->num_groups; g++)
+      clnorm_add_totals(&s->found.totals, &s->subjects[i].totals[g]);
+}
+
+static void print_json(const session *s) {
+  clnorm_json json = {stdout, false};
+  clnorm_json_object(&json, NULL);
+  clnorm_verification_json(&json, &s->found);
+  clnorm_json_end_object(&json);
+  putchar('\n');
+}
+
+static int label_width(const session *s) {
+  size_t width = 6;
+  for (size_t i = 0; i < s->num_subjects; i++) {
+    const size_t length = strlen(s->subjects[i].target.label);
+    if (length > width) width = length;
+  }
+  return (int)width;
+}
+
+static void print_table(const session *s) {
+  const int width = label_width(s);
+  printf("%-*s  %-14s %6s %10s %8s %12s %8s\n", width, "device", "suite", "cases", "differing",
+         "max ulp", "error/bound", "seconds");
+  for (size_t i = 0; i < s->num_subjects; i++)
+    for (size_t g = 0; g < s->num_groups; g++) {
+      const clnorm_totals *t = &s->subjects[i].totals[g];
+      printf("%-*s  %-14s %6" PRId64 " %10" PRId64 " %8" PRIu32 " %12.3g %8.2f\n", width,
+             s->subjects[i].target.label, s->groups[g].name, t->cases, t->differing_elements,
+             t->max_ulp, t->worst_bound_ratio, t->seconds);
+    }
+  clnorm_verification_print_failures(&s->found);
+  clnorm_verification_print_verdict(&s->found);
+}
+
+static int verify(const options *chosen) {
+  session s = {.chosen = chosen};
+  int status = collect_cases(&s) ? CLNORM_EXIT_GOOD : CLNORM_EXIT_USAGE;
+  if (!status) status = open_subjects(&s);
+  if (!status) status = run_groups(&s);
+  if (!status) {
+    add_up(&s);
+    if (chosen->json)
+      print_json(&s);
+    else
+      print_table(&s);
+    if (s.found.num_failures > 0) status = CLNORM_EXIT_DIFFERENT;
+  }
+  close_session(&s);
+  return status;
+}
+
+int clnorm_command_verify(int argc, char **argv) {
+  options o = {.target = {"all", CLNORM_FORM_AUTO, 0}, .variant = VARIANT_IN_TURN, .seed = 1};
+  clnorm_texts positionals = {0};
+  const clnorm_option table[] = {
+      {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},
+      {"--suite", CLNORM_OPTION_TEXTS, &o.suites, NULL},
+      {"--shape", CLNORM_OPTION_SHAPES, &o.shapes, NULL},
+      {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},
+      {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split|all"},
+      {"--dtype", CLNORM_OPTION_CHOICE, &o.dtype, CLNORM_DTYPE_CHOICES},
+      {"--layout", CLNORM_OPTION_CHOICE, &o.layout, CLNORM_LAYOUT_CHOICES},
+      {"--seed", CLNORM_OPTION_SEED, &o.seed, NULL},
+      {"--threads", CLNORM_OPTION_COUNT, &o.target.threads, NULL},
+      {"--json", CLNORM_OPTION_SET, &o.json, NULL},
+      {NULL, CLNORM_OPTION_SET, NULL, NULL}};
+  const clnorm_parsed parsed = clnorm_arguments_parse(argc, argv, table, &positionals);
+  if (parsed == CLNORM_PARSED_HELP) {
+    fputs(help, stdout);
+    return CLNORM_EXIT_GOOD;
+  }
+  if (parsed == CLNORM_PARSED_WRONG) return CLNORM_EXIT_USAGE;
+  if (positionals.count == 0) return verify(&o);
+  clnorm_complain("verify takes no argument, but got '%s'; see clnorm verify --help",
+                  positionals.items[0]);
+  return CLNORM_EXIT_USAGE;
+}

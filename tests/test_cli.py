@@ -1,0 +1,377 @@
+#!/usr/bin/env python3
+"""The program clnorm as a user meets it: outputs, JSON keys, messages and exit statuses.
+
+    test_cli.py [PROGRAM]     PROGRAM, or $CLNORM; the device is $CLNORM_TEST_DEVICE ("cpu" where unset)
+
+$CLNORM_TEST_DATA is the folder of real layers (beside this file where unset). Python's own library only.
+"""
+import array
+import json
+import math
+import os
+import pathlib
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM = sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else os.environ["CLNORM"]
+DEVICE = os.environ.get("CLNORM_TEST_DEVICE", "cpu")
+DATA = pathlib.Path(os.environ.get("CLNORM_TEST_DATA", pathlib.Path(__file__).parent / "data"))
+DEVICE_KEYS = {"id", "name", "platform", "type", "form", "status"}
+VERIFY_KEYS = {"devices", "cases", "differing_elements", "max_ulp", "worst_bound_ratio", "not_promised",
+               "failures"}
+RUN_KEYS = {"device", "shape", "mode", "seconds", "output"}
+
+
+def npy_bytes(shape, values, descr="<f4", fortran=False):
+    """A .npy file, version 1.0; values in the order in which they are stored."""
+    header = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {tuple(shape)}, }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    code = descr[0] + str(len(values)) + {"f4": "f", "f8": "d"}[descr[1:]]
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + struct.pack(code, *values)
+
+
+def read_npy(path):
+    """Shape and values of a file that clnorm wrote."""
+    data = pathlib.Path(path).read_bytes()
+    assert data[:8] == b"\x93NUMPY\x01\x00", data[:8]
+    length = struct.unpack("<H", data[8:10])[0]
+    header = eval(data[10:10 + length].decode(), {"__builtins__": {}}, {})
+    assert header["descr"] == "<f4" and header["fortran_order"] is False, header
+    values = array.array("f")
+    values.frombytes(data[10 + length:])
+    return header["shape"], list(values)
+
+
+def f32(value):
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
+def channel_moments(x, shape, channel):
+    n, c, h, w = shape
+    values = [v for i in range(n) for v in x[(i * c + channel) * h * w:(i * c + channel + 1) * h * w]]
+    mean = math.fsum(values) / len(values)
+    return mean, math.fsum((v - mean) ** 2 for v in values) / len(values)
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.random = random.Random(7)
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def write(self, name, shape, values=None, **options):
+        """A file of the folder; random values where none are given. Returns its path and the values."""
+        count = math.prod(shape)
+        if values is None:
+            values = [f32(self.random.gauss(1, 2)) for _ in range(count)]
+        pathlib.Path(self.path(name)).write_bytes(npy_bytes(shape, values, **options))
+        return self.path(name), values
+
+    def clnorm(self, *arguments, status=0, env=None):
+        """Standard output; fails unless the exit status is as given."""
+        done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=300,
+                              env={**os.environ, **(env or {})}, check=False)
+        out, self.err = done.stdout.decode(), done.stderr.decode()
+        self.assertEqual(done.returncode, status, f"clnorm {arguments}\n{out}{self.err}")
+        return out
+
+    def refused(self, *arguments, words, status=2):
+        """One line on standard error with all the words, and nothing on standard output."""
+        self.assertEqual(self.clnorm(*arguments, status=status), "")
+        self.assertEqual(self.err.count("\n"), 1, self.err)
+        self.assertTrue(self.err.startswith("clnorm: "), self.err)
+        for word in words:
+            self.assertIn(word, self.err)
+
+    def run_json(self, *arguments, status=0):
+        return json.loads(self.clnorm("run", *arguments, "--device", DEVICE, "--json", status=status))
+
+
+class TestProgram(CliTest):
+    def test_help(self):
+        self.assertIn("clnorm verify", self.clnorm("--help"))
+        self.assertRegex(self.clnorm("--version"), r"^clnorm \d+\.\d+\.\d+\n$")
+        for command in ["devices", "run", "verify"]:
+            text = self.clnorm(command, "--help")
+            self.assertIn("example: clnorm " + command, text)
+            self.assertEqual(self.clnorm(command, "-h"), text)
+
+    def test_every_option_of_the_help_is_known(self):
+        for command in ["devices", "run", "verify"]:
+            for option in set(re.findall(r"--[a-z][a-z-]*", self.clnorm(command, "--help"))) - {"--help"}:
+                done = subprocess.run([PROGRAM, command, option, "--nonsense"], capture_output=True, check=False)
+                self.assertEqual(done.returncode, 2)
+                self.assertNotIn(f"unknown option '{option}'", done.stderr.decode())
+
+    def test_wrong_usage(self):
+        self.assertEqual(self.clnorm(status=2), "")
+        self.assertIn("clnorm COMMAND --help", self.err)
+        self.refused("nonsense", words=["nonsense", "--help"])
+        for command in ["devices", "run", "verify"]:
+            self.refused(command, "--nonsense", words=["--nonsense", f"clnorm {command} --help"])
+        self.refused("devices", "x", words=["'x'"])
+        self.refused("devices", "--json=1", words=["--json takes no value"])
+        self.refused("verify", "--suite", words=["--suite needs a value"])
+        self.refused("verify", "x", words=["'x'"])
+        self.refused("verify", "--suite", "none", words=["'none'", "edge", "resnet50", "unet"])
+        self.refused("verify", "--shape", "1x2x3", words=["'1x2x3'", "NxCxHxW"])
+        self.refused("verify", "--shape", "99999999x99999999x9999x1", words=["NxCxHxW"])
+        self.refused("verify", "--form", "tall", words=["'tall'", "auto|vector|wide"])
+        self.refused("verify", "--seed", "-1", words=["'-1'"])
+        self.refused("verify", "--threads", "two", words=["'two'"])
+        self.refused("run", words=["one input file"])
+        self.refused("run", "a", "b", words=["one input file"])
+        self.refused("run", "x.npy", "--eps", "small", words=["'small'", "number"])
+        self.refused("run", "x.npy", "--mode", "test", words=["'test'", "eval|train"])
+
+    def test_no_such_device(self):
+        path, _ = self.write("x.npy", (1, 2, 3, 4))
+        for arguments in [("run", path), ("verify",)]:
+            self.refused(*arguments, "--device", "no such device", words=["no such device"], status=3)
+            self.refused(*arguments, "--device", "99.0", words=["99.0"], status=3)
+
+    def test_full_disk(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full")
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PROGRAM, "devices"], stdout=full, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"standard output", done.stderr)
+
+
+class TestDevices(CliTest):
+    def test_json(self):
+        found = json.loads(self.clnorm("devices", "--json"))
+        self.assertEqual(set(found), {"devices", "default", "missing"})
+        for device in found["devices"]:
+            self.assertEqual(set(device), DEVICE_KEYS)
+        ids = [device["id"] for device in found["devices"]]
+        self.assertEqual(ids[0], "cpu")
+        self.assertIn(DEVICE, ids)
+        self.assertIn(found["default"], ids)
+
+    def test_table(self):
+        text = self.clnorm("devices")
+        self.assertIn("\n* ", text)
+        self.assertIn("cpu", text)
+
+    def test_without_opencl(self):
+        nowhere = {"OCL_ICD_VENDORS": self.folder.name}
+        found = json.loads(self.clnorm("devices", "--json", env=nowhere))
+        self.assertEqual([device["id"] for device in found["devices"]], ["cpu"])
+        self.assertTrue(found["missing"])
+        self.assertEqual(found["default"], "cpu")
+        path, _ = self.write("x.npy", (1, 2, 3, 4))
+        self.clnorm("run", path, env=nowhere)
+        self.clnorm("verify", "--suite", "smoke", env=nowhere)
+        self.assertIn("missing", self.err)
+        self.clnorm("run", path, "--device", "gpu", env=nowhere, status=3)
+
+
+class TestRun(CliTest):
+    def test_evaluation(self):
+        shape = (2, 3, 4, 5)
+        x_path, x = self.write("x.npy", shape)
+        vectors = {}
+        for name, values in [("weight", [0.5, -2, 1]), ("bias", [1, 0, -3]), ("running-mean", [0.25, -1, 4]),
+                             ("running-var", [1, 4, 0.5])]:
+            vectors[name] = self.write(name + ".npy", (3,), [f32(v) for v in values])
+        options = [word for name, (path, _) in vectors.items() for word in ("--" + name, path)]
+        found = self.run_json(x_path, "-o", self.path("y.npy"), *options, "--eps", "0.001", "--verify")
+        self.assertEqual(set(found), RUN_KEYS | VERIFY_KEYS)
+        self.assertEqual((found["shape"], found["mode"], found["output"]),
+                         (list(shape), "eval", self.path("y.npy")))
+        self.assertEqual((found["differing_elements"], found["failures"], found["cases"]), (0, [], 1))
+        self.assertLessEqual(found["worst_bound_ratio"], 1)
+        self.assertGreater(found["seconds"], 0)
+        got_shape, y = read_npy(self.path("y.npy"))
+        self.assertEqual(got_shape, shape)
+        for i, value in enumerate(y):
+            c = i // 20 % 3
+            w, b, m, v = (vectors[k][1][c] for k in ("weight", "bias", "running-mean", "running-var"))
+            self.assertAlmostEqual(value, (x[i] - m) / math.sqrt(v + 0.001) * w + b, delta=2e-5)
+
+    def test_training_and_what_it_saves(self):
+        shape = (3, 2, 3, 3)
+        path, x = self.write("x.npy", shape)
+        files = {name: self.path(name + ".npy")
+                 for name in ["save-running-mean", "save-running-var", "save-mean", "save-invstd"]}
+        found = self.run_json(path, "--mode", "train", "--verify",
+                              *[word for name in files for word in ("--" + name, files[name])])
+        self.assertEqual((found["mode"], found["output"]), ("train", None))
+        saved = {name: read_npy(file) for name, file in files.items()}
+        for c in range(2):
+            mean, var = channel_moments(x, shape, c)
+            self.assertEqual(saved["save-mean"][0], (2,))
+            self.assertAlmostEqual(saved["save-mean"][1][c], mean, places=5)
+            self.assertAlmostEqual(saved["save-invstd"][1][c], 1 / math.sqrt(var + 1e-5), places=5)
+            self.assertAlmostEqual(saved["save-running-mean"][1][c], 0.1 * mean, places=5)
+            self.assertAlmostEqual(saved["save-running-var"][1][c], 0.9 + 0.1 * var * 27 / 26, places=5)
+
+    def test_momentum_conventions(self):
+        shape = (2, 1, 2, 2)
+        path, x = self.write("x.npy", shape)
+        mean, var = channel_moments(x, shape, 0)
+        for options, kept, new_var in [
+                (["--momentum", "0.75"], 0.75, var * 8 / 7),
+                (["--momentum", "0.75", "--momentum-convention", "new"], 0.25, var * 8 / 7),
+                (["--momentum-convention", "cumulative", "--num-batches-tracked", "3"], 0.75, var * 8 / 7),
+                (["--momentum", "0.5", "--biased-running-var"], 0.5, var)]:
+            found = self.run_json(path, "--mode", "train", "--verify", *options, "--save-running-mean",
+                                  self.path("m.npy"), "--save-running-var", self.path("v.npy"))
+            self.assertEqual(found["failures"], [])
+            self.assertAlmostEqual(read_npy(self.path("m.npy"))[1][0], (1 - kept) * mean, places=5)
+            self.assertAlmostEqual(read_npy(self.path("v.npy"))[1][0], kept + (1 - kept) * new_var, places=5)
+
+    def test_states(self):
+        path, x = self.write("x.npy", (2, 1, 2, 2))
+        mean, var = channel_moments(x, (2, 1, 2, 2), 0)
+        by_batch = (x[0] - mean) / math.sqrt(var + 1e-5)
+        by_running = x[0] / math.sqrt(1 + 1e-5)
+        for options, first in [(["--mode", "train"], by_batch), (["--mode", "eval"], by_running),
+                               (["--mode", "eval", "--no-track"], by_batch),
+                               (["--mode", "train", "--freeze"], by_running),
+                               (["--mode", "train", "--no-affine"], by_batch)]:
+            found = self.run_json(path, "-o", self.path("y.npy"), "--verify", *options)
+            self.assertEqual(found["failures"], [])
+            self.assertAlmostEqual(read_npy(self.path("y.npy"))[1][0], first, places=5)
+
+    def test_forms_of_input(self):
+        shape = (2, 3, 2, 2)
+        path, x = self.write("x.npy", shape)
+        self.run_json(path, "-o", self.path("plain.npy"))
+        index = [((n * 3 + c) * 2 + h) * 2 + w
+                 for w in range(2) for h in range(2) for c in range(3) for n in range(2)]
+        for name, values, options in [("big", x, {"descr": ">f4"}),
+                                      ("fortran", [x[i] for i in index], {"fortran": True})]:
+            path, _ = self.write(name + ".npy", shape, values, **options)
+            self.run_json(path, "-o", self.path("y.npy"))
+            self.assertEqual(read_npy(self.path("y.npy")), read_npy(self.path("plain.npy")))
+
+    def test_forms_of_parameters(self):
+        path, _ = self.write("x.npy", (2, 3, 2, 2))
+        weight = [0.5, 2, -1]
+        first = None
+        for shape, options in [((3,), {}), ((1, 3, 1, 1), {"descr": ">f8"}), ((3,), {"descr": "<f8"}),
+                               ((1, 3, 1, 1), {"descr": ">f4", "fortran": True})]:
+            file, _ = self.write("w.npy", shape, weight, **options)
+            self.run_json(path, "--weight", file, "-o", self.path("y.npy"))
+            first = first or read_npy(self.path("y.npy"))
+            self.assertEqual(read_npy(self.path("y.npy")), first)
+        for shape, values, options, words in [
+                ((2,), [1, 2], {}, ["(2,)", "3 channels"]), ((3, 1), [1, 2, 3], {}, ["(3,1)"]),
+                ((3,), [1, 1e39, 1], {"descr": "<f8"}, ["1e+39", "index 1"])]:
+            file, _ = self.write("w.npy", shape, values, **options)
+            self.refused("run", path, "--weight", file, words=[file, *words])
+
+    def test_empty_tensor(self):
+        path, _ = self.write("x.npy", (0, 3, 2, 2))
+        found = self.run_json(path, "--mode", "train", "-o", self.path("y.npy"), "--save-running-var",
+                              self.path("v.npy"), "--verify")
+        self.assertEqual(found["shape"], [0, 3, 2, 2])
+        self.assertEqual(read_npy(self.path("y.npy")), ((0, 3, 2, 2), []))
+        self.assertEqual(read_npy(self.path("v.npy")), ((3,), [1, 1, 1]))
+
+    def test_what_the_library_refuses(self):
+        path, _ = self.write("x.npy", (2, 3, 2, 2))
+        flat, _ = self.write("flat.npy", (2, 3, 4))
+        one, _ = self.write("one.npy", (1, 3, 1, 1))
+        wide, _ = self.write("wide.npy", (1, 3, 1, 1), [1.0, 2.0, 3.0], descr="<f8")
+        self.refused("run", flat, words=["expected 4D input (got 3D input)"])
+        self.refused("run", wide, words=[wide, "float64"])
+        self.refused("run", one, "--mode", "train", words=[one])
+        self.refused("run", path, "--eps", "-1", words=["eps", "-1"])
+        self.refused("run", path, "--eps", "nan", words=["eps", "nan"])
+        self.refused("run", path, "--momentum", "1.5", words=["momentum", "1.5"])
+        self.refused("run", path, "--freeze", "--no-track", words=["freeze"])
+        self.refused("run", path, "--layout", "nhwc", words=["NHWC"])
+        self.refused("run", path, "--dtype", "f16", words=["16"])
+        self.refused("verify", "--dtype", "f64", words=["64"])
+        self.refused("run", path, "--no-affine", "--weight", path, words=["shape"])
+        self.refused("run", path, "--no-track", "--save-running-mean", self.path("m.npy"),
+                     words=["--save-running-mean", "--no-track"])
+
+    def test_bad_files(self):
+        good, _ = self.write("good.npy", (2, 3, 2, 2))
+        files = {"empty.npy": b"", "text.npy": b"this is not an array",
+                 "huge.npy": npy_bytes((8589934592,), [])[:80], "short.npy": pathlib.Path(good).read_bytes()[:-1],
+                 "long.npy": pathlib.Path(good).read_bytes() + b"\0",
+                 "header.npy": b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + b" " * 68,
+                 "pickle.npy": b"\x80\x04\x95cos\nsystem\n.", "line\nbreak.npy": b"x" * 40}
+        for name, data in files.items():
+            pathlib.Path(self.path(name)).write_bytes(data)
+            self.refused("run", self.path(name), words=[name.replace("\n", "?")])
+            self.refused("run", good, "--bias", self.path(name), words=[name.replace("\n", "?")])
+        self.refused("run", self.path("missing.npy"), words=["missing.npy", "cannot open"])
+        self.refused("run", self.folder.name, words=["folder"])
+
+    def test_outputs_replace_files_only_when_all_is_done(self):
+        path, x = self.write("x.npy", (2, 3, 2, 2))
+        before = pathlib.Path(path).read_bytes()
+        self.refused("run", path, "-o", path, "--save-mean", self.path("none/m.npy"), words=["none/m.npy"])
+        self.assertEqual(pathlib.Path(path).read_bytes(), before)
+        self.refused("run", path, "-o", path, "--save-mean", path, words=["same file"])
+        self.refused("run", path, "-o", self.folder.name, words=["folder"])
+        self.assertEqual(os.listdir(self.folder.name), ["x.npy"])
+        self.run_json(path, "-o", path)
+        self.assertNotEqual(read_npy(path)[1], x)
+        self.assertEqual(os.listdir(self.folder.name), ["x.npy"])
+
+    def test_text(self):
+        path, _ = self.write("x.npy", (2, 3, 2, 2))
+        text = self.clnorm("run", path, "--device", DEVICE, "--mode", "train", "--verify")
+        for word in ["device", "2x3x2x2", "train", "GB/s", "saved_invstd", "the same bits", "equal: 1 case"]:
+            self.assertIn(word, text)
+
+    def test_real_layers(self):
+        for layer, eps in [("fer_bn1", "0.001"), ("crepe_conv2", "0.001")]:
+            folder = DATA / layer
+            files = [word for name in ["weight", "bias", "running_mean", "running_var"]
+                     for word in ("--" + name.replace("_", "-"), folder / (name + ".npy"))]
+            for mode, expected, tolerance in [("eval", "y_eval.npy", 3e-6), ("train", "y_train.npy", 5e-6)]:
+                found = self.run_json(folder / "x.npy", *files, "--eps", eps, "--mode", mode, "--verify",
+                                      "-o", self.path("y.npy"))
+                self.assertEqual((found["differing_elements"], found["failures"]), (0, []))
+                self.assertLessEqual(found["worst_bound_ratio"], 1)
+                got, want = read_npy(self.path("y.npy")), read_npy(folder / expected)
+                self.assertEqual(got[0], want[0])
+                worst = max(abs(a - b) for a, b in zip(got[1], want[1]))
+                self.assertLess(worst, tolerance, f"{layer} {mode}")
+
+
+class TestVerify(CliTest):
+    def test_json(self):
+        found = json.loads(self.clnorm("verify", "--device", DEVICE, "--suite", "smoke", "--json"))
+        self.assertEqual(set(found), VERIFY_KEYS)
+        self.assertEqual((found["differing_elements"], found["max_ulp"], found["failures"]), (0, 0, []))
+        self.assertEqual(len(found["devices"]), 1)
+        self.assertGreater(found["cases"], 100)
+        self.assertGreater(found["worst_bound_ratio"], 0)
+        self.assertLessEqual(found["worst_bound_ratio"], 1)
+
+    def test_shapes_forms_and_variants(self):
+        text = self.clnorm("verify", "--device", DEVICE, "--shape", "3x5x7x9", "--shape=2x3x1x1", "--form", "all",
+                           "--variant", "all", "--seed", "0x10", "--threads", "2")
+        self.assertIn("3x5x7x9", text)
+        self.assertIn("2x3x1x1", text)
+        self.assertTrue(text.splitlines()[-1].startswith("equal: "), text)
+        if DEVICE != "cpu":
+            self.assertIn("wide form", text)
+
+    def test_all_devices(self):
+        found = json.loads(self.clnorm("verify", "--device", "all", "--shape", "2x3x5x5", "--json"))
+        usable = [device for device in json.loads(self.clnorm("devices", "--json"))["devices"]
+                  if device["status"] == "ok"]
+        self.assertEqual(len(found["devices"]), len(usable))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

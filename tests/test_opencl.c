@@ -1,0 +1,316 @@
+/* Working with OpenCL objects of the caller: context, queues of both kinds, cl_mem with an offset, wait
+ * lists and events. The first device of the first platform that the environment shows. */
+#include "fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <clnorm/clnorm_opencl.h>
+
+#define INVALID CLNORM_ERROR_INVALID_ARGUMENT
+
+enum { N = 4, C = 6, S = 37 * 29, COUNT = N * C * S, FRONT = 80 /* floats before x and y */ };
+
+typedef struct objects {
+  cl_context context;
+  cl_device_id device;
+  cl_command_queue in_order;
+  cl_command_queue queues[2]; /* in order, and out of order where the device offers it */
+  int num_queues;
+} objects;
+
+static objects cl;
+static float input[COUNT], expected[COUNT];
+
+static void cl_ok(cl_int code, const char *what) {
+  if (code != CL_SUCCESS) fail_msg("%s: %d", what, (int)code);
+}
+
+static int make_objects(void **state) {
+  (void)state;
+  cl_platform_id platform;
+  cl_int code;
+  cl_ok(clGetPlatformIDs(1, &platform, NULL), "clGetPlatformIDs");
+  cl_ok(clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 1, &cl.device, NULL), "clGetDeviceIDs");
+  cl.context = clCreateContext(NULL, 1, &cl.device, NULL, NULL, &code);
+  cl_ok(code, "clCreateContext");
+  cl.in_order = clCreateCommandQueue(cl.context, cl.device, 0, &code);
+  cl_ok(code, "clCreateCommandQueue");
+  cl.queues[cl.num_queues++] = cl.in_order;
+  cl_command_queue_properties offered = 0;
+  cl_ok(clGetDeviceInfo(cl.device, CL_DEVICE_QUEUE_PROPERTIES, sizeof offered, &offered, NULL),
+        "CL_DEVICE_QUEUE_PROPERTIES");
+  if (offered & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) {
+    cl.queues[cl.num_queues++] =
+        clCreateCommandQueue(cl.context, cl.device, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, &code);
+    cl_ok(code, "clCreateCommandQueue, out of order");
+  }
+  print_message("%d kinds of queue\n", cl.num_queues);
+  return 0;
+}
+
+static int release_objects(void **state) {
+  (void)state;
+  for (int i = 0; i < cl.num_queues; i++) clReleaseCommandQueue(cl.queues[i]);
+  clReleaseContext(cl.context);
+  return 0;
+}
+
+static clnorm_context *adopt(cl_command_queue queue) {
+  clnorm_context *context = NULL;
+  clnorm_message message;
+  const clnorm_context_options options = fixture_options();
+  const clnorm_status status =
+      clnorm_context_create_opencl(cl.context, cl.device, queue, &options, &context, &message);
+  if (status != CLNORM_OK) fail_msg("%s: %s", clnorm_status_name(status), message.text);
+  return context;
+}
+
+static cl_mem buffer_of(const float *values, size_t front) {
+  cl_int code;
+  const size_t size = (front + COUNT) * sizeof(float);
+  cl_mem buffer = clCreateBuffer(cl.context, CL_MEM_READ_WRITE, size, NULL, &code);
+  cl_ok(code, "clCreateBuffer");
+  cl_ok(clEnqueueWriteBuffer(cl.in_order, buffer, CL_TRUE, front * sizeof(float),
+                             COUNT * sizeof(float), values, 0, NULL, NULL),
+        "clEnqueueWriteBuffer");
+  return buffer;
+}
+
+static void assert_expected(cl_mem buffer, size_t front) {
+  static float y[COUNT];
+  cl_ok(clEnqueueReadBuffer(cl.in_order, buffer, CL_TRUE, front * sizeof(float), sizeof y, y, 0,
+                            NULL, NULL),
+        "clEnqueueReadBuffer");
+  assert_memory_equal(y, expected, sizeof y);
+}
+
+static clnorm_forward_desc split_desc(void) {
+  clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  desc.variant = CLNORM_VARIANT_SPLIT; /* three launches, which must run in order */
+  return desc;
+}
+
+/* The bits that every run must give: those of the CPU path. */
+static void compute_expected(void **state) {
+  (void)state;
+  clnorm_context *cpu = fixture_open_with("cpu", NULL);
+  clnorm_forward_plan *plan = NULL;
+  const clnorm_forward_desc desc = split_desc();
+  fixture_fill(input, COUNT, 1, 5, 2);
+  assert_ok(cpu, clnorm_forward_plan_create(cpu, &desc, &plan));
+  const clnorm_forward_args args = {.x = clnorm_host_memory(input, sizeof input),
+                                    .y = clnorm_host_memory(expected, sizeof expected)};
+  assert_ok(cpu, clnorm_forward_run(plan, &args));
+  clnorm_forward_plan_destroy(plan);
+  clnorm_context_destroy(cpu);
+}
+
+static void buffers_of_the_caller(void **state) {
+  (void)state;
+  for (int i = 0; i < cl.num_queues; i++) {
+    clnorm_context *context = adopt(cl.queues[i]);
+    clnorm_forward_plan *plan = NULL;
+    const clnorm_forward_desc desc = split_desc();
+    assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+    cl_mem x = buffer_of(input, FRONT), y = buffer_of(input, FRONT + 16);
+    const clnorm_forward_args args = {
+        .x = clnorm_opencl_memory(x, FRONT * sizeof(float), 0),
+        .y = clnorm_opencl_memory(y, (FRONT + 16) * sizeof(float), COUNT * sizeof(float))};
+    assert_ok(context, clnorm_forward_run(plan, &args));
+    assert_ok(context, clnorm_finish(context));
+    assert_expected(y, FRONT + 16);
+    clnorm_forward_args in_place = args;
+    in_place.y = in_place.x;
+    assert_ok(context, clnorm_forward_run(plan, &in_place));
+    assert_ok(context, clnorm_finish(context));
+    assert_expected(x, FRONT);
+    clnorm_forward_plan_destroy(plan);
+    clnorm_context_destroy(context);
+    clReleaseMemObject(x);
+    clReleaseMemObject(y);
+  }
+}
+
+/* A run waits for its wait list, and its event comes after its work. */
+static void events_around_a_run(void **state) {
+  (void)state;
+  for (int i = 0; i < cl.num_queues; i++) {
+    clnorm_context *context = adopt(cl.queues[i]);
+    clnorm_forward_plan *plan = NULL;
+    const clnorm_forward_desc desc = split_desc();
+    assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+    float *garbage = calloc(COUNT, sizeof(float));
+    cl_mem x = buffer_of(garbage, 0), y = buffer_of(garbage, 0);
+    free(garbage);
+    cl_int code;
+    cl_event gate = clCreateUserEvent(cl.context, &code), done = NULL;
+    cl_ok(code, "clCreateUserEvent");
+    const clnorm_opencl_sync sync = {1, &gate, &done};
+    const clnorm_forward_args args = {
+        .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(y, 0, 0), .sync = &sync};
+    assert_ok(context, clnorm_forward_run(plan, &args)); /* returns before the gate opens */
+    assert_non_null(done);
+    cl_int progress = CL_COMPLETE;
+    cl_ok(clGetEventInfo(done, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof progress, &progress, NULL),
+          "clGetEventInfo");
+    assert_true(progress > CL_COMPLETE);
+    cl_command_queue other = clCreateCommandQueue(cl.context, cl.device, 0, &code);
+    cl_ok(code, "clCreateCommandQueue");
+    cl_ok(clEnqueueWriteBuffer(other, x, CL_TRUE, 0, sizeof input, input, 0, NULL, NULL),
+          "write x");
+    cl_ok(clSetUserEventStatus(gate, CL_COMPLETE), "clSetUserEventStatus");
+    cl_ok(clWaitForEvents(1, &done), "clWaitForEvents");
+    assert_expected(y, 0);
+    clReleaseCommandQueue(other);
+    clReleaseEvent(done);
+    clReleaseEvent(gate);
+    clnorm_forward_plan_destroy(plan);
+    clnorm_context_destroy(context);
+    clReleaseMemObject(x);
+    clReleaseMemObject(y);
+  }
+}
+
+/* Chained by events alone, on a queue that keeps no order where there is one. */
+static void runs_chained_by_events(void **state) {
+  (void)state;
+  clnorm_context *context = adopt(cl.queues[cl.num_queues - 1]);
+  clnorm_forward_plan *plan = NULL;
+  const clnorm_forward_desc desc = split_desc();
+  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  cl_mem x = buffer_of(input, 0), y = buffer_of(input, 0), z = buffer_of(input, 0);
+  cl_event first = NULL, second = NULL;
+  const clnorm_opencl_sync to_first = {0, NULL, &first};
+  clnorm_forward_args args = {
+      .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(y, 0, 0), .sync = &to_first};
+  assert_ok(context, clnorm_forward_run(plan, &args));
+  const clnorm_opencl_sync to_second = {1, &first, &second};
+  args.y = clnorm_opencl_memory(z, 0, 0);
+  args.sync = &to_second;
+  assert_ok(context, clnorm_forward_run(plan, &args));
+  cl_ok(clWaitForEvents(1, &second), "clWaitForEvents");
+  assert_expected(y, 0);
+  assert_expected(z, 0);
+  clReleaseEvent(first);
+  clReleaseEvent(second);
+  clnorm_forward_plan_destroy(plan);
+  clnorm_context_destroy(context);
+  clReleaseMemObject(x);
+  clReleaseMemObject(y);
+  clReleaseMemObject(z);
+}
+
+static void an_empty_run_gives_an_event(void **state) {
+  (void)state;
+  clnorm_context *context = adopt(cl.in_order);
+  clnorm_forward_plan *plan = NULL;
+  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 0, C, S);
+  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  cl_event done = NULL;
+  const clnorm_opencl_sync sync = {0, NULL, &done};
+  const clnorm_forward_args args = {.sync = &sync};
+  assert_ok(context, clnorm_forward_run(plan, &args));
+  assert_non_null(done);
+  cl_ok(clWaitForEvents(1, &done), "clWaitForEvents");
+  clReleaseEvent(done);
+  clnorm_forward_plan_destroy(plan);
+  clnorm_context_destroy(context);
+}
+
+static cl_uint references(void) {
+  cl_uint count[3];
+  cl_ok(clGetContextInfo(cl.context, CL_CONTEXT_REFERENCE_COUNT, sizeof count[0], &count[0], NULL),
+        "clGetContextInfo");
+  cl_ok(clGetCommandQueueInfo(cl.in_order, CL_QUEUE_REFERENCE_COUNT, sizeof count[1], &count[1],
+                              NULL),
+        "clGetCommandQueueInfo");
+  return count[0] * 1000 + count[1];
+}
+
+static void objects_are_retained_and_given_back(void **state) {
+  (void)state;
+  const cl_uint before = references();
+  clnorm_context *context = adopt(cl.in_order);
+  assert_true(references() > before);
+  assert_ptr_equal(clnorm_context_cl_context(context), cl.context);
+  assert_ptr_equal(clnorm_context_cl_device(context), cl.device);
+  assert_ptr_equal(clnorm_context_cl_queue(context), cl.in_order);
+  const clnorm_forward_desc desc = split_desc();
+  clnorm_forward_plan *plan = NULL;
+  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  clnorm_forward_plan_destroy(plan);
+  clnorm_context_destroy(context);
+  assert_int_equal(references(), before);
+}
+
+static void a_cpu_context_has_no_opencl_objects(void **state) {
+  (void)state;
+  clnorm_context *cpu = fixture_open_with("cpu", NULL);
+  assert_null(clnorm_context_cl_context(cpu));
+  assert_null(clnorm_context_cl_device(cpu));
+  assert_null(clnorm_context_cl_queue(cpu));
+  clnorm_context_destroy(cpu);
+}
+
+static void objects_that_do_not_fit(void **state) {
+  (void)state;
+  cl_int code;
+  cl_context other = clCreateContext(NULL, 1, &cl.device, NULL, NULL, &code);
+  cl_ok(code, "clCreateContext");
+  const struct {
+    cl_context context;
+    cl_device_id device;
+    cl_command_queue queue;
+    const char *words;
+  } rows[] = {
+      {NULL, cl.device, cl.in_order, "NULL"},
+      {cl.context, NULL, cl.in_order, "NULL"},
+      {cl.context, cl.device, NULL, "NULL"},
+      {other, cl.device, cl.in_order, "queue"},
+  };
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    clnorm_context *context = (clnorm_context *)&context;
+    clnorm_message message;
+    const clnorm_status status = clnorm_context_create_opencl(
+        rows[i].context, rows[i].device, rows[i].queue, NULL, &context, &message);
+    fixture_rejected(message.text, status, INVALID, rows[i].words, rows[i].words);
+    assert_null(context);
+  }
+  assert_int_equal(
+      clnorm_context_create_opencl(cl.context, cl.device, cl.in_order, NULL, NULL, NULL), INVALID);
+  clReleaseContext(other);
+}
+
+static void wait_lists_that_are_not_there(void **state) {
+  (void)state;
+  clnorm_context *context = adopt(cl.in_order);
+  clnorm_forward_plan *plan = NULL;
+  const clnorm_forward_desc desc = split_desc();
+  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  cl_mem x = buffer_of(input, 0);
+  const clnorm_opencl_sync sync = {2, NULL, NULL};
+  const clnorm_forward_args args = {
+      .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(x, 0, 0), .sync = &sync};
+  const clnorm_status status = clnorm_forward_run(plan, &args);
+  fixture_rejected(clnorm_last_error(context), status, INVALID, "event_wait_list", "NULL list");
+  assert_ok(context, clnorm_finish(context));
+  clnorm_forward_plan_destroy(plan);
+  clnorm_context_destroy(context);
+  clReleaseMemObject(x);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(compute_expected),
+      cmocka_unit_test(buffers_of_the_caller),
+      cmocka_unit_test(events_around_a_run),
+      cmocka_unit_test(runs_chained_by_events),
+      cmocka_unit_test(an_empty_run_gives_an_event),
+      cmocka_unit_test(objects_are_retained_and_given_back),
+      cmocka_unit_test(a_cpu_context_has_no_opencl_objects),
+      cmocka_unit_test(objects_that_do_not_fit),
+      cmocka_unit_test(wait_lists_that_are_not_there),
+  };
+  return cmocka_run_group_tests(tests, make_objects, release_objects);
+}

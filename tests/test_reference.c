@@ -1,0 +1,336 @@
+/* cases/: the bounds can fail, exact data are exact, and damage around operands is seen. */
+#include "fixture.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cases.h"
+
+/* Sums first, then one division: exact for exact data. */
+typedef struct moments {
+  double mean, var, count;
+} moments;
+
+static moments channel_moments(const clnorm_problem *problem, int64_t c) {
+  const clnorm_forward_desc *d = &problem->desc;
+  moments m = {0, 0, (double)(d->batch * d->spatial)};
+  for (int pass = 0; pass < 2; pass++) {
+    double sum = 0;
+    for (int64_t n = 0; n < d->batch; n++)
+      for (int64_t s = 0; s < d->spatial; s++) {
+        const double x = problem->x[(n * d->channels + c) * d->spatial + s];
+        sum += pass == 0 ? x : (x - m.mean) * (x - m.mean);
+      }
+    *(pass == 0 ? &m.mean : &m.var) = sum / m.count;
+  }
+  return m;
+}
+
+/* Outputs of a problem, computed plainly in double and rounded: within every bound, far from the
+ * edge. */
+typedef struct results {
+  float *values[CLNORM_NUM_OUTPUTS];
+} results;
+
+static void compute_channel(const clnorm_problem *problem, int64_t c, results *r) {
+  const clnorm_forward_desc *d = &problem->desc;
+  const moments m = channel_moments(problem, c);
+  const bool given = d->statistics == CLNORM_GIVEN_STATISTICS;
+  const double mean = given ? problem->running_mean[c] : m.mean;
+  const double var = given ? problem->running_var[c] : m.var;
+  const double invstd = 1 / sqrt(var + (double)(float)d->eps);
+  const double weight = problem->weight ? problem->weight[c] : 1;
+  const double bias = problem->bias ? problem->bias[c] : 0;
+  for (int64_t n = 0; n < d->batch; n++)
+    for (int64_t s = 0; s < d->spatial; s++) {
+      const int64_t i = (n * d->channels + c) * d->spatial + s;
+      r->values[CLNORM_OUTPUT_Y][i] = (float)((problem->x[i] - mean) * invstd * weight + bias);
+    }
+  r->values[CLNORM_OUTPUT_SAVED_MEAN][c] = (float)mean;
+  r->values[CLNORM_OUTPUT_SAVED_INVSTD][c] = (float)invstd;
+  if (!problem->running_mean) return;
+  const double keep = problem->momentum, unbiased = var * m.count / (m.count - 1);
+  r->values[CLNORM_OUTPUT_RUNNING_MEAN][c] =
+      (float)(keep * problem->running_mean[c] + (1 - keep) * mean);
+  r->values[CLNORM_OUTPUT_RUNNING_VAR][c] =
+      (float)(keep * problem->running_var[c] +
+              (1 - keep) * (d->biased_running_var ? var : unbiased));
+}
+
+static results compute(const clnorm_problem *problem) {
+  const clnorm_forward_desc *d = &problem->desc;
+  results r;
+  for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
+    const int64_t count = i == CLNORM_OUTPUT_Y ? d->batch * d->channels * d->spatial : d->channels;
+    r.values[i] = calloc((size_t)count + 1, sizeof(float));
+    assert_non_null(r.values[i]);
+  }
+  for (int64_t c = 0; c < d->channels; c++) compute_channel(problem, c, &r);
+  return r;
+}
+
+static void free_results(results *r) {
+  for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) free(r->values[i]);
+}
+
+/* Applies `check` to every case of a suite. */
+static void for_each_case(const char *suite, void (*check)(const clnorm_case *item)) {
+  size_t count;
+  clnorm_case *cases = clnorm_suite_cases(suite, 5, &count);
+  assert_non_null(cases);
+  assert_true(count > 10);
+  for (size_t i = 0; i < count; i++) check(&cases[i]);
+  free(cases);
+}
+
+/* ---- The reference --------------------------------------------------------------------------- */
+
+static bool is_tame(clnorm_data data) {
+  return data == CLNORM_DATA_EXACT || data == CLNORM_DATA_NORMAL ||
+         data == CLNORM_DATA_OFFSET_1E2 || data == CLNORM_DATA_OUTLIER;
+}
+
+static void check_good_results_pass(const clnorm_case *item) {
+  clnorm_case_operands operands;
+  if (!is_tame(item->data)) return;
+  assert_true(clnorm_case_operands_make(item, &operands));
+  const clnorm_problem *problem = &operands.problem;
+  clnorm_reference *reference = clnorm_reference_create(problem);
+  results r = compute(problem);
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
+    const clnorm_output output = (clnorm_output)o;
+    if (clnorm_problem_output_count(problem, output) == 0) continue;
+    const double ratio = clnorm_reference_check(reference, output, r.values[o], NULL);
+    if (!(ratio <= 0.55)) fail_msg("%s: %g of the bound", clnorm_output_name(output), ratio);
+    if (clnorm_case_exact(item, output))
+      assert_int_equal(clnorm_reference_unequal(reference, output, r.values[o]), 0);
+  }
+  free_results(&r);
+  clnorm_reference_destroy(reference);
+  clnorm_case_operands_free(&operands);
+}
+
+static void test_good_results_pass(void **state) {
+  (void)state;
+  for_each_case("smoke", check_good_results_pass);
+}
+
+/* A training case in which every output is written. */
+static clnorm_case full_case(clnorm_data data) {
+  return (clnorm_case){.suite = "test",
+                       .dims = {3, 5, 4, 9},
+                       .statistics = CLNORM_BATCH_STATISTICS,
+                       .weight = true,
+                       .bias = true,
+                       .running = true,
+                       .save_mean = true,
+                       .save_invstd = true,
+                       .eps = 1e-5,
+                       .momentum = 0.5,
+                       .data = data,
+                       .seed = 3};
+}
+
+/* An error of a few bounds in one element is found, at that element, in every output. */
+static void test_planted_errors_are_found(void **state) {
+  (void)state;
+  const clnorm_case item = full_case(CLNORM_DATA_NORMAL);
+  clnorm_case_operands operands;
+  assert_true(clnorm_case_operands_make(&item, &operands));
+  clnorm_reference *reference = clnorm_reference_create(&operands.problem);
+  results r = compute(&operands.problem);
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
+    const clnorm_output output = (clnorm_output)o;
+    const int64_t last = clnorm_problem_output_count(&operands.problem, output) - 1;
+    const float right = r.values[o][last];
+    int64_t at;
+    r.values[o][last] = right + 0x1p-17f * (fabsf(right) + 8);
+    assert_true(clnorm_reference_check(reference, output, r.values[o], &at) > 1);
+    assert_int_equal(at, last);
+    assert_true(clnorm_reference_unequal(reference, output, r.values[o]) > 0);
+    r.values[o][last] = NAN;
+    assert_true(isinf(clnorm_reference_check(reference, output, r.values[o], NULL)));
+    r.values[o][last] = INFINITY;
+    assert_true(isinf(clnorm_reference_check(reference, output, r.values[o], NULL)));
+    r.values[o][last] = right;
+    assert_true(clnorm_reference_check(reference, output, r.values[o], NULL) <= 1);
+  }
+  free_results(&r);
+  clnorm_reference_destroy(reference);
+  clnorm_case_operands_free(&operands);
+}
+
+/* A variance of E[x^2] - E[x]^2 in float is found where the mean is large. */
+static void test_a_single_pass_variance_is_found(void **state) {
+  (void)state;
+  const clnorm_case item = full_case(CLNORM_DATA_OFFSET_1E4);
+  clnorm_case_operands operands;
+  assert_true(clnorm_case_operands_make(&item, &operands));
+  const clnorm_problem *p = &operands.problem;
+  clnorm_reference *reference = clnorm_reference_create(p);
+  float invstd[5];
+  for (int64_t c = 0; c < 5; c++) {
+    float sum = 0, squares = 0;
+    for (int64_t n = 0; n < 3; n++)
+      for (int64_t s = 0; s < 36; s++) {
+        const float x = p->x[(n * 5 + c) * 36 + s];
+        sum += x;
+        squares += x * x;
+      }
+    const float mean = sum / 108;
+    invstd[c] = 1 / sqrtf(fmaxf(squares / 108 - mean * mean, 0) + 1e-5f);
+  }
+  assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_SAVED_INVSTD, invstd, NULL) > 100);
+  clnorm_reference_destroy(reference);
+  clnorm_case_operands_free(&operands);
+}
+
+/* NaN is wanted where the reference has it, and infinities of the right sign. */
+static void test_not_finite_values(void **state) {
+  (void)state;
+  const float x[4] = {1, INFINITY, NAN, 3}, mean[1] = {2}, var[1] = {4};
+  clnorm_problem problem = {.desc = clnorm_forward_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4),
+                            .dims = {1, 1, 1, 4},
+                            .x = x,
+                            .running_mean = mean,
+                            .running_var = var};
+  problem.desc.eps = 0;
+  clnorm_reference *reference = clnorm_reference_create(&problem);
+  float y[4] = {-0.5f, INFINITY, NAN, 0.5f};
+  int64_t at;
+  assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL) == 0);
+  y[1] = -INFINITY;
+  assert_true(isinf(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, &at)));
+  assert_int_equal(at, 1);
+  y[1] = INFINITY;
+  y[2] = 0;
+  assert_true(isinf(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, &at)));
+  assert_int_equal(at, 2);
+  clnorm_reference_destroy(reference);
+}
+
+/* ---- Data ------------------------------------------------------------------------------------ */
+
+/* The mean and the variance of exact data are exact floats, and var + eps is a power of 4. */
+static void check_exact_data(const clnorm_case *item) {
+  if (item->data != CLNORM_DATA_EXACT || item->statistics != CLNORM_BATCH_STATISTICS) return;
+  clnorm_case_operands operands;
+  assert_true(clnorm_case_operands_make(item, &operands));
+  const clnorm_forward_desc *d = &operands.problem.desc;
+  for (int64_t c = 0; c < d->channels && !clnorm_problem_empty(&operands.problem); c++) {
+    const moments m = channel_moments(&operands.problem, c);
+    assert_true(m.mean == (double)(int)m.mean);
+    assert_true(m.var + d->eps == 4);
+  }
+  clnorm_case_operands_free(&operands);
+}
+
+static void test_exact_data_are_exact(void **state) {
+  (void)state;
+  for_each_case("edge", check_exact_data);
+  for_each_case("resnet50", check_exact_data);
+}
+
+/* The same seed gives the same data, another seed others; not all elements are equal or zero. */
+static void test_data_are_repeatable(void **state) {
+  (void)state;
+  for (int data = 0; data < CLNORM_NUM_DATA; data++) {
+    clnorm_case item = full_case((clnorm_data)data);
+    clnorm_case_operands a, b, c;
+    const size_t size = 3 * 5 * 36 * sizeof(float);
+    assert_true(clnorm_case_operands_make(&item, &a));
+    assert_true(clnorm_case_operands_make(&item, &b));
+    item.seed++;
+    assert_true(clnorm_case_operands_make(&item, &c));
+    assert_memory_equal(a.problem.x, b.problem.x, size);
+    assert_memory_not_equal(a.problem.x, c.problem.x, size);
+    const int64_t second = 36; /* the first element of another channel */
+    if (data != CLNORM_DATA_ZEROS && data != CLNORM_DATA_EXACT)
+      assert_true(memcmp(&a.problem.x[0], &a.problem.x[second], sizeof(float)) != 0);
+    clnorm_case_operands_free(&a);
+    clnorm_case_operands_free(&b);
+    clnorm_case_operands_free(&c);
+  }
+}
+
+static void test_suites(void **state) {
+  (void)state;
+  size_t all = 0, count;
+  for (const char *const *name = clnorm_suite_names; *name; name++) {
+    clnorm_case *cases = clnorm_suite_cases(*name, 1, &count);
+    assert_non_null(cases);
+    assert_string_equal(cases[0].suite, *name);
+    if (strcmp(*name, "smoke") != 0) all += count;
+    free(cases);
+  }
+  clnorm_case *cases = clnorm_suite_cases("all", 1, &count);
+  assert_int_equal(count, all);
+  free(cases);
+  assert_null(clnorm_suite_cases("no such suite", 1, &count));
+  assert_int_equal(count, 0);
+}
+
+/* ---- The runner ------------------------------------------------------------------------------ */
+
+static void check_runs(const clnorm_case *item) {
+  clnorm_context *context = fixture_open();
+  clnorm_case_runner *runner = clnorm_case_runner_create(context);
+  clnorm_case_operands operands;
+  clnorm_case_outputs outputs;
+  clnorm_status status;
+  clnorm_message why = {""};
+  assert_true(clnorm_case_operands_make(item, &operands));
+  const clnorm_case_result result =
+      clnorm_case_run(runner, item, &operands.problem, &outputs, &status, &why);
+  if (result != CLNORM_CASE_RAN) fail_msg("%s", why.text);
+  const int64_t count = clnorm_problem_output_count(&operands.problem, CLNORM_OUTPUT_Y);
+  assert_int_equal(outputs.counts[CLNORM_OUTPUT_Y], count);
+  assert_int_equal(outputs.values[CLNORM_OUTPUT_SAVED_MEAN] != NULL, item->save_mean && count > 0);
+  clnorm_case_outputs_free(&outputs);
+  clnorm_case_operands_free(&operands);
+  clnorm_case_runner_destroy(runner);
+  clnorm_context_destroy(context);
+}
+
+static void test_the_runner_gives_what_was_asked_for(void **state) {
+  (void)state;
+  for_each_case("smoke", check_runs);
+}
+
+/* What the library refuses comes back as its status and its text. */
+static void test_the_runner_reports_refusals(void **state) {
+  (void)state;
+  clnorm_case item = full_case(CLNORM_DATA_NORMAL);
+  clnorm_context *context = fixture_open();
+  clnorm_case_runner *runner = clnorm_case_runner_create(context);
+  clnorm_case_operands operands;
+  clnorm_case_outputs outputs;
+  clnorm_status status;
+  clnorm_message why = {""};
+  item.eps = -1;
+  assert_true(clnorm_case_operands_make(&item, &operands));
+  assert_int_equal(clnorm_case_run(runner, &item, &operands.problem, &outputs, &status, &why),
+                   CLNORM_CASE_FAILED);
+  assert_int_equal(status, CLNORM_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(why.text, "eps"));
+  clnorm_case_outputs_free(&outputs);
+  clnorm_case_operands_free(&operands);
+  clnorm_case_runner_destroy(runner);
+  clnorm_context_destroy(context);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_good_results_pass),
+      cmocka_unit_test(test_planted_errors_are_found),
+      cmocka_unit_test(test_a_single_pass_variance_is_found),
+      cmocka_unit_test(test_not_finite_values),
+      cmocka_unit_test(test_exact_data_are_exact),
+      cmocka_unit_test(test_data_are_repeatable),
+      cmocka_unit_test(test_suites),
+      cmocka_unit_test(test_the_runner_gives_what_was_asked_for),
+      cmocka_unit_test(test_the_runner_reports_refusals),
+  };
+  return cmocka_run_group_tests_name("reference", tests, NULL, NULL);
+}

@@ -1,0 +1,148 @@
+/* Shape arithmetic as a table: products, overflow, and that every schedule covers its tensor once. */
+#include "fixture.h"
+
+#include <string.h>
+
+#include "clnorm_forward.h"
+#include "schedule.h"
+
+static void test_products(void **state) {
+  static const struct {
+    int64_t factors[4];
+    bool fits;
+    int64_t product;
+  } rows[] = {
+      {{1, 1, 1, 1}, true, 1},
+      {{0, INT64_MAX, INT64_MAX, 4}, true, 0},
+      {{INT64_MAX, 1, 1, 1}, true, INT64_MAX},
+      {{INT64_MAX, 1, 1, 2}, false, 0},
+      {{INT64_C(1) << 31, INT64_C(1) << 31, 1, 1}, true, INT64_C(1) << 62},
+      {{INT64_C(1) << 31, INT64_C(1) << 31, 2, 1}, false, 0},
+      {{INT64_C(1) << 32, INT64_C(1) << 32, 1, 1}, false, 0},
+      {{3037000500, 3037000500, 1, 1}, false, 0},
+      {{3037000499, 3037000499, 1, 1}, true, INT64_C(9223372030926249001)},
+  };
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    int64_t product = -1;
+    assert_int_equal(rows[i].fits, clnorm_checked_product(rows[i].factors, 4, &product));
+    assert_int_equal(rows[i].fits ? rows[i].product : -1, product);
+  }
+}
+
+/* What a plan makes of sizes that overflow: the status, and words of the message. */
+static void test_overflow(void **state) {
+  static const struct {
+    int64_t batch, channels, spatial;
+    clnorm_status status;
+    const char *words;
+  } rows[] = {
+      {INT64_MAX, 2, 1, CLNORM_ERROR_OVERFLOW, "9223372036854775807|63 bits"},
+      {INT64_C(1) << 21, INT64_C(1) << 21, INT64_C(1) << 21, CLNORM_ERROR_OVERFLOW, "63 bits"},
+      {1, 1, INT64_C(1) << 62, CLNORM_ERROR_OVERFLOW, "4611686018427387904|63 bits"},
+      {INT64_C(1) << 41, 1, 1, CLNORM_ERROR_OVERFLOW, "2199023255552 x 1|2^40"},
+      {3, 1, INT64_C(1) << 39, CLNORM_ERROR_OVERFLOW, "3 x 549755813888|2^40"},
+      {-1, 1, 1, CLNORM_ERROR_INVALID_ARGUMENT, "batch is -1|negative"},
+      {1, -2, 1, CLNORM_ERROR_INVALID_ARGUMENT, "channels is -2|negative"},
+      {1, 1, INT64_MIN, CLNORM_ERROR_INVALID_ARGUMENT, "spatial is -9223372036854775808|negative"},
+  };
+  (void)state;
+  clnorm_context *context = fixture_open_with("cpu", NULL);
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    clnorm_forward_plan *plan;
+    const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
+        CLNORM_GIVEN_STATISTICS, rows[i].batch, rows[i].channels, rows[i].spatial);
+    const clnorm_status status = clnorm_forward_plan_create(context, &desc, &plan);
+    fixture_rejected(clnorm_last_error(context), status, rows[i].status, rows[i].words, "overflow");
+    assert_null(plan);
+  }
+  clnorm_context_destroy(context);
+}
+
+/* Sizes that no machine holds still have a schedule. */
+static void test_huge(void **state) {
+  const clnorm_traits traits = {CLNORM_FORM_WIDE, 128, 256, 1 << 20, 1 << 22};
+  const int64_t shapes[][3] = {{INT64_C(1) << 40, 1, 1},
+                               {1, 3, INT64_C(1) << 40},
+                               {INT64_C(1) << 31, 4, 7},
+                               {1, INT64_C(1) << 40, 2},
+                               {INT64_C(1) << 20, 64, INT64_C(1) << 20}};
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
+    const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
+        CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
+    const clnorm_schedule s = clnorm_schedule_make(&desc, &traits);
+    assert_in_range(s.num_launches, 1, 3);
+    assert_true(s.call.group >= 1 && s.call.group <= CLNORM_GROUP_MAX);
+    assert_true(s.call.chunks <= traits.group_size);
+  }
+}
+
+/* Every element lies in one tile, and in one node of its channel. */
+static void check_cover(const clnorm_forward_desc *desc, const clnorm_traits *traits) {
+  const size_t total = (size_t)(desc->batch * desc->channels * desc->spatial);
+  unsigned char seen[70000];
+  assert_in_range(total, 1, sizeof seen);
+  const clnorm_schedule s = clnorm_schedule_make(desc, traits);
+  memset(seen, 0, sizeof seen);
+  for (unsigned l = 0; l < s.num_launches; l++) {
+    if (s.launches[l].stage == CLNORM_STAGE_CHANNEL)
+      assert_true(s.launches[l].items * s.call.group >= s.call.channels &&
+                  (s.launches[l].items - 1) * s.call.group < s.call.channels);
+    if (s.launches[l].stage == CLNORM_STAGE_PARTIALS)
+      assert_int_equal(s.launches[l].items, s.call.channels * s.call.chunks);
+    if (s.launches[l].stage != CLNORM_STAGE_APPLY) continue;
+    for (uint64_t i = 0; i < s.launches[l].items; i++) {
+      const clnorm_tile t = clnorm_tile_at(&s.call, i);
+      assert_true(t.c1 > t.c0 && t.n1 > t.n0 && t.p1 > t.p0);
+      for (uint64_t n = t.n0; n < t.n1; n++)
+        for (uint64_t c = t.c0; c < t.c1; c++)
+          for (uint64_t p = t.p0; p < t.p1; p++)
+            seen[(n * s.call.channels + c) * s.call.spatial + p]++;
+    }
+    for (size_t i = 0; i < total; i++) assert_int_equal(seen[i], 1);
+  }
+}
+
+static void test_cover(void **state) {
+  static const int64_t shapes[][3] = {{1, 1, 2},   {2, 3, 5},    {7, 130, 1},   {32, 5, 49},
+                                      {3, 2, 196}, {1, 3, 4097}, {2, 1, 20000}, {1, 700, 9},
+                                      {33, 1, 33}, {1, 1, 65536}};
+  static const clnorm_traits traits[] = {{CLNORM_FORM_VECTOR, 1, 1, 1 << 20, 1 << 22},
+                                         {CLNORM_FORM_VECTOR, 2, 1, 1 << 20, 1},
+                                         {CLNORM_FORM_VECTOR, 64, 1, 1 << 10, 1 << 22},
+                                         {CLNORM_FORM_WIDE, 4, 64, 1 << 16, 0},
+                                         {CLNORM_FORM_WIDE, 128, 256, 1 << 20, 0}};
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++)
+    for (size_t k = 0; k < FIXTURE_LENGTH(traits); k++)
+      for (int variant = 0; variant <= CLNORM_VARIANT_SPLIT; variant++)
+        for (int statistics = 0; statistics <= CLNORM_GIVEN_STATISTICS; statistics++) {
+          clnorm_forward_desc desc = clnorm_forward_desc_defaults(
+              (clnorm_statistics)statistics, shapes[i][0], shapes[i][1], shapes[i][2]);
+          desc.variant = (clnorm_variant)variant;
+          check_cover(&desc, &traits[k]);
+        }
+}
+
+static void test_nothing_to_do(void **state) {
+  const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 20, 1 << 22};
+  const int64_t shapes[][3] = {{0, 3, 4}, {2, 0, 4}, {2, 3, 0}, {0, INT64_MAX, INT64_MAX}};
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
+    const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
+        CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
+    const clnorm_schedule s = clnorm_schedule_make(&desc, &traits);
+    assert_int_equal(s.num_launches, 0);
+    assert_int_equal(s.workspace_size, 0);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_products),      cmocka_unit_test(test_overflow),
+      cmocka_unit_test(test_huge),          cmocka_unit_test(test_cover),
+      cmocka_unit_test(test_nothing_to_do),
+  };
+  return cmocka_run_group_tests_name("schedule", tests, NULL, NULL);
+}
