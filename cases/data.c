@@ -42,8 +42,7 @@ double clnorm_exact_eps(int64_t elements_per_channel) {
   return 4 - exact_variance(elements_per_channel);
 }
 
-/* Parts of the channel in order: positions [0, size) of a part lie `stride` apart plane by plane.
- */
+/* A part of a channel: `planes` runs of `extent` elements. */
 typedef struct part {
   float *first;
   int64_t planes, extent, plane_stride;

@@ -2,14 +2,14 @@
  * The operator in long double, and the bounds that float results are held to.
  *
  * Statistics are taken in two passes (mean, then squares of deviations from it) with long double
- * sums; weight, bias, eps and running statistics are the floats that the library gets. With u =
- * 2^-24 and std = sqrt(var), a result may differ from the reference by at most
+ * sums; weight, bias, eps and running statistics are the floats that the library gets. With
+ * u = 2^-24 and std = sqrt(var), a result may differ from the reference by at most
  *
  *   y              8 u (|weight| (|xhat| + 1) + |bias|)
- *   saved_mean     u (2 |mean| + 8 std)             the mean is rounded once; its inner error is in
- * std saved_invstd   8 u invstd running_mean   take * (bound of the mean) + 4 u (|keep * old| +
- * |take * mean|) running_var    take * 16 u (var' + 2^-40 mean^2) + 4 u (|keep * old| + |take *
- * var'|)
+ *   saved_mean     u (2 |mean| + 8 std)
+ *   saved_invstd   8 u invstd
+ *   running_mean   take * (bound of the mean) + 4 u (|keep * old| + |take * mean|)
+ *   running_var    take * 16 u (var' + 2^-40 mean^2) + 4 u (|keep * old| + |take * var'|)
  *
  * where var' is var, or var * M / (M - 1), and keep = momentum, take = 1 - momentum. Deviations are
  * taken from a float mean of 1024 elements, which may be off by 2^-20 |mean|; their squares are all
@@ -55,8 +55,8 @@ clnorm_reference *clnorm_reference_create(const clnorm_problem *problem);
 void clnorm_reference_destroy(clnorm_reference *reference);
 
 /* Worst |error| / bound over all elements of one output: good while <= 1; INFINITY where NaN or an
- * infinity is on one side only. *worst, if not NULL, receives the element's index, -1 without one.
- */
+ * infinity is on one side only. *worst, if not NULL, receives the element's index, or
+ * -1. */
 double clnorm_reference_check(const clnorm_reference *reference, clnorm_output output,
                               const float *values, int64_t *worst);
 /* For exact data: elements that are not the reference's value rounded to float. -0 equals +0. */

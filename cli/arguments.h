@@ -44,8 +44,8 @@ typedef enum clnorm_parsed {
 } clnorm_parsed;
 
 /* Reads argv[1..argc) of a command called argv[0]: "--name value", "--name=value", and positional
- * arguments into positionals, in any order; "--" ends the options. options ends with a NULL name.
- */
+ * arguments into positionals, in any order; "--" ends the options. options ends with a NULL
+ * name. */
 clnorm_parsed clnorm_arguments_parse(int argc, char **argv, const clnorm_option *options,
                                      clnorm_texts *positionals);
 

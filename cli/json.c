@@ -5,8 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Length of the UTF-8 character at `at`, 0 if it is none. Overlong forms and surrogates are none.
- */
+/* Length of the UTF-8 character at `at`, 0 if it is none, as overlong forms and surrogates. */
 static int utf8_length(const unsigned char *at) {
   const unsigned char lead = at[0];
   if (lead < 0x80) return 1;

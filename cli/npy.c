@@ -138,8 +138,7 @@ static float *to_c_order(const clnorm_npy_header *header, const float *values) {
   return result;
 }
 
-/* Reads and converts the values; array->values is set even on failure, for the caller to release.
- */
+/* Reads and converts the values; array->values may be set even on failure. */
 static bool read_values(int file, const clnorm_npy_header *header, clnorm_npy *array,
                         clnorm_message *message) {
   const size_t bytes = (size_t)(header->count * header->item_size);

@@ -14,8 +14,7 @@
 
 typedef enum clnorm_npy_types {
   CLNORM_NPY_F32,       /* float32 only */
-  CLNORM_NPY_F32_OR_F64 /* float64 as well, rounded to float32; a value that does not fit is refused
-                         */
+  CLNORM_NPY_F32_OR_F64 /* float64 too, rounded to float32; what does not fit is refused */
 } clnorm_npy_types;
 
 /* An array in C order and native byte order. */
@@ -45,8 +44,7 @@ bool clnorm_npy_write(const char *path, int ndim, const int64_t *dims, const flo
                       clnorm_npy_draft *draft, clnorm_message *message);
 /* Gives the file its name. On failure the draft stays, for clnorm_npy_discard. */
 bool clnorm_npy_commit(clnorm_npy_draft *draft, clnorm_message *message);
-/* Removes a draft that was not committed; releases it in any case. An all-zero draft is accepted.
- */
+/* Removes a draft that was not committed, and releases it. An all-zero draft is accepted. */
 void clnorm_npy_discard(clnorm_npy_draft *draft);
 
 #endif

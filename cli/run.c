@@ -553,7 +553,7 @@ int clnorm_command_run(int argc, char **argv) {
                .momentum = module_defaults.momentum,
                .affine = true,
                .track = true,
-               .target = {"auto", CLNORM_FORM_AUTO, 0}};
+               .target = {.device = "auto"}};
   clnorm_texts positionals = {0};
   const clnorm_parsed parsed = parse(argc, argv, &o, &positionals);
   if (parsed == CLNORM_PARSED_HELP) {

@@ -130,8 +130,7 @@ static void judge_baseline(session *s, trial *t) {
   if (failure.first[0]) clnorm_add_failure(&s->found, &failure);
 }
 
-/* A subject's outputs against the baseline's; the reference is asked again only where bits differ.
- */
+/* A subject's outputs against the baseline's; the reference is asked again where bits differ. */
 static void judge(session *s, const trial *t, const clnorm_case_outputs *outputs,
                   clnorm_totals *totals, clnorm_failure *failure) {
   totals->worst_bound_ratio = larger(totals->worst_bound_ratio, t->ratio);
@@ -435,7 +434,7 @@ static int verify(const options *chosen) {
 }
 
 int clnorm_command_verify(int argc, char **argv) {
-  options o = {.target = {"all", CLNORM_FORM_AUTO, 0}, .variant = VARIANT_IN_TURN, .seed = 1};
+  options o = {.target = {.device = "all"}, .variant = VARIANT_IN_TURN, .seed = 1};
   clnorm_texts positionals = {0};
   const clnorm_option table[] = {
       {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},

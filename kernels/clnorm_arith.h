@@ -11,16 +11,36 @@
 
 #if defined(__OPENCL_C_VERSION__) || defined(__OPENCL_VERSION__)
 #pragma OPENCL FP_CONTRACT OFF
+#ifdef CLNORM_INLINE_ALL /* the wide form: fewer registers, no stack */
 #define CLNORM_FN inline static __attribute__((always_inline))
+#else
+#define CLNORM_FN inline static
+#endif
+#define CLNORM_NOINLINE static __attribute__((noinline))
 #define CLNORM_GLOBAL __global
 typedef uint clnorm_uint;
 typedef ulong clnorm_ulong;
+#ifdef CLNORM_SOFT_FMA /* devices without CL_FP_FMA: some drivers' fma(a, b, 0) is a * b, -0 included */
+CLNORM_FN float clnorm_fma(float a, float b, float c) {
+  return c == 0.0f ? a * b + c : fma(a, b, c);
+}
+CLNORM_FN float4 clnorm_fma4(float4 a, float4 b, float4 c) {
+  return c == 0.0f ? a * b + c : fma(a, b, c);
+}
+CLNORM_FN float16 clnorm_fma16(float16 a, float16 b, float16 c) {
+  return c == 0.0f ? a * b + c : fma(a, b, c);
+}
+#else
 #define clnorm_fma(a, b, c) fma(a, b, c)
+#define clnorm_fma4(a, b, c) fma(a, b, c)
+#define clnorm_fma16(a, b, c) fma(a, b, c)
+#endif
 #define clnorm_bits(x) as_uint(x)
 #define clnorm_from_bits(b) as_float(b)
 #else
 #include <stdint.h>
 #define CLNORM_FN static inline
+#define CLNORM_NOINLINE static __attribute__((noinline))
 #define CLNORM_GLOBAL
 typedef uint32_t clnorm_uint;
 typedef uint64_t clnorm_ulong;
@@ -43,6 +63,9 @@ static inline float clnorm_from_bits(uint32_t b) {
 
 #define CLNORM_INFINITY clnorm_from_bits(0x7f800000u)
 #define CLNORM_NAN clnorm_from_bits(0x7fc00000u)
+
+/* -0 becomes +0. In bits, since to some compilers x + 0.0f is x. */
+CLNORM_FN float clnorm_plus_zero(float x) { return clnorm_bits(x) == 0x80000000u ? 0.0f : x; }
 
 /* ---- Scalars ------------------------------------------------------------------------------------ */
 
@@ -152,8 +175,8 @@ typedef struct clnorm_partial {
 CLNORM_FN clnorm_partial clnorm_partial_make(clnorm_uint count, float reciprocal, float m,
                                              float sum_d, float sum_dd) {
   clnorm_partial p;
-  const float r = sum_d + 0.0f;
-  const float q = sum_dd + 0.0f;
+  const float r = clnorm_plus_zero(sum_d);
+  const float q = clnorm_plus_zero(sum_dd);
   p.count = count;
   p.hi = m;
   p.lo = r * reciprocal;
@@ -184,7 +207,7 @@ CLNORM_FN clnorm_partial clnorm_merge(clnorm_partial a, clnorm_partial b) {
   return p;
 }
 
-CLNORM_FN float clnorm_partial_mean(clnorm_partial p) { return p.hi + p.lo; }
+CLNORM_FN float clnorm_partial_mean(clnorm_partial p) { return clnorm_plus_zero(p.hi + p.lo); }
 
 /* ---- Normalization -------------------------------------------------------------------------------- */
 
@@ -226,5 +249,6 @@ typedef struct clnorm_forward {
 } clnorm_forward;
 
 #define CLNORM_GROUP_MAX 64u
+#define CLNORM_RUN_MAX 1024u /* elements of small planes that are written as one run */
 
 #endif

@@ -29,7 +29,7 @@ CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm
   a.lo = lo;
   a.scale = call->flags & CLNORM_HAS_WEIGHT ? b->weight[c] * invstd : invstd;
   a.shift = call->flags & CLNORM_HAS_BIAS ? b->bias[c] : 0.0f;
-  if (save && (call->flags & CLNORM_SAVE_MEAN)) b->saved_mean[c] = hi + lo;
+  if (save && (call->flags & CLNORM_SAVE_MEAN)) b->saved_mean[c] = clnorm_plus_zero(hi + lo);
   if (save && (call->flags & CLNORM_SAVE_INVSTD)) b->saved_invstd[c] = invstd;
   return a;
 }

@@ -20,6 +20,7 @@
  *   clnorm_vec_store(p, v), clnorm_vec_store_part(p, v, n)
  *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
  *   clnorm_stream_end()            orders streamed writes before what follows
+ *   CLNORM_PLACES_FN               CLNORM_FN, or CLNORM_NOINLINE where compile time matters more
  *   clnorm_prefetch(p)             p may be any address
  *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
  */
@@ -42,7 +43,8 @@ typedef struct clnorm_rows {
 } clnorm_rows;
 
 /* Slots of less than a vector: its places come from several planes. */
-CLNORM_FN clnorm_vec clnorm_places_gathered(const clnorm_rows *s, clnorm_uint place, float fill) {
+CLNORM_NOINLINE clnorm_vec clnorm_places_gathered(const clnorm_rows *s, clnorm_uint place,
+                                                  float fill) {
   float t[CLNORM_LANES];
   for (clnorm_uint i = 0; i < CLNORM_LANES; i++) {
     const clnorm_uint plane = (place + i) >> s->slot_log2;
@@ -54,8 +56,8 @@ CLNORM_FN clnorm_vec clnorm_places_gathered(const clnorm_rows *s, clnorm_uint pl
 }
 
 /* LANES places from `place` on. */
-CLNORM_FN clnorm_vec clnorm_places(const clnorm_rows *s, clnorm_uint place, float fill,
-                                   int prefetch) {
+CLNORM_PLACES_FN clnorm_vec clnorm_places(const clnorm_rows *s, clnorm_uint place, float fill,
+                                          int prefetch) {
   const clnorm_uint plane = place >> s->slot_log2;
   const clnorm_uint position = place & ((1u << s->slot_log2) - 1);
   if (plane >= s->planes || position >= s->extent) return clnorm_splat(fill);
@@ -67,6 +69,7 @@ CLNORM_FN clnorm_vec clnorm_places(const clnorm_rows *s, clnorm_uint place, floa
                               : clnorm_vec_load_part(s->x + at, left, fill);
 }
 
+/* One row of a column. full, a constant: the segment is one run of 1024, without holes. */
 CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
                                 float fill, int full, int prefetch) {
   if (!full) return clnorm_places(s, CLNORM_ROW * row + column, fill, prefetch);
@@ -129,7 +132,7 @@ CLNORM_FN clnorm_partial clnorm_reduce(const clnorm_rows *s, int full) {
   clnorm_vec d[CLNORM_COLUMNS], dd[CLNORM_COLUMNS];
   const clnorm_uint count = s->extent * s->planes;
   const float reciprocal = full ? 0x1p-10f : clnorm_div(1.0f, (float)count);
-  const float pivot = (clnorm_sum(s, full) + 0.0f) * reciprocal;
+  const float pivot = clnorm_plus_zero(clnorm_sum(s, full)) * reciprocal;
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
     const clnorm_moments m = clnorm_moments_column(s, i * CLNORM_LANES, pivot, full);
     d[i] = m.d;
@@ -168,12 +171,46 @@ CLNORM_FN clnorm_vec clnorm_normalize(clnorm_vec x, clnorm_vec hi, clnorm_vec lo
   return clnorm_vec_fma((x - hi) - lo, scale, shift);
 }
 
-/* count contiguous elements of one channel; y may be x. copy, a constant, makes it y = x. */
-CLNORM_FN void clnorm_apply_run(CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x,
-                                clnorm_ulong count, clnorm_affine a, int stream, int copy) {
-  const clnorm_vec hi = clnorm_splat(a.hi), lo = clnorm_splat(a.lo);
-  const clnorm_vec scale = clnorm_splat(a.scale), shift = clnorm_splat(a.shift);
-#define OUTPUT(v) (copy ? (v) : clnorm_normalize(v, hi, lo, scale, shift))
+/* The affine of every element of a run of channels, side by side: small planes of neighbouring channels
+ * are one long run of memory, and are written as one. */
+typedef struct clnorm_expanded {
+  float hi[CLNORM_RUN_MAX + CLNORM_LANES], lo[CLNORM_RUN_MAX + CLNORM_LANES];
+  float scale[CLNORM_RUN_MAX + CLNORM_LANES], shift[CLNORM_RUN_MAX + CLNORM_LANES];
+} clnorm_expanded;
+
+/* channels * spatial <= CLNORM_RUN_MAX. What is stored past a channel's end, the next one replaces. */
+CLNORM_FN void clnorm_expand(clnorm_expanded *e, const clnorm_affine *affine, clnorm_uint channels,
+                             clnorm_uint spatial) {
+  for (clnorm_uint c = 0; c < channels; c++)
+    for (clnorm_uint i = 0; i < spatial; i += CLNORM_LANES) {
+      const clnorm_uint at = c * spatial + i;
+      clnorm_vec_store(e->hi + at, clnorm_splat(affine[c].hi));
+      clnorm_vec_store(e->lo + at, clnorm_splat(affine[c].lo));
+      clnorm_vec_store(e->scale + at, clnorm_splat(affine[c].scale));
+      clnorm_vec_store(e->shift + at, clnorm_splat(affine[c].shift));
+    }
+}
+
+/* Where a run's affine comes from. A constant in every call of clnorm_run. */
+#define CLNORM_RUN_COPY 0     /* nowhere: y = x */
+#define CLNORM_RUN_CHANNEL 1  /* one for all elements */
+#define CLNORM_RUN_EXPANDED 2 /* one for each element */
+
+CLNORM_FN clnorm_vec clnorm_run_output(clnorm_vec v, int mode, clnorm_affine a,
+                                       const clnorm_expanded *e, clnorm_ulong i) {
+  if (mode == CLNORM_RUN_COPY) return v;
+  if (mode == CLNORM_RUN_CHANNEL)
+    return clnorm_normalize(v, clnorm_splat(a.hi), clnorm_splat(a.lo), clnorm_splat(a.scale),
+                            clnorm_splat(a.shift));
+  return clnorm_normalize(v, clnorm_vec_load_private(e->hi + i), clnorm_vec_load_private(e->lo + i),
+                          clnorm_vec_load_private(e->scale + i),
+                          clnorm_vec_load_private(e->shift + i));
+}
+
+/* count contiguous elements; y may be x. */
+CLNORM_FN void clnorm_run(CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x, clnorm_ulong count,
+                          int mode, clnorm_affine a, const clnorm_expanded *e, int stream) {
+#define OUTPUT(v) clnorm_run_output(v, mode, a, e, i)
   clnorm_ulong i = 0;
   if (stream && count >= 4 * CLNORM_LANES) {
     const clnorm_ulong into = ((clnorm_ulong)y / sizeof(float)) % CLNORM_LANES;
@@ -195,14 +232,37 @@ CLNORM_FN void clnorm_apply_run(CLNORM_GLOBAL float *y, CLNORM_GLOBAL const floa
 }
 
 /* affine[0] belongs to the tile's first channel. */
-CLNORM_FN void clnorm_apply_tile(const clnorm_buffers *b, const clnorm_forward *call,
-                                 const clnorm_affine *affine, const clnorm_tile *t) {
-  const int stream = (call->flags & CLNORM_STREAM) != 0;
+CLNORM_FN void clnorm_apply_planes(const clnorm_buffers *b, const clnorm_forward *call,
+                                   const clnorm_affine *affine, const clnorm_tile *t, int stream) {
   for (clnorm_ulong n = t->n0; n < t->n1; n++)
     for (clnorm_ulong c = t->c0; c < t->c1; c++) {
       const clnorm_ulong at = (n * call->channels + c) * call->spatial + t->p0;
-      clnorm_apply_run(b->y + at, b->x + at, t->p1 - t->p0, affine[c - t->c0], stream, 0);
+      clnorm_run(b->y + at, b->x + at, t->p1 - t->p0, CLNORM_RUN_CHANNEL, affine[c - t->c0], 0,
+                 stream);
     }
+}
+
+CLNORM_FN void clnorm_apply_runs(const clnorm_buffers *b, const clnorm_forward *call,
+                                 const clnorm_affine *affine, const clnorm_tile *t, int stream) {
+  clnorm_expanded e;
+  const clnorm_uint channels = (clnorm_uint)(t->c1 - t->c0);
+  clnorm_expand(&e, affine, channels, (clnorm_uint)call->spatial);
+  for (clnorm_ulong n = t->n0; n < t->n1; n++) {
+    const clnorm_ulong at = (n * call->channels + t->c0) * call->spatial;
+    clnorm_run(b->y + at, b->x + at, channels * call->spatial, CLNORM_RUN_EXPANDED, affine[0], &e,
+               stream);
+  }
+}
+
+/* Small planes of several samples are worth the work of expanding. */
+CLNORM_FN void clnorm_apply_tile(const clnorm_buffers *b, const clnorm_forward *call,
+                                 const clnorm_affine *affine, const clnorm_tile *t) {
+  const int stream = (call->flags & CLNORM_STREAM) != 0;
+  const clnorm_ulong run = (t->c1 - t->c0) * call->spatial;
+  if (call->spatial < 256 && run <= CLNORM_RUN_MAX && t->n1 - t->n0 >= 4)
+    clnorm_apply_runs(b, call, affine, t, stream);
+  else
+    clnorm_apply_planes(b, call, affine, t, stream);
   if (stream) clnorm_stream_end();
 }
 
@@ -252,7 +312,7 @@ CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *c
   const clnorm_affine none = {0.0f, 0.0f, 1.0f, 0.0f};
   const clnorm_tile t = clnorm_tile_at(call, item);
   const int stream = (call->flags & CLNORM_STREAM) != 0;
-  clnorm_apply_run(b->y + t.p0, b->x + t.p0, t.p1 - t.p0, none, stream, 1);
+  clnorm_run(b->y + t.p0, b->x + t.p0, t.p1 - t.p0, CLNORM_RUN_COPY, none, 0, stream);
   if (stream) clnorm_stream_end();
 }
 

@@ -6,9 +6,10 @@
  * with the parameters of CLNORM_KERNEL; local size 1, global size = items.
  */
 #define CLNORM_LANES 16u
+#define CLNORM_PLACES_FN CLNORM_NOINLINE /* used 32 times: inlined, PoCL compiles for a minute */
 #define clnorm_vec float16
 #define clnorm_splat(s) ((float16)(s))
-#define clnorm_vec_fma(a, b, c) fma(a, b, c)
+#define clnorm_vec_fma(a, b, c) clnorm_fma16(a, b, c)
 #define clnorm_vec_load(p) vload16(0, p)
 #define clnorm_vec_load_private(t) vload16(0, t)
 #define clnorm_vec_store(p, v) vstore16(v, 0, p)

@@ -17,6 +17,7 @@
 #define CLNORM_GROUP_SIZE 256
 #endif
 #define CLNORM_COUNTER_SPACE __local
+#define CLNORM_INLINE_ALL
 
 #include "clnorm_forward.h"
 
@@ -30,19 +31,31 @@ typedef uint clnorm_offset;
 #endif
 
 /* Where a segment's rows are, for lane 0: plane, position in it, floats from the segment's first. In local
- * memory, since the compiler would otherwise keep all 16 in registers across the loop over segments. */
+ * memory, since the compiler would otherwise keep all 16 in registers across the loop over segments. 16
+ * aligned bytes, which is one read, and `at` needs no register to be widened in. */
 typedef struct clnorm_row {
-  clnorm_offset at;
   int plane, position;
+  clnorm_ulong at;
 } clnorm_row;
 
+/* Local memory of each stage, no more than it needs: it limits how many work-groups run at a time. */
 typedef struct clnorm_local {
   clnorm_row rows[16];
-  float d[CLNORM_GROUP_SIZE], dd[CLNORM_GROUP_SIZE];
-  clnorm_partial nodes[CLNORM_GROUP_SIZE];
+  float2 sums[CLNORM_GROUP_SIZE];
+  clnorm_partial nodes[CLNORM_TEAMS];
   clnorm_counter counter;
-  clnorm_affine affine[CLNORM_GROUP_MAX];
+  clnorm_affine affine;
 } clnorm_local;
+
+typedef struct clnorm_finalize_local {
+  clnorm_partial nodes[CLNORM_GROUP_SIZE];
+} clnorm_finalize_local;
+
+typedef struct clnorm_apply_local {
+  clnorm_affine affine[CLNORM_GROUP_MAX];
+} clnorm_apply_local;
+
+typedef int clnorm_copy_local; /* none */
 
 /* ---- One segment per team ------------------------------------------------------------------------- */
 
@@ -82,31 +95,28 @@ CLNORM_FN int clnorm_there(const clnorm_places *p, __local const clnorm_row *row
   return row->plane < p->planes && row->position < p->extent;
 }
 
-/* The work-item's 16 values, 0 where there is none; returns a bit per row that has one. */
-CLNORM_FN uint clnorm_load_rows(__global const float *x, const clnorm_places *p,
+/* The work-item's 16 values, 0 where there is none. */
+CLNORM_FN void clnorm_load_rows(__global const float *x, const clnorm_places *p,
                                 __local const clnorm_row *rows, float *v) {
   __global const float *first = x + p->first;
-  uint there = 0;
 #pragma unroll
-  for (uint row = 0; row < 16; row++) {
-    const int is = clnorm_there(p, &rows[row]);
-    v[row] = is ? first[rows[row].at] : 0.0f;
-    there |= (uint)is << row;
-  }
-  return there;
+  for (uint row = 0; row < 16; row++)
+    v[row] = clnorm_there(p, &rows[row]) ? first[rows[row].at] : 0.0f;
 }
 
-/* The tree's last six steps, for every team at once; all work-items get their team's sum. */
-CLNORM_FN float clnorm_fold(__local float *a, float value) {
-  const uint id = get_local_id(0), lane = id & 63;
-  a[id] = value;
+/* The tree's last six steps, for every team at once and for two sums side by side; all work-items get
+ * their team's sums. Operands are at constant distances from `mine`: one address, not one per step. */
+CLNORM_FN float2 clnorm_fold(__local float2 *sums, float2 value) {
+  const size_t id = get_local_id(0), lane = id & 63; /* as uint they would be widened at each step */
+  __local float2 *mine = sums + id;
+  *mine = value;
   for (uint w = 32; w; w /= 2) {
     barrier(CLK_LOCAL_MEM_FENCE);
-    const float sum = lane < w ? a[id] + a[id + w] : 0.0f;
-    if (lane < w) a[id] = sum;
+    const float2 sum = lane < w ? mine[0] + mine[w] : value;
+    if (lane < w) *mine = sum;
   }
   barrier(CLK_LOCAL_MEM_FENCE);
-  return a[id & ~63u];
+  return sums[id - lane];
 }
 
 CLNORM_FN float clnorm_sum_rows(const float *v) {
@@ -118,24 +128,27 @@ CLNORM_FN float clnorm_sum_pairs(const float *v) {
   return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
-/* The partial of this team's segment, the same in all its work-items. */
+/* The partial of this team's segment, the same in all its work-items. Which rows are there is found anew
+ * in the second sweep: 16 answers kept across barriers cost more registers than asking twice. */
 CLNORM_FN clnorm_partial clnorm_reduce(__global const float *x, const clnorm_places *p,
                                        __local clnorm_local *local_memory) {
+  __local const clnorm_row *rows = local_memory->rows;
   float v[16], d[8], dd[8];
-  const uint there = clnorm_load_rows(x, p, local_memory->rows, v);
+  clnorm_load_rows(x, p, rows, v);
   const float reciprocal = clnorm_div(1.0f, (float)(p->count ? p->count : 1));
-  const float pivot = (clnorm_fold(local_memory->d, clnorm_sum_rows(v)) + 0.0f) * reciprocal;
+  const float2 sum = clnorm_fold(local_memory->sums, (float2)(clnorm_sum_rows(v), 0.0f));
+  const float pivot = clnorm_plus_zero(sum.x) * reciprocal;
 #pragma unroll
   for (uint row = 0; row < 8; row++) {
-    const float a = there >> row & 1 ? v[row] - pivot : 0.0f;
-    const float b = there >> (row + 8) & 1 ? v[row + 8] - pivot : 0.0f;
+    const float a = clnorm_there(p, &rows[row]) ? v[row] - pivot : 0.0f;
+    const float b = clnorm_there(p, &rows[row + 8]) ? v[row + 8] - pivot : 0.0f;
     d[row] = a + b;
-    dd[row] = fma(b, b, a * a);
+    dd[row] = clnorm_fma(b, b, a * a);
   }
   barrier(CLK_LOCAL_MEM_FENCE); /* everyone has read the first sum */
-  const float sum_d = clnorm_fold(local_memory->d, clnorm_sum_pairs(d));
-  const float sum_dd = clnorm_fold(local_memory->dd, clnorm_sum_pairs(dd));
-  return clnorm_partial_make(p->count, reciprocal, pivot, sum_d, sum_dd);
+  const float2 moments =
+      clnorm_fold(local_memory->sums, (float2)(clnorm_sum_pairs(d), clnorm_sum_pairs(dd)));
+  return clnorm_partial_make(p->count, reciprocal, pivot, moments.x, moments.y);
 }
 
 /* ---- One node per work-group ---------------------------------------------------------------------- */
@@ -164,7 +177,7 @@ CLNORM_FN clnorm_partial clnorm_node(__global const float *x, const clnorm_geome
 /* ---- Stages --------------------------------------------------------------------------------------- */
 
 CLNORM_FN float clnorm_normalize(float x, clnorm_affine a) {
-  return fma((x - a.hi) - a.lo, a.scale, a.shift);
+  return clnorm_fma((x - a.hi) - a.lo, a.scale, a.shift);
 }
 
 /* One channel: statistics, then output by the same places (x comes from the cache where it fits). */
@@ -174,9 +187,9 @@ CLNORM_FN void clnorm_group_channel(const clnorm_buffers *b, const clnorm_forwar
   __global const float *x = b->x + c * g.spatial;
   __global float *y = b->y + c * g.spatial;
   const clnorm_partial node = clnorm_node(x, &g, 0, g.segments, local_memory);
-  if (get_local_id(0) == 0) local_memory->affine[0] = clnorm_affine_batch(b, call, c, node);
+  if (get_local_id(0) == 0) local_memory->affine = clnorm_affine_batch(b, call, c, node);
   barrier(CLK_LOCAL_MEM_FENCE);
-  const clnorm_affine a = local_memory->affine[0];
+  const clnorm_affine a = local_memory->affine;
   for (uint i = get_local_id(0) / 64; i < g.segments; i += CLNORM_TEAMS) {
     const clnorm_places p = clnorm_places_at(&g, i, g.segments);
 #pragma unroll 4 /* all 16 would keep the whole table of rows in registers */
@@ -199,7 +212,7 @@ CLNORM_FN void clnorm_group_partials(const clnorm_buffers *b, const clnorm_forwa
 
 /* One channel's nodes, at most CLNORM_GROUP_SIZE of them, merged as a tree across work-items. */
 CLNORM_FN void clnorm_group_finalize(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong c,
-                                     __local clnorm_local *local_memory) {
+                                     __local clnorm_finalize_local *local_memory) {
   const uint id = get_local_id(0);
   __local clnorm_partial *nodes = local_memory->nodes;
   if (id < call->chunks) nodes[id] = b->partials[c * call->chunks + id];
@@ -212,7 +225,7 @@ CLNORM_FN void clnorm_group_finalize(const clnorm_buffers *b, const clnorm_forwa
 
 /* A tile's elements, four at a time where alignment allows, as one list: sample, channel, position. */
 CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong item,
-                                  __local clnorm_local *local_memory) {
+                                  __local clnorm_apply_local *local_memory) {
   const clnorm_tile t = clnorm_tile_at(call, item);
   const uint width = call->flags & CLNORM_ALIGNED ? 4 : 1;
   const uint channels = (uint)(t.c1 - t.c0);
@@ -231,7 +244,7 @@ CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_forward 
     if (width == 4) {
       const float4 v = *(__global const float4 *)(b->x + at);
       *(__global float4 *)(b->y + at) =
-          fma((v - (float4)(a.hi)) - (float4)(a.lo), (float4)(a.scale), (float4)(a.shift));
+          clnorm_fma4((v - (float4)(a.hi)) - (float4)(a.lo), (float4)(a.scale), (float4)(a.shift));
     } else {
       b->y[at] = clnorm_normalize(b->x[at], a);
     }
@@ -239,7 +252,7 @@ CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_forward 
 }
 
 CLNORM_FN void clnorm_group_copy(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong item,
-                                 __local clnorm_local *local_memory) {
+                                 __local clnorm_copy_local *local_memory) {
   const clnorm_tile t = clnorm_tile_at(call, item);
   (void)local_memory;
   if (call->flags & CLNORM_ALIGNED) {
@@ -251,13 +264,13 @@ CLNORM_FN void clnorm_group_copy(const clnorm_buffers *b, const clnorm_forward *
   }
 }
 
-#define CLNORM_KERNEL(stage)                                                                         \
+#define CLNORM_KERNEL(stage, local_type)                                                             \
   __attribute__((reqd_work_group_size(CLNORM_GROUP_SIZE, 1, 1))) __kernel void clnorm_##stage(       \
       __global const float *x, __global float *y, __global const float *weight,                      \
       __global const float *bias, __global float *running_mean, __global float *running_var,         \
       __global float *saved_mean, __global float *saved_invstd, __global uchar *workspace,           \
       clnorm_forward call) {                                                                         \
-    __local clnorm_local local_memory;                                                               \
+    __local local_type local_memory;                                                                 \
     const clnorm_buffers b = {x + call.x,                                                            \
                               y + call.y,                                                            \
                               weight + call.weight,                                                  \
@@ -271,8 +284,8 @@ CLNORM_FN void clnorm_group_copy(const clnorm_buffers *b, const clnorm_forward *
     clnorm_group_##stage(&b, &call, get_group_id(0), &local_memory);                                 \
   }
 
-CLNORM_KERNEL(channel)
-CLNORM_KERNEL(partials)
-CLNORM_KERNEL(finalize)
-CLNORM_KERNEL(apply)
-CLNORM_KERNEL(copy)
+CLNORM_KERNEL(channel, clnorm_local)
+CLNORM_KERNEL(partials, clnorm_local)
+CLNORM_KERNEL(finalize, clnorm_finalize_local)
+CLNORM_KERNEL(apply, clnorm_apply_local)
+CLNORM_KERNEL(copy, clnorm_copy_local)

@@ -4,13 +4,12 @@
 #   oclgrind.sh [-f] PASS FOLDER PROGRAM [ARGUMENT...]
 #
 # PASS    memory         races, accesses out of bounds, divergent barriers
-#         uninitialized  values that were never written
+#         uninitialized  values that were never written; private ones show without optimization only
 # FOLDER  for the driver's entry, the log and the program cache
 # -f      the log must not be empty: a bug was planted
 #
-# The passes are separate, since one kind of error hides another. Kernels are built without optimization
-# and without inlining: private variables show only then, and Oclgrind 21.10 does not know an intrinsic that
-# LLVM's inliner makes (llvm.experimental.noalias.scope.decl).
+# The passes are separate, since one kind of error hides another. Nothing is inlined, since Oclgrind 21.10
+# does not know an intrinsic that LLVM's inliner makes (llvm.experimental.noalias.scope.decl).
 set -eu
 planted=0
 if [ "$1" = -f ]; then
@@ -36,13 +35,12 @@ mkdir -p "$folder/vendors"
 echo "$runtime" >"$folder/vendors/oclgrind.icd"
 export OCL_ICD_VENDORS="$folder/vendors" OCLGRIND_LOG="$folder/log" CLNORM_CACHE_DIR="$folder/cache"
 export CLNORM_TEST_DEVICE=0.0
-export OCLGRIND_BUILD_OPTIONS='-cl-opt-disable -Dalways_inline=noinline'
 case $pass in
 memory)
-  export OCLGRIND_DATA_RACES=1
+  export OCLGRIND_DATA_RACES=1 OCLGRIND_BUILD_OPTIONS=-Dalways_inline=noinline
   ;;
 uninitialized)
-  export OCLGRIND_UNINITIALIZED=1
+  export OCLGRIND_UNINITIALIZED=1 OCLGRIND_BUILD_OPTIONS='-cl-opt-disable -Dalways_inline=noinline'
   ;;
 *)
   echo "oclgrind.sh: '$pass' is neither memory nor uninitialized" >&2

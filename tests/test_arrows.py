@@ -19,7 +19,9 @@ ALLOWED = {
     "cli": ["include", "cases"],
     "bench": ["include", "cases"],
     "examples": ["include"],
-    "tests": ["include", "kernels", "host", "host/core", "host/cpu", "host/opencl", "cases", "cli"],
+    "tests": ["include", "kernels", "host", "host/core", "host/cpu", "host/opencl", "cases", "cli",
+              "tests/layer"],
+    "tests/layer": ["include", "host/opencl"],
     "tests/consumer": ["include"],
     "tests/headers": ["include"],
 }

@@ -108,7 +108,6 @@ class TestProgram(CliTest):
         for command in ["devices", "run", "verify"]:
             for option in set(re.findall(r"--[a-z][a-z-]*", self.clnorm(command, "--help"))) - {"--help"}:
                 done = subprocess.run([PROGRAM, command, option, "--nonsense"], capture_output=True, check=False)
-                self.assertEqual(done.returncode, 2)
                 self.assertNotIn(f"unknown option '{option}'", done.stderr.decode())
 
     def test_wrong_usage(self):

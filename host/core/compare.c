@@ -156,6 +156,8 @@ static clnorm_status compare_sides(side *a, side *b, const clnorm_forward_desc *
   const int64_t tensor[4] = {desc->batch, desc->channels, 1, desc->spatial};
   const int64_t channel[4] = {1, desc->channels, 1, 1};
   const bool updates = desc->statistics == CLNORM_BATCH_STATISTICS;
+  const bool normalizes = desc->statistics != CLNORM_NO_STATISTICS;
+  const bool empty = !desc->batch || !desc->channels || !desc->spatial; /* nothing is written */
   const struct {
     clnorm_memory a, b;
     const int64_t *dims;
@@ -164,11 +166,11 @@ static clnorm_status compare_sides(side *a, side *b, const clnorm_forward_desc *
       {a->args.y, b->args.y, tensor, true},
       {a->args.running_mean, b->args.running_mean, channel, updates},
       {a->args.running_var, b->args.running_var, channel, updates},
-      {a->args.saved_mean, b->args.saved_mean, channel, true},
-      {a->args.saved_invstd, b->args.saved_invstd, channel, true},
+      {a->args.saved_mean, b->args.saved_mean, channel, normalizes},
+      {a->args.saved_invstd, b->args.saved_invstd, channel, normalizes},
   };
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
-    if (!outputs[i].written || clnorm_memory_absent(outputs[i].a)) continue;
+    if (empty || !outputs[i].written || clnorm_memory_absent(outputs[i].a)) continue;
     const clnorm_status status = clnorm_compare_memory(
         a->context, outputs[i].a, b->context, outputs[i].b, outputs[i].dims, &differences[i]);
     if (status != CLNORM_OK) return status;

@@ -5,8 +5,6 @@
 /* Elements of an output tile: enough to hide a launch's cost, few enough to share work evenly. */
 #define TILE_MAX 16384u
 #define TILE_MIN 2048u
-/* Contiguous elements that a worker should touch at a time where planes are small: a page's worth. */
-#define RUN_MIN 1024u
 /* Segments that are worth a node of their own. */
 #define NODE_MIN_LOG2 4u
 /* Items per worker, so that uneven speeds and the last item cost little. */
@@ -43,7 +41,8 @@ static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits, clnorm_s
     call->tile_batch = 1;
     call->tile_spatial = (uint32_t)round_up(ceil_div(call->spatial, pieces), CLNORM_ROW);
   } else {
-    const uint64_t group = at_most(tile / call->spatial, CLNORM_GROUP_MAX);
+    const uint64_t run = traits->form == CLNORM_FORM_WIDE ? tile : CLNORM_RUN_MAX;
+    const uint64_t group = at_most(at_least(run / call->spatial, 1), CLNORM_GROUP_MAX);
     call->group = (uint32_t)at_most(group, call->channels);
     call->tile_spatial = (uint32_t)call->spatial;
     call->tile_batch =
@@ -57,7 +56,7 @@ static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits, clnorm_s
 /* Neighbouring channels that one worker takes together, so that small planes make long runs. */
 static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits) {
   if (traits->form == CLNORM_FORM_WIDE) return 1;
-  uint64_t group = at_most(ceil_div(RUN_MIN, call->spatial), CLNORM_GROUP_MAX);
+  uint64_t group = at_most(at_least(CLNORM_RUN_MAX / call->spatial, 1), CLNORM_GROUP_MAX);
   while (group > 1 && ceil_div(call->channels, group) < 4ull * traits->workers) group /= 2;
   return (uint32_t)at_most(group, call->channels);
 }

@@ -20,7 +20,7 @@ typedef struct cpu_device {
 } cpu_device;
 
 /* Below this many elements a second thread costs more than it brings. */
-#define ONE_THREAD_ELEMENTS 16384u
+#define ONE_THREAD_ELEMENTS 32768u
 
 /* ---- What this processor is ----------------------------------------------------------------------- */
 
@@ -266,7 +266,8 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   self->pool = clnorm_pool_create(threads);
   if (!self->pool) {
     free(self);
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "cannot start %u threads", threads);
+    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
+                       "no memory for %u threads, or no thread to be had", threads);
   }
   self->functions = isa_functions(isa);
   self->base.operations = &cpu_operations;

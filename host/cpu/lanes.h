@@ -7,6 +7,8 @@
 
 #include "clnorm_arith.h"
 
+#define CLNORM_PLACES_FN CLNORM_FN
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 

@@ -1,6 +1,7 @@
 #include "pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -21,16 +22,18 @@ struct clnorm_pool {
   pthread_t *threads;
   unsigned num_started;
 
-  /* One launch. Written by the caller before `launch` moves on. */
+  /* One launch. Written by the caller while it is closed and nobody is inside. */
   clnorm_pool_function function;
   void *argument;
   uint64_t items, grain;
-  _Atomic uint64_t next;    /* first item that nobody has taken */
-  _Atomic unsigned working; /* threads that have not finished this launch */
-  _Atomic unsigned launch;  /* number of the launch; changes wake the threads */
+  _Atomic uint64_t next;   /* first item that nobody has taken */
+  _Atomic bool open;       /* threads may enter */
+  _Atomic unsigned inside; /* threads that have entered, or look whether they may */
+  _Atomic unsigned launch; /* number of the launch; changes wake the threads */
 
   pthread_mutex_t mutex; /* for sleeping only */
-  pthread_cond_t wake, done;
+  pthread_cond_t wake;
+  _Atomic unsigned sleeping;
   _Atomic bool quit;
 };
 
@@ -49,39 +52,45 @@ static void wait_for_launch(clnorm_pool *pool, unsigned seen) {
     RELAX();
   }
   pthread_mutex_lock(&pool->mutex);
+  atomic_fetch_add(&pool->sleeping, 1);
   while (atomic_load(&pool->launch) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
+  atomic_fetch_sub(&pool->sleeping, 1);
   pthread_mutex_unlock(&pool->mutex);
 }
 
+/* A thread that wakes late finds the launch closed, and nobody has waited for it. Entering before looking
+ * and closing before counting, both sequentially consistent, leave no gap. */
 static void *thread_main(void *argument) {
   clnorm_pool *pool = argument;
-  for (unsigned seen = 0;; seen++) {
+  unsigned seen = 0;
+  while (!atomic_load(&pool->quit)) {
     wait_for_launch(pool, seen);
-    if (atomic_load(&pool->quit)) return NULL;
-    take_items(pool);
-    if (atomic_fetch_sub(&pool->working, 1) == 1) {
-      pthread_mutex_lock(&pool->mutex);
-      pthread_cond_signal(&pool->done);
-      pthread_mutex_unlock(&pool->mutex);
-    }
+    seen = atomic_load(&pool->launch);
+    atomic_fetch_add(&pool->inside, 1);
+    if (atomic_load(&pool->open)) take_items(pool);
+    atomic_fetch_sub(&pool->inside, 1);
   }
+  return NULL;
 }
 
+/* A thread counts itself as sleeping before it looks at the launch for the last time, so either it is
+ * seen here or it sees the new number. */
 static void announce_launch(clnorm_pool *pool) {
-  pthread_mutex_lock(&pool->mutex);
   atomic_fetch_add(&pool->launch, 1);
+  if (!atomic_load(&pool->sleeping)) return;
+  pthread_mutex_lock(&pool->mutex);
   pthread_cond_broadcast(&pool->wake);
   pthread_mutex_unlock(&pool->mutex);
 }
 
+/* Items are short, but a thread may lose its processor in the middle of one. */
 static void wait_for_threads(clnorm_pool *pool) {
-  for (int i = 0; i < SPIN_ROUNDS; i++) {
-    if (!atomic_load(&pool->working)) return;
-    RELAX();
+  for (int i = 0; atomic_load(&pool->inside); i++) {
+    if (i < SPIN_ROUNDS)
+      RELAX();
+    else
+      sched_yield();
   }
-  pthread_mutex_lock(&pool->mutex);
-  while (atomic_load(&pool->working)) pthread_cond_wait(&pool->done, &pool->mutex);
-  pthread_mutex_unlock(&pool->mutex);
 }
 
 void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument,
@@ -96,9 +105,10 @@ void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *arg
   const uint64_t share = items / ((uint64_t)pool->num_threads * 16);
   pool->grain = share ? share : 1;
   atomic_store(&pool->next, 0);
-  atomic_store(&pool->working, pool->num_started);
+  atomic_store(&pool->open, true);
   announce_launch(pool);
   take_items(pool);
+  atomic_store(&pool->open, false);
   wait_for_threads(pool);
 }
 
@@ -108,7 +118,6 @@ clnorm_pool *clnorm_pool_create(unsigned num_threads) {
   pool->num_threads = num_threads;
   pthread_mutex_init(&pool->mutex, NULL);
   pthread_cond_init(&pool->wake, NULL);
-  pthread_cond_init(&pool->done, NULL);
   pool->threads = calloc(num_threads, sizeof *pool->threads);
   if (!pool->threads) goto failed;
   for (unsigned i = 0; i + 1 < num_threads; i++) {
@@ -126,7 +135,6 @@ void clnorm_pool_destroy(clnorm_pool *pool) {
   atomic_store(&pool->quit, true);
   announce_launch(pool);
   for (unsigned i = 0; i < pool->num_started; i++) pthread_join(pool->threads[i], NULL);
-  pthread_cond_destroy(&pool->done);
   pthread_cond_destroy(&pool->wake);
   pthread_mutex_destroy(&pool->mutex);
   free(pool->threads);

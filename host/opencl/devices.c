@@ -10,44 +10,44 @@
 
 /* ---- Enumeration -------------------------------------------------------------------------------- */
 
-/* Both receive an array for free(), or NULL where there is nothing; the return value is the driver's,
- * CL_OUT_OF_HOST_MEMORY included. */
-static cl_int get_platforms(const clnorm_opencl_api *api, cl_platform_id **platforms,
-                            cl_uint *count) {
+/* Both receive an array for free(), or NULL with what the driver said where there is nothing; they fail
+ * for lack of host memory only. */
+static clnorm_status get_platforms(const clnorm_opencl_api *api, cl_platform_id **platforms,
+                                   cl_uint *count, cl_int *code) {
   *platforms = NULL;
   *count = 0;
   cl_uint number = 0;
-  cl_int code = api->clGetPlatformIDs(0, NULL, &number);
-  if (code != CL_SUCCESS || number == 0) return code;
+  *code = api->clGetPlatformIDs(0, NULL, &number);
+  if (*code != CL_SUCCESS || number == 0) return CLNORM_OK;
   cl_platform_id *ids = calloc(number, sizeof *ids);
-  if (!ids) return CL_OUT_OF_HOST_MEMORY;
-  code = api->clGetPlatformIDs(number, ids, NULL);
-  if (code != CL_SUCCESS) {
+  if (!ids) return CLNORM_ERROR_OUT_OF_MEMORY;
+  *code = api->clGetPlatformIDs(number, ids, NULL);
+  if (*code != CL_SUCCESS) {
     free(ids);
-    return code;
+    return CLNORM_OK;
   }
   *platforms = ids;
   *count = number;
-  return CL_SUCCESS;
+  return CLNORM_OK;
 }
 
-static cl_int get_devices(const clnorm_opencl_api *api, cl_platform_id platform,
-                          cl_device_id **devices, cl_uint *count) {
+static clnorm_status get_devices(const clnorm_opencl_api *api, cl_platform_id platform,
+                                 cl_device_id **devices, cl_uint *count, cl_int *code) {
   *devices = NULL;
   *count = 0;
   cl_uint number = 0;
-  cl_int code = api->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &number);
-  if (code != CL_SUCCESS || number == 0) return code;
+  *code = api->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &number);
+  if (*code != CL_SUCCESS || number == 0) return CLNORM_OK;
   cl_device_id *ids = calloc(number, sizeof *ids);
-  if (!ids) return CL_OUT_OF_HOST_MEMORY;
-  code = api->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, number, ids, NULL);
-  if (code != CL_SUCCESS) {
+  if (!ids) return CLNORM_ERROR_OUT_OF_MEMORY;
+  *code = api->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, number, ids, NULL);
+  if (*code != CL_SUCCESS) {
     free(ids);
-    return code;
+    return CLNORM_OK;
   }
   *devices = ids;
   *count = number;
-  return CL_SUCCESS;
+  return CLNORM_OK;
 }
 
 /* A platform has never had 65536 devices; the limit shows the compiler that the text fits. */
@@ -59,14 +59,16 @@ static clnorm_status list_platform(const clnorm_opencl_api *api, clnorm_device_l
                                    cl_platform_id platform, unsigned index, bool *gpu) {
   cl_device_id *devices = NULL;
   cl_uint count = 0;
-  const cl_int code = get_devices(api, platform, &devices, &count);
-  if (code == CL_OUT_OF_HOST_MEMORY) return CLNORM_ERROR_OUT_OF_MEMORY;
+  cl_int code = CL_SUCCESS;
+  clnorm_status status = get_devices(api, platform, &devices, &count, &code);
+  if (status != CLNORM_OK) return status;
   if (count == 0) return clnorm_opencl_no_device(api, list, platform, index, code);
-  clnorm_status status = CLNORM_OK;
   for (cl_uint d = 0; d < count && status == CLNORM_OK; d++) {
     char id[16];
+    clnorm_device_info info;
     format_id(id, index, d);
-    const clnorm_device_info info = clnorm_opencl_describe(api, devices[d], id);
+    status = clnorm_opencl_describe(api, devices[d], id, &info);
+    if (status != CLNORM_OK) break;
     if (strcmp(info.type, "gpu") == 0) *gpu = true;
     status = clnorm_device_list_add(list, &info);
   }
@@ -77,10 +79,10 @@ static clnorm_status list_platform(const clnorm_opencl_api *api, clnorm_device_l
 clnorm_status clnorm_opencl_list_devices(const clnorm_opencl_api *api, clnorm_device_list *list) {
   cl_platform_id *platforms = NULL;
   cl_uint count = 0;
-  const cl_int code = get_platforms(api, &platforms, &count);
-  if (code == CL_OUT_OF_HOST_MEMORY) return CLNORM_ERROR_OUT_OF_MEMORY;
+  cl_int code = CL_SUCCESS;
+  clnorm_status status = get_platforms(api, &platforms, &count, &code);
+  if (status != CLNORM_OK) return status;
   if (count == 0) return clnorm_opencl_no_platform(list, code);
-  clnorm_status status = CLNORM_OK;
   bool gpu = false;
   for (cl_uint p = 0; p < count && status == CLNORM_OK; p++) {
     status = list_platform(api, list, platforms[p], p, &gpu);
@@ -90,6 +92,22 @@ clnorm_status clnorm_opencl_list_devices(const clnorm_opencl_api *api, clnorm_de
   return status;
 }
 
+static clnorm_status find_platform(const clnorm_opencl_api *api, cl_uint index,
+                                   cl_platform_id *platform, clnorm_error *error) {
+  cl_platform_id *platforms = NULL;
+  cl_uint count = 0;
+  cl_int code = CL_SUCCESS;
+  const clnorm_status status = get_platforms(api, &platforms, &count, &code);
+  if (status != CLNORM_OK) return clnorm_fail(error, status, "no host memory for the platforms");
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetPlatformIDs", code);
+  if (index < count) *platform = platforms[index];
+  free(platforms);
+  if (index < count) return CLNORM_OK;
+  return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE,
+                     "OpenCL platform %u was asked for, but there are %u, counted from 0", index,
+                     count);
+}
+
 clnorm_status clnorm_opencl_find_device(const clnorm_opencl_api *api, const char *id,
                                         cl_device_id *device, clnorm_error *error) {
   unsigned p = 0;
@@ -97,26 +115,24 @@ clnorm_status clnorm_opencl_find_device(const clnorm_opencl_api *api, const char
   if (sscanf(id, "%u.%u", &p, &d) != 2) {
     return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "\"%s\" is not a platform.device", id);
   }
-  cl_platform_id *platforms = NULL;
-  cl_uint count = 0;
-  cl_int code = get_platforms(api, &platforms, &count);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clGetPlatformIDs", code);
-  if (p >= count) {
-    free(platforms);
-    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE,
-                       "device %s: there are %u OpenCL platforms, counted from 0", id, count);
-  }
+  cl_platform_id platform = NULL;
+  clnorm_status status = find_platform(api, p, &platform, error);
+  if (status != CLNORM_OK) return status;
   cl_device_id *devices = NULL;
-  code = get_devices(api, platforms[p], &devices, &count);
-  free(platforms);
+  cl_uint count = 0;
+  cl_int code = CL_SUCCESS;
+  status = get_devices(api, platform, &devices, &count, &code);
+  if (status != CLNORM_OK) return clnorm_fail(error, status, "no host memory for the devices");
   if (code != CL_SUCCESS && code != CL_DEVICE_NOT_FOUND) {
-    return clnorm_opencl_fail_create(error, "clGetDeviceIDs", code);
+    return clnorm_opencl_fail(error, "clGetDeviceIDs", code);
   }
   if (d < count) *device = devices[d];
   free(devices);
   if (d < count) return CLNORM_OK;
   return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE,
-                     "device %s: platform %u has %u devices, counted from 0", id, p, count);
+                     "device %u of OpenCL platform %u was asked for, but there are %u, counted "
+                     "from 0",
+                     d, p, count);
 }
 
 /* The position of a device among its platform's; false where it is not listed. */
@@ -124,7 +140,8 @@ static bool index_in_platform(const clnorm_opencl_api *api, cl_platform_id platf
                               cl_device_id device, cl_uint *index) {
   cl_device_id *devices = NULL;
   cl_uint count = 0;
-  if (get_devices(api, platform, &devices, &count) != CL_SUCCESS) return false;
+  cl_int code = CL_SUCCESS;
+  if (get_devices(api, platform, &devices, &count, &code) != CLNORM_OK) return false;
   *index = 0;
   while (*index < count && devices[*index] != device) ++*index;
   free(devices);
@@ -136,7 +153,8 @@ void clnorm_opencl_device_name(const clnorm_opencl_api *api, cl_device_id device
   cl_uint count = 0;
   cl_uint d = 0;
   snprintf(id, 16, "-");
-  if (get_platforms(api, &platforms, &count) != CL_SUCCESS) return;
+  cl_int code = CL_SUCCESS;
+  if (get_platforms(api, &platforms, &count, &code) != CLNORM_OK) return;
   for (cl_uint p = 0; p < count; p++) {
     if (!index_in_platform(api, platforms[p], device, &d)) continue;
     format_id(id, p, d);
@@ -246,13 +264,12 @@ static void fill_names(clnorm_opencl_query *query, clnorm_device_info *info) {
   free(name);
 }
 
-clnorm_device_info clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id device,
-                                          const char *id) {
-  clnorm_device_info info;
-  memset(&info, 0, sizeof info);
-  snprintf(info.id, sizeof info.id, "%s", id);
+clnorm_status clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id device,
+                                     const char *id, clnorm_device_info *info) {
+  memset(info, 0, sizeof *info);
+  snprintf(info->id, sizeof info->id, "%s", id);
   clnorm_opencl_query query = clnorm_opencl_query_device(api, device);
-  fill_names(&query, &info);
+  fill_names(&query, info);
 
   cl_device_type type = 0;
   cl_device_fp_config floats = 0;
@@ -264,18 +281,18 @@ clnorm_device_info clnorm_opencl_describe(const clnorm_opencl_api *api, cl_devic
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_GLOBAL_MEM_SIZE, &memory);
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_MAX_MEM_ALLOC_SIZE, &alloc);
   const clnorm_traits traits = clnorm_opencl_traits(&query, CLNORM_FORM_AUTO, note, sizeof note);
-  snprintf(info.type, sizeof info.type, "%s", type_name(type));
-  snprintf(info.form, sizeof info.form, "%s",
+  snprintf(info->type, sizeof info->type, "%s", type_name(type));
+  snprintf(info->form, sizeof info->form, "%s",
            traits.form == CLNORM_FORM_VECTOR ? "vector" : "wide");
-  info.denormals = (floats & CL_FP_DENORM) != 0;
-  info.compute_units = (int)traits.workers;
-  info.memory_bytes = memory;
-  info.max_alloc_bytes = alloc;
+  info->denormals = (floats & CL_FP_DENORM) != 0;
+  info->compute_units = (int)traits.workers;
+  info->memory_bytes = memory;
+  info->max_alloc_bytes = alloc;
 
   device_texts texts = get_texts(&query);
-  judge(&query, &texts, info.status, sizeof info.status);
+  judge(&query, &texts, info->status, sizeof info->status);
   free_texts(&texts);
-  info.usable = info.status[0] == '\0';
-  if (info.usable) snprintf(info.status, sizeof info.status, "ok");
-  return info;
+  info->usable = info->status[0] == '\0';
+  if (info->usable) snprintf(info->status, sizeof info->status, "ok");
+  return query.out_of_memory ? CLNORM_ERROR_OUT_OF_MEMORY : CLNORM_OK;
 }

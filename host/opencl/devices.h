@@ -14,8 +14,9 @@ clnorm_status clnorm_opencl_find_device(const clnorm_opencl_api *api, const char
 /* The "P.D" of a device; "-" for one that no platform lists (a part of a device, say). */
 void clnorm_opencl_device_name(const clnorm_opencl_api *api, cl_device_id device, char id[16]);
 
-/* Everything the list tells about a device; its status says whether clnorm can use it, or why not. */
-clnorm_device_info clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id device,
-                                          const char *id);
+/* Everything the list tells about a device; its status says whether clnorm can use it, or why not. Fails
+ * for lack of host memory only. */
+clnorm_status clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id device,
+                                     const char *id, clnorm_device_info *info);
 
 #endif

@@ -31,11 +31,12 @@ static clnorm_status find_program(clnorm_opencl_device *device, const clnorm_sch
   cl_program *kept = &device->programs[large];
   clnorm_status status = CLNORM_OK;
   if (!*kept) {
-    char options[96] = "-cl-std=CL1.2";
-    if (wide) {
-      snprintf(options, sizeof options, "-cl-std=CL1.2 -D CLNORM_GROUP_SIZE=%u%s",
-               schedule->group_size, large ? " -D CLNORM_LARGE_OFFSETS" : "");
-    }
+    char options[128], group_size[48] = "";
+    if (wide)
+      snprintf(group_size, sizeof group_size, " -D CLNORM_GROUP_SIZE=%u", schedule->group_size);
+    snprintf(options, sizeof options, "-cl-std=CL1.2%s%s%s", group_size,
+             large ? " -D CLNORM_LARGE_OFFSETS" : "",
+             device->soft_fma ? " -D CLNORM_SOFT_FMA" : "");
     const clnorm_opencl_source source = {
         wide ? clnorm_kernel_forward_wide : clnorm_kernel_forward_vector,
         wide ? clnorm_kernel_forward_wide_size : clnorm_kernel_forward_vector_size, options,
@@ -78,7 +79,8 @@ clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *
   clnorm_status status = find_program(device, schedule, &program, error);
   if (status != CLNORM_OK) return status;
   prepared_launches *launches = calloc(1, sizeof *launches);
-  if (!launches) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "out of host memory");
+  if (!launches)
+    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for kernels");
   for (unsigned i = 0; i < schedule->num_launches && status == CLNORM_OK; i++) {
     const clnorm_stage stage = schedule->launches[i].stage;
     cl_int code = CL_SUCCESS;

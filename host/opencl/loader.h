@@ -15,7 +15,6 @@
   X(clCreateContext)                                                                               \
   X(clRetainContext)                                                                               \
   X(clReleaseContext)                                                                              \
-  X(clGetContextInfo)                                                                              \
   X(clCreateCommandQueue)                                                                          \
   X(clRetainCommandQueue)                                                                          \
   X(clReleaseCommandQueue)                                                                         \

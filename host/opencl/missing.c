@@ -33,8 +33,9 @@ clnorm_status clnorm_opencl_no_platform(clnorm_device_list *list, cl_int code) {
 
 clnorm_status clnorm_opencl_no_device(const clnorm_opencl_api *api, clnorm_device_list *list,
                                       cl_platform_id platform, unsigned index, cl_int code) {
-  clnorm_opencl_query query = {api, platform, NULL, NULL, CL_SUCCESS};
+  clnorm_opencl_query query = {api, platform, NULL, NULL, CL_SUCCESS, false};
   char *name = clnorm_opencl_platform_text(&query, CL_PLATFORM_NAME);
+  if (query.out_of_memory) return CLNORM_ERROR_OUT_OF_MEMORY;
   const bool rusticl = name && strstr(name, "rusticl") != NULL;
   const clnorm_status status = clnorm_device_list_add_missing(
       list, "OpenCL platform %u (%s) has no device (clGetDeviceIDs: %s)%s", index,

@@ -59,7 +59,7 @@ static const clnorm_device_operations operations = {
 static clnorm_status create_device(clnorm_error *error, clnorm_opencl_device **created) {
   clnorm_message reason;
   clnorm_opencl_device *device = calloc(1, sizeof *device);
-  if (!device) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "out of host memory");
+  if (!device) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a device");
   if (!clnorm_opencl_load(CLNORM_OPENCL_LIBRARY, &device->api, &reason)) {
     free(device);
     return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "%s", reason.text);
@@ -86,13 +86,21 @@ static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
   clnorm_device *base = &device->base;
   char note[160];
   base->operations = &operations;
-  base->info = clnorm_opencl_describe(&device->api, device->id, id);
+  if (clnorm_opencl_describe(&device->api, device->id, id, &base->info) != CLNORM_OK) {
+    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for device %s", id);
+  }
   if (!base->info.usable) {
     return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "device %s (%s) cannot be used: %s", id,
                        base->info.name, base->info.status);
   }
   clnorm_opencl_query query = clnorm_opencl_query_device(&device->api, device->id);
   base->traits = clnorm_opencl_traits(&query, options->form, note, sizeof note);
+  cl_device_fp_config floats = 0;
+  CLNORM_OPENCL_VALUE(&query, CL_DEVICE_SINGLE_FP_CONFIG, &floats);
+  device->soft_fma = (floats & CL_FP_FMA) == 0;
+  if (query.out_of_memory) {
+    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for device %s", id);
+  }
   if (query.call) return clnorm_opencl_fail(error, query.call, query.code);
   snprintf(base->description, sizeof base->description, "%s (%s, %s), %s, %d compute units%s",
            base->info.name, base->info.id, base->info.platform,

@@ -11,9 +11,18 @@ static void note(clnorm_opencl_query *query, const char *call, cl_int code) {
 }
 
 clnorm_opencl_query clnorm_opencl_query_device(const clnorm_opencl_api *api, cl_device_id device) {
-  clnorm_opencl_query query = {api, NULL, device, NULL, CL_SUCCESS};
+  clnorm_opencl_query query = {api, NULL, device, NULL, CL_SUCCESS, false};
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_PLATFORM, &query.platform);
   return query;
+}
+
+void *clnorm_opencl_query_alloc(clnorm_opencl_query *query, size_t size) {
+  void *memory = calloc(size, 1);
+  if (!memory) {
+    note(query, "calloc", CL_OUT_OF_HOST_MEMORY);
+    query->out_of_memory = true;
+  }
+  return memory;
 }
 
 void clnorm_opencl_value(clnorm_opencl_query *query, const char *call, cl_device_info parameter,
@@ -41,11 +50,11 @@ static char *read_text(clnorm_opencl_query *query, bool of_device, cl_uint param
   const char *call = of_device ? "clGetDeviceInfo" : "clGetPlatformInfo";
   size_t size = 0;
   cl_int code = get_info(query, of_device, parameter, 0, NULL, &size);
-  char *text = NULL;
-  if (code == CL_SUCCESS) {
-    text = calloc(size + 1, 1);
-    code = text ? get_info(query, of_device, parameter, size, text, NULL) : CL_OUT_OF_HOST_MEMORY;
-  }
+  note(query, call, code);
+  if (code != CL_SUCCESS) return NULL;
+  char *text = clnorm_opencl_query_alloc(query, size + 1);
+  if (!text) return NULL;
+  code = get_info(query, of_device, parameter, size, text, NULL);
   note(query, call, code);
   if (code != CL_SUCCESS) {
     free(text);

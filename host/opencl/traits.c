@@ -34,12 +34,8 @@ static size_t max_group_size(clnorm_opencl_query *query) {
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_MAX_WORK_ITEM_DIMENSIONS, &dimensions);
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_MAX_WORK_GROUP_SIZE, &group);
   if (query->call) return 0;
-  size_t *sizes = calloc(dimensions + 1u, sizeof *sizes);
-  if (!sizes) {
-    query->call = "calloc";
-    query->code = CL_OUT_OF_HOST_MEMORY;
-    return 0;
-  }
+  size_t *sizes = clnorm_opencl_query_alloc(query, (dimensions + 1u) * sizeof *sizes);
+  if (!sizes) return 0;
   clnorm_opencl_value(query, "clGetDeviceInfo(CL_DEVICE_MAX_WORK_ITEM_SIZES)",
                       CL_DEVICE_MAX_WORK_ITEM_SIZES, sizes, dimensions * sizeof *sizes);
   const size_t first = sizes[0];
@@ -72,15 +68,18 @@ clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
                                    size_t note_size) {
   cl_device_type type = 0;
   cl_device_local_mem_type local_type = 0;
-  cl_uint units = 0;
+  cl_uint units = 0, vector_width = 0;
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_TYPE, &type);
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_LOCAL_MEM_TYPE, &local_type);
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, &vector_width);
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_MAX_COMPUTE_UNITS, &units);
 
   note[0] = '\0';
   if (form == CLNORM_FORM_AUTO) {
+    /* Vectors need a compiler that keeps them: llvmpipe, of type CPU, vectorizes across work-items
+     * instead (native width 1) and takes minutes over the vector form. */
     const bool processor = (type & CL_DEVICE_TYPE_CPU) != 0 || local_type == CL_GLOBAL;
-    form = processor ? CLNORM_FORM_VECTOR : CLNORM_FORM_WIDE;
+    form = processor && vector_width >= 4 ? CLNORM_FORM_VECTOR : CLNORM_FORM_WIDE;
   }
   unsigned group_size = 1;
   if (form == CLNORM_FORM_WIDE) {

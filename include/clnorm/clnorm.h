@@ -162,7 +162,7 @@ CLNORM_API clnorm_context_options clnorm_context_options_defaults(void);
  *   context  set to the new context, or to NULL on failure; released with clnorm_context_destroy
  *   message  may be NULL; receives the reason on failure, "" on success
  * Errors: NO_DEVICE (the message says what is missing and what brings it), INVALID_ARGUMENT, DEVICE,
- * BUILD (the message starts with the compiler's log; the log callback gets all of it), OUT_OF_MEMORY. */
+ * BUILD (the message holds the beginning of the compiler's log; the log callback gets all of it), OUT_OF_MEMORY. */
 CLNORM_API clnorm_status clnorm_context_create(const char *device,
                                                const clnorm_context_options *options,
                                                clnorm_context **context, clnorm_message *message);

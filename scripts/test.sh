@@ -1,0 +1,73 @@
+#!/bin/sh
+# Installs what the tests need if it may, builds, and runs all tests:
+#
+#   1. gcc, warnings are errors: every test on every device (CTest)
+#   2. clang, warnings are errors: the tests of the CPU path
+#   3. AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer: the tests of the CPU path and PoCL
+#   4. without the OpenCL back end: the tests of the CPU path
+#
+#   sh scripts/test.sh [CTEST ARGUMENT...]
+#
+# With arguments only 1 runs, with them: sh scripts/test.sh -R batchnorm2d.cpu
+# Ends with a line "N passed, N failed", counted by CTest, and with 0 only if nothing failed. A device
+# that is missing is a failure.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+sh scripts/setup.sh test || exit 1
+passed=0
+failed=0
+logs=build-dev/test-logs
+mkdir -p $logs
+# One cache for all builds: a driver under a sanitizer then finds its kernels compiled.
+cache=$PWD/build-dev/test-cache
+
+# build PRESET [CMAKE ARGUMENT...]
+build() {
+  preset=$1
+  shift
+  echo "== $preset: building"
+  generator=
+  if [ ! -e "build-$preset/CMakeCache.txt" ] && command -v ninja >/dev/null; then generator='-G Ninja'; fi
+  # shellcheck disable=SC2086
+  cmake --preset "$preset" $generator -D CLNORM_TEST_CACHE="$cache" "$@" >"$logs/$preset-build.log" 2>&1 &&
+    cmake --build "build-$preset" --parallel 2 >>"$logs/$preset-build.log" 2>&1 && return 0
+  grep -E 'error|warning|Error' -A 5 "$logs/$preset-build.log" | head -n 60
+  echo "== $preset: the build failed; all of its output is in $logs/$preset-build.log"
+  failed=$((failed + 1))
+  return 1
+}
+
+# check PRESET [CTEST ARGUMENT...]: runs CTest and adds its counts.
+check() {
+  preset=$1
+  shift
+  echo "== $preset: testing"
+  log=$logs/$preset-test.log
+  ctest --test-dir "build-$preset" -j2 --output-on-failure --no-tests=error "$@" >"$log" 2>&1
+  status=$?
+  grep -E 'Failed|Not Run|Timeout|tests passed' "$log" || tail -n 20 "$log"
+  summary=$(sed -n 's/.* \([0-9]*\) tests failed out of \([0-9]*\)$/\1 \2/p' "$log" | tail -n 1)
+  if [ -z "$summary" ]; then # CTest itself failed
+    failed=$((failed + 1))
+    return
+  fi
+  passed=$((passed + ${summary#* } - ${summary% *}))
+  failed=$((failed + ${summary% *}))
+  if [ $status != 0 ]; then
+    sed -n '/Failed\|Timeout\|Not Run/,/^ *Start/p' "$log" | head -n 200
+    [ "${summary% *}" != 0 ] || failed=$((failed + 1))
+  fi
+}
+
+# The conformance suite once is enough where only the build differs.
+once='conformance.cpu.(threads[237]|plain)'
+if build dev; then check dev "$@"; fi
+if [ $# = 0 ]; then
+  if build clang; then check clang -L cpu -E "$once"; fi
+  if build asan; then check asan -L 'cpu|sanitized' -E "$once"; fi
+  if build cpu-only; then check cpu-only -L cpu -E "$once"; fi
+fi
+
+echo "$passed passed, $failed failed"
+[ $failed = 0 ] && [ $passed -gt 0 ]
