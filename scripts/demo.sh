@@ -25,7 +25,7 @@ if [ ! -e $build/CMakeCache.txt ] && command -v ninja >/dev/null; then generator
 # shellcheck disable=SC2086
 {
   cmake -S . -B $build $generator -D CMAKE_BUILD_TYPE=Release -D CLNORM_OPENCL=$opencl \
-    -D CLNORM_BUILD_TESTS=OFF -D CLNORM_BUILD_BENCH=OFF -D CLNORM_BUILD_EXAMPLES=OFF &&
+    -D CLNORM_BUILD_TESTS=OFF -D CLNORM_BUILD_EXAMPLES=OFF &&
     cmake --build $build --parallel
 } >$out/build.log 2>&1 || {
   tail -n 30 $out/build.log >&2
