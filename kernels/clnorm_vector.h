@@ -69,10 +69,17 @@ CLNORM_PLACES_FN clnorm_vec clnorm_places(const clnorm_rows *s, clnorm_uint plac
                               : clnorm_vec_load_part(s->x + at, left, fill);
 }
 
-/* One row of a column. full, a constant: the segment is one run of 1024, without holes. */
+/* How many of a segment's rows are looked at. A constant in every call: with few samples of small planes
+ * most rows are empty, and what adds nothing is left out of the tree. */
+#define CLNORM_ROWS_FULL 0 /* all 16, one run of 1024 without holes */
+#define CLNORM_ROWS_16 16
+#define CLNORM_ROWS_4 4
+#define CLNORM_ROWS_1 1
+
+/* One row of a column. */
 CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
-                                float fill, int full, int prefetch) {
-  if (!full) return clnorm_places(s, CLNORM_ROW * row + column, fill, prefetch);
+                                float fill, int rows, int prefetch) {
+  if (rows != CLNORM_ROWS_FULL) return clnorm_places(s, CLNORM_ROW * row + column, fill, prefetch);
   if (prefetch) clnorm_prefetch(s->next + CLNORM_ROW * row + column);
   return clnorm_vec_load(s->x + CLNORM_ROW * row + column);
 }
@@ -84,14 +91,19 @@ CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
   return clnorm_fold_vec(columns[0]);
 }
 
-CLNORM_FN float clnorm_sum(const clnorm_rows *s, int full) {
-  clnorm_vec columns[CLNORM_COLUMNS];
-  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
-#define V(r) clnorm_row(s, r, i *CLNORM_LANES, 0.0f, full, 0)
-    columns[i] = (((V(0) + V(8)) + (V(4) + V(12))) + ((V(2) + V(10)) + (V(6) + V(14)))) +
-                 (((V(1) + V(9)) + (V(5) + V(13))) + ((V(3) + V(11)) + (V(7) + V(15))));
+CLNORM_FN clnorm_vec clnorm_sum_column(const clnorm_rows *s, clnorm_uint column, int rows) {
+#define V(r) clnorm_row(s, r, column, 0.0f, rows, 0)
+  if (rows == CLNORM_ROWS_1) return V(0);
+  if (rows == CLNORM_ROWS_4) return (V(0) + V(2)) + (V(1) + V(3));
+  return (((V(0) + V(8)) + (V(4) + V(12))) + ((V(2) + V(10)) + (V(6) + V(14)))) +
+         (((V(1) + V(9)) + (V(5) + V(13))) + ((V(3) + V(11)) + (V(7) + V(15))));
 #undef V
-  }
+}
+
+CLNORM_FN float clnorm_sum(const clnorm_rows *s, int rows) {
+  clnorm_vec columns[CLNORM_COLUMNS];
+  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
+    columns[i] = clnorm_sum_column(s, i * CLNORM_LANES, rows);
   return clnorm_fold(columns);
 }
 
@@ -100,12 +112,16 @@ typedef struct clnorm_moments {
   clnorm_vec d, dd;
 } clnorm_moments;
 
+/* Rows `row` and row + 8, or the first alone where there are fewer. */
 CLNORM_FN clnorm_moments clnorm_moments_rows(const clnorm_rows *s, clnorm_uint row,
-                                             clnorm_uint column, float pivot, int full) {
+                                             clnorm_uint column, float pivot, int rows) {
   const clnorm_vec m = clnorm_splat(pivot);
-  const clnorm_vec a = clnorm_row(s, row, column, pivot, full, 1) - m;
-  const clnorm_vec b = clnorm_row(s, row + 8, column, pivot, full, 1) - m;
+  const clnorm_vec a = clnorm_row(s, row, column, pivot, rows, 1) - m;
   clnorm_moments p;
+  p.d = a;
+  p.dd = a * a;
+  if (rows == CLNORM_ROWS_1 || rows == CLNORM_ROWS_4) return p;
+  const clnorm_vec b = clnorm_row(s, row + 8, column, pivot, rows, 1) - m;
   p.d = a + b;
   p.dd = clnorm_vec_fma(b, b, a * a);
   return p;
@@ -118,9 +134,11 @@ CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) 
 }
 
 CLNORM_FN clnorm_moments clnorm_moments_column(const clnorm_rows *s, clnorm_uint column,
-                                               float pivot, int full) {
-#define M(r) clnorm_moments_rows(s, r, column, pivot, full)
+                                               float pivot, int rows) {
+#define M(r) clnorm_moments_rows(s, r, column, pivot, rows)
 #define A(a, b) clnorm_moments_add(a, b)
+  if (rows == CLNORM_ROWS_1) return M(0);
+  if (rows == CLNORM_ROWS_4) return A(A(M(0), M(2)), A(M(1), M(3)));
   const clnorm_moments even = A(A(M(0), M(4)), A(M(2), M(6)));
   const clnorm_moments odd = A(A(M(1), M(5)), A(M(3), M(7)));
   return A(even, odd);
@@ -128,18 +146,27 @@ CLNORM_FN clnorm_moments clnorm_moments_column(const clnorm_rows *s, clnorm_uint
 #undef M
 }
 
-CLNORM_FN clnorm_partial clnorm_reduce(const clnorm_rows *s, int full) {
+CLNORM_FN clnorm_partial clnorm_reduce(const clnorm_rows *s, int rows) {
   clnorm_vec d[CLNORM_COLUMNS], dd[CLNORM_COLUMNS];
   const clnorm_uint count = s->extent * s->planes;
-  const float reciprocal = full ? 0x1p-10f : clnorm_div(1.0f, (float)count);
-  const float pivot = clnorm_plus_zero(clnorm_sum(s, full)) * reciprocal;
+  const float reciprocal = rows == CLNORM_ROWS_FULL ? 0x1p-10f : clnorm_div(1.0f, (float)count);
+  const float pivot = clnorm_plus_zero(clnorm_sum(s, rows)) * reciprocal;
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
-    const clnorm_moments m = clnorm_moments_column(s, i * CLNORM_LANES, pivot, full);
+    const clnorm_moments m = clnorm_moments_column(s, i * CLNORM_LANES, pivot, rows);
     d[i] = m.d;
     dd[i] = m.dd;
   }
   const float sum_d = clnorm_fold(d);
   return clnorm_partial_make(count, reciprocal, pivot, sum_d, clnorm_fold(dd));
+}
+
+CLNORM_FN clnorm_partial clnorm_reduce_any(const clnorm_rows *s) {
+  if (s->extent == CLNORM_SEGMENT) return clnorm_reduce(s, CLNORM_ROWS_FULL);
+  const clnorm_uint places =
+      ((s->planes - 1) << s->slot_log2) + s->extent; /* up to the last one used */
+  if (places <= CLNORM_ROW) return clnorm_reduce(s, CLNORM_ROWS_1);
+  if (places <= 4 * CLNORM_ROW) return clnorm_reduce(s, CLNORM_ROWS_4);
+  return clnorm_reduce(s, CLNORM_ROWS_16);
 }
 
 /* ---- One node: segments [begin, end) of the channel whose first plane is at x ---------------------- */
@@ -158,8 +185,7 @@ CLNORM_FN clnorm_partial clnorm_node(CLNORM_GLOBAL const float *x, const clnorm_
     rows.slot_log2 = g->slot_log2;
     rows.extent = s.extent;
     rows.planes = s.planes;
-    clnorm_counter_push(&counter, s.extent == CLNORM_SEGMENT ? clnorm_reduce(&rows, 1)
-                                                             : clnorm_reduce(&rows, 0));
+    clnorm_counter_push(&counter, clnorm_reduce_any(&rows));
   }
   return clnorm_counter_result(&counter);
 }
