@@ -1,0 +1,315 @@
+"""The contestants, and one case measured on all of them in turn."""
+import collections
+import ctypes
+import functools
+import math
+import statistics
+import time
+
+import torch
+import torch.nn.functional
+
+from install import Failure, say
+
+EPS = 1e-5
+TOLERANCE = 0.02  # of results of a few units: some peers sum a million floats in one float
+TURN_SECONDS = 0.0015  # calls are repeated until a turn takes about this long
+MIN_ROUNDS = 3
+TEXT = 4096  # PEER_TEXT of peer.h
+OPERANDS = "x y weight bias running_mean running_var mean invstd"
+Operands = collections.namedtuple("Operands", OPERANDS)
+
+# role: "own" (clnorm's CPU path), "opencl" (clnorm on an OpenCL device), "peer" (same layout),
+# "blocked" (another layout)
+Entry = collections.namedtuple("Entry", "key title role contestant")
+Result = collections.namedtuple("Result", "case seconds ratios rounds differences")
+
+
+class Shared:
+    """A contestant in a shared object with the functions of peer.h."""
+
+    def __init__(self, path, target, option, threads):
+        self.library = ctypes.CDLL(path)
+        self.why = ctypes.create_string_buffer(TEXT)
+        self._declare()
+        handle = self.library.peer_open(target.encode(), option.encode(), threads, self.why)
+        if not handle:
+            raise Failure(self.why.value.decode())
+        self.handle = handle
+        self.description = self.library.peer_description(handle).decode()
+
+    def _declare(self):
+        text, pointer, integer = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int
+        signatures = {
+            "peer_open": (pointer, [text, text, integer, text]),
+            "peer_description": (text, [pointer]),
+            "peer_prepare": (integer, [pointer, integer, pointer, pointer, ctypes.c_double, text]),
+            "peer_drop": (None, [pointer]),
+            "peer_time": (ctypes.c_double, [pointer, ctypes.c_long, text]),
+            "peer_fetch": (integer, [pointer, text]),
+        }
+        for name, (result, arguments) in signatures.items():
+            function = getattr(self.library, name)
+            function.restype, function.argtypes = result, arguments
+
+    def _need(self, good):
+        if not good:
+            raise Failure(self.why.value.decode())
+
+    def prepare(self, training, dims, operands):
+        pointers = (ctypes.c_void_p * len(operands))(*(tensor.data_ptr() for tensor in operands))
+        extents = (ctypes.c_int64 * 4)(*dims)
+        self._need(self.library.peer_prepare(self.handle, training, extents, pointers, EPS,
+                                             self.why))
+
+    def time(self, calls):
+        seconds = self.library.peer_time(self.handle, calls, self.why)
+        self._need(seconds >= 0)
+        return seconds
+
+    def fetch(self):
+        self._need(self.library.peer_fetch(self.handle, self.why))
+
+    def drop(self):
+        self.library.peer_drop(self.handle)
+
+
+class Torch:
+    """PyTorch in its fastest form: batch_norm as people call it, which allocates its output, or the
+    variant of native_batch_norm that writes into tensors it is given, where this version has it."""
+
+    def __init__(self, threads, source):
+        torch.set_num_threads(threads)
+        self.description = (f"PyTorch {torch.__version__} ({source}), "
+                            f"{torch.get_num_threads()} threads")
+        self.operands = self.call = None
+        self.training = False
+
+    def _functional(self):
+        o = self.operands
+        return torch.nn.functional.batch_norm(o.x, o.running_mean, o.running_var, o.weight, o.bias,
+                                              self.training, 0.1, EPS)
+
+    def _native(self):
+        o = self.operands
+        return torch.native_batch_norm(o.x, o.weight, o.bias, o.running_mean, o.running_var,
+                                       self.training, 0.1, EPS)
+
+    def _into(self):
+        o = self.operands
+        none = o.x.new_empty(0)
+        mean, invstd = (o.mean, o.invstd) if self.training else (none, none)
+        return torch.ops.aten.native_batch_norm.out(
+            o.x, o.weight, o.bias, o.running_mean, o.running_var, self.training, 0.1, EPS,
+            out=o.y, save_mean=mean, save_invstd=invstd)[0]
+
+    def prepare(self, training, _dims, operands):
+        self.training, self.operands = bool(training), operands
+        self.call = self._functional
+        plain = min(self.time(1) for _ in range(3))
+        self.call = self._into
+        try:
+            fast = min(self.time(1) for _ in range(3)) < plain
+        except (NotImplementedError, RuntimeError):  # Debian's 1.13
+            fast = False
+        if not fast:
+            self.call = self._functional
+
+    def time(self, calls):
+        call = self.call
+        with torch.inference_mode():
+            begin = time.perf_counter()
+            for _ in range(calls):
+                call()
+            return time.perf_counter() - begin
+
+    def fetch(self):
+        o = self.operands
+        with torch.inference_mode():
+            y = self.call()
+            if y.data_ptr() != o.y.data_ptr():
+                o.y.copy_(y)
+            if self.training:
+                _, mean, invstd = self._native()
+                o.mean.copy_(mean)
+                o.invstd.copy_(invstd)
+
+    def drop(self):
+        self.operands = None
+
+
+def blocked_option():
+    """The blocked layout that oneDNN's own kernels take on this processor."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return "blocked16" if "avx512f" in file.read() else "blocked8"
+
+
+def entries(ready, threads, opencl):
+    """All contestants that can be opened, clnorm's CPU path first, and sentences on the others."""
+    objects, libraries = ready["objects"], ready["libraries"]
+    blocked = blocked_option()
+
+    def dnnl(name, option):
+        return lambda: Shared(objects[name], libraries[name], option, threads)
+
+    wanted = [
+        ("clnorm", "clnorm CPU", "own", lambda: Shared(objects["clnorm"], "cpu", "", threads)),
+        ("clnorm_opencl", "clnorm OpenCL", "opencl",
+         lambda: Shared(objects["clnorm"], opencl, "", threads)),
+        ("torch", "PyTorch", "peer", lambda: Torch(threads, ready["torch_source"])),
+        ("onednn", "oneDNN", "peer", dnnl("onednn", "nchw")),
+        ("onednn_openmp", "oneDNN OpenMP", "peer", dnnl("onednn_openmp", "nchw")),
+        ("onednn_blocked", "oneDNN blocked", "blocked", dnnl("onednn", blocked)),
+        ("onednn_openmp_blocked", "oneDNN OpenMP blocked", "blocked",
+         dnnl("onednn_openmp", blocked)),
+    ]
+    found, missing = [], []
+    for key, title, role, make in wanted:
+        try:
+            found.append(Entry(key, title, role, make()))
+        except (Failure, OSError) as error:
+            if role == "own":
+                raise Failure(str(error)) from error
+            missing.append(f"{title} is left out: {str(error).splitlines()[0]}")
+    return found, missing
+
+
+@functools.lru_cache(maxsize=1)
+def make_operands(dims):
+    """The operands of a shape, kept for its next operation: means and deviations of a few units,
+    another one in each channel."""
+    generator = torch.Generator().manual_seed(1)
+    channels = dims[1]
+
+    def uniform(low, high):
+        return torch.rand(channels, generator=generator) * (high - low) + low
+
+    mean, deviation = uniform(-2, 2), uniform(0.5, 3)
+    x = torch.randn(dims, generator=generator)
+    x.mul_(deviation.view(1, -1, 1, 1)).add_(mean.view(1, -1, 1, 1))
+    return Operands(x, torch.empty_like(x), uniform(0.5, 1.5), uniform(-1, 1), mean.clone(),
+                    deviation.square(), torch.empty(channels), torch.empty(channels))
+
+
+def outputs(entry, operands, training):
+    """What a contestant computes, copied."""
+    names = ("y", "mean", "invstd") if training else ("y",)
+    for name in names:
+        getattr(operands, name).fill_(math.nan)
+    entry.contestant.time(1)
+    entry.contestant.fetch()
+    return [getattr(operands, name).clone() for name in names]
+
+
+def check(found, operands, training):
+    """The largest difference of each contestant from clnorm's CPU path."""
+    expected = outputs(found[0], operands, training)
+    differences = {}
+    for entry in found[1:]:
+        given = outputs(entry, operands, training)
+        largest = [float(other.sub_(mine).abs_().max()) for mine, other in zip(expected, given)]
+        differences[entry.key] = max(math.inf if math.isnan(value) else value for value in largest)
+    return differences
+
+
+def settle():
+    """Waits until the threads of the contestant before have stopped spinning for more work."""
+    for _ in range(100):
+        busy = time.process_time()
+        time.sleep(0.001)
+        if time.process_time() - busy < 0.0003:
+            return
+
+
+def turn(contestant, calls):
+    """Seconds for a call, warm."""
+    settle()
+    contestant.time(max(1, calls // 4))
+    return contestant.time(calls) / calls
+
+
+def plan_turns(found):
+    """Calls in a turn for each contestant, and about how long one round of turns takes."""
+    calls, seconds = {}, 0.0
+    for entry in found:
+        settle()
+        once = max(min(entry.contestant.time(1) for _ in range(3)), 1e-7)
+        calls[entry.key] = max(1, round(TURN_SECONDS / once))
+        seconds += 0.005 + once * (calls[entry.key] + max(1, calls[entry.key] // 4))
+    return calls, seconds
+
+
+def play(found, calls, rounds):
+    """Seconds for a call: a list for each contestant, one entry a round. Whoever begins changes."""
+    seconds = {entry.key: [] for entry in found}
+    for k in range(rounds):
+        first = k % len(found)
+        for entry in found[first:] + found[:first]:
+            seconds[entry.key].append(turn(entry.contestant, calls[entry.key]))
+    return seconds
+
+
+def prepare(case, found, operands, training):
+    """Those that are ready for the case; clnorm's CPU path must be among them."""
+    ready = []
+    for entry in found:
+        try:
+            entry.contestant.prepare(int(training), case.dims, operands)
+            ready.append(entry)
+        except Failure as error:
+            if entry.role == "own":
+                raise
+            leave_out(entry, case, str(error).splitlines()[0])
+    return ready
+
+
+def leave_out(entry, case, reason):
+    say(f"{entry.title} is left out of {case.op} {'x'.join(map(str, case.dims))}: {reason}")
+
+
+def right_ones(case, found, differences):
+    """Those whose results agree with clnorm's CPU path; the others are named."""
+    right = []
+    for entry in found:
+        difference = differences.get(entry.key, 0)
+        if difference <= TOLERANCE:
+            right.append(entry)
+        else:
+            leave_out(entry, case, f"its results differ from clnorm's by {difference:g}")
+    return right
+
+
+def measure(case, found, budget, max_rounds):
+    """One case: check, then rounds of turns for about `budget` seconds."""
+    training = case.op == "train"
+    operands = make_operands(case.dims)
+    try:
+        ready = prepare(case, found, operands, training)
+        differences = check(ready, operands, training)
+        ready = right_ones(case, ready, differences)
+        calls, cost = plan_turns(ready)
+        rounds = max(MIN_ROUNDS, min(max_rounds, int(budget / cost)))
+        seconds = play(ready, calls, rounds)
+    finally:
+        for entry in found:
+            entry.contestant.drop()
+    own = seconds[found[0].key]
+    ratios = {key: statistics.median(a / b for a, b in zip(times, own))
+              for key, times in seconds.items()}
+    if "clnorm_opencl" in seconds and "torch" in seconds:
+        ratios["torch_to_opencl"] = statistics.median(
+            a / b for a, b in zip(seconds["torch"], seconds["clnorm_opencl"]))
+    medians = {key: statistics.median(times) for key, times in seconds.items()}
+    return Result(case, medians, ratios, rounds, differences)
+
+
+def measure_all(cases, found, budget, max_rounds, progress):
+    """All cases in about `budget` seconds. What one leaves over goes to those after it: give the
+    large ones last. progress(number, result) is called after each."""
+    end = time.monotonic() + budget
+    results = []
+    for index, case in enumerate(cases):
+        share = (end - time.monotonic()) / (len(cases) - index)
+        results.append(measure(case, found, share, max_rounds))
+        progress(index + 1, results[-1])
+    return results

@@ -1,0 +1,114 @@
+"""The plot: the tensor's size against the ratio of times, one panel for each operation."""
+import math
+from xml.sax.saxutils import escape
+
+import report
+
+WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 900, 330, 70, 35, 70, 75
+SERIES = [  # attribute of a row, text, color, shape
+    ("ratio", "fastest peer, NCHW / clnorm CPU", "#1f5fbf", "circle"),
+    ("blocked_ratio", "oneDNN blocked / clnorm CPU", "#d9822b", "diamond"),
+    ("opencl_ratio", "PyTorch / clnorm OpenCL", "#3a8f4d", "triangle"),
+]
+SHAPES = {"circle": None, "diamond": [(0, -5), (5, 0), (0, 5), (-5, 0)],
+          "triangle": [(0, -5), (5, 4), (-5, 4)]}
+
+
+class Axis:
+    """A logarithmic axis from [low, high] onto [begin, end]."""
+
+    def __init__(self, values, begin, end, base):
+        self.low = math.floor(math.log(min(values), base) + 1e-9)
+        self.high = max(math.ceil(math.log(max(values), base) - 1e-9), self.low + 1)
+        self.begin, self.end, self.base = begin, end, base
+
+    def __call__(self, value):
+        part = (math.log(value, self.base) - self.low) / (self.high - self.low)
+        return self.begin + part * (self.end - self.begin)
+
+    def ticks(self):
+        return [self.base ** k for k in range(self.low, self.high + 1)]
+
+
+def bytes_text(value):
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:g} {unit}"
+        value /= 1024
+    return ""
+
+
+def times_text(value):
+    return f"{value:g}x" if value >= 1 else f"1/{1 / value:g}"
+
+
+def label(x, y, text, anchor="middle", extra=""):
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {extra}>{escape(text)}</text>'
+
+
+def line(x1, y1, x2, y2, color="#e3e3e3"):
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}"/>'
+
+
+def mark(x, y, color, shape, title=""):
+    """A point; a browser shows its title under the pointer."""
+    inner = f"<title>{escape(title)}</title>" if title else ""
+    style = f'fill="{color}" fill-opacity="0.65" stroke="{color}"'
+    if shape == "circle":
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {style}>{inner}</circle>'
+    points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in SHAPES[shape])
+    return f'<polygon points="{points}" {style}>{inner}</polygon>'
+
+
+def grid(across, up, top, name):
+    """The panel's frame: lines, numbers, and the part where clnorm is the slower one shaded."""
+    bottom = top + PANEL
+    yield (f'<rect x="{LEFT}" y="{up(1):.1f}" width="{WIDTH - LEFT - RIGHT}" '
+           f'height="{bottom - up(1):.1f}" fill="#fbeceb"/>')
+    for value in across.ticks():
+        yield line(across(value), top, across(value), bottom)
+        yield label(across(value), bottom + 18, bytes_text(value))
+    for value in up.ticks():
+        yield line(LEFT, up(value), WIDTH - RIGHT, up(value), "#555" if value == 1 else "#e3e3e3")
+        yield label(LEFT - 8, up(value) + 4, times_text(value), "end")
+    yield label(LEFT, top - 10, f"{name.capitalize()}: times faster than ...", "start",
+                'font-weight="bold"')
+    yield label(WIDTH - RIGHT - 6, bottom - 8, "clnorm is slower", "end", 'fill="#a33"')
+    yield label((LEFT + WIDTH - RIGHT) / 2, bottom + 38, "size of the tensor")
+
+
+def points(table, op, across, up):
+    for attribute, _, color, shape in SERIES:
+        for row in table:
+            ratio = getattr(row, attribute)
+            if row.op == op and not math.isnan(ratio):
+                title = f"{row.op} {row.shape} ({' '.join(row.suites)}): {ratio:.2f}x"
+                yield mark(across(row.bytes), up(ratio), color, shape, title)
+
+
+def legend():
+    x = LEFT
+    for _, text, color, shape in SERIES:
+        yield mark(x + 6, 30, color, shape)
+        yield label(x + 18, 34, text, "start")
+        x += 285
+
+
+def ratios_of(table):
+    values = [getattr(row, attribute) for row in table for attribute, *_ in SERIES]
+    return [value for value in values if not math.isnan(value)] + [0.9, 1.1]
+
+
+def svg(table):
+    """The whole picture."""
+    ops = [op for op in report.OPS if any(row.op == op for row in table)]
+    height = TOP + len(ops) * (PANEL + GAP)
+    across = Axis([row.bytes for row in table], LEFT, WIDTH - RIGHT, 4)
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+             f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13">',
+             f'<rect width="{WIDTH}" height="{height}" fill="white"/>', *legend()]
+    for k, op in enumerate(ops):
+        top = TOP + k * (PANEL + GAP)
+        up = Axis(ratios_of(table), top + PANEL, top, 2)
+        lines += [*grid(across, up, top, report.OPS[op]), *points(table, op, across, up)]
+    return "\n".join([*lines, "</svg>", ""])
