@@ -11,11 +11,7 @@
 
 #if defined(__OPENCL_C_VERSION__) || defined(__OPENCL_VERSION__)
 #pragma OPENCL FP_CONTRACT OFF
-#ifdef CLNORM_INLINE_ALL /* the wide form: fewer registers, no stack */
-#define CLNORM_FN inline static __attribute__((always_inline))
-#else
-#define CLNORM_FN inline static
-#endif
+#define CLNORM_FN inline static __attribute__((always_inline)) /* fewer registers, no stack */
 #define CLNORM_NOINLINE static __attribute__((noinline))
 #define CLNORM_GLOBAL __global
 typedef uint clnorm_uint;

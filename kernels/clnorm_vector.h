@@ -210,10 +210,10 @@ CLNORM_FN void clnorm_expand(clnorm_expanded *e, const clnorm_affine *affine, cl
   for (clnorm_uint c = 0; c < channels; c++)
     for (clnorm_uint i = 0; i < spatial; i += CLNORM_LANES) {
       const clnorm_uint at = c * spatial + i;
-      clnorm_vec_store(e->hi + at, clnorm_splat(affine[c].hi));
-      clnorm_vec_store(e->lo + at, clnorm_splat(affine[c].lo));
-      clnorm_vec_store(e->scale + at, clnorm_splat(affine[c].scale));
-      clnorm_vec_store(e->shift + at, clnorm_splat(affine[c].shift));
+      clnorm_vec_store_private(e->hi + at, clnorm_splat(affine[c].hi));
+      clnorm_vec_store_private(e->lo + at, clnorm_splat(affine[c].lo));
+      clnorm_vec_store_private(e->scale + at, clnorm_splat(affine[c].scale));
+      clnorm_vec_store_private(e->shift + at, clnorm_splat(affine[c].shift));
     }
 }
 

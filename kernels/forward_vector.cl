@@ -13,6 +13,7 @@
 #define clnorm_vec_load(p) vload16(0, p)
 #define clnorm_vec_load_private(t) vload16(0, t)
 #define clnorm_vec_store(p, v) vstore16(v, 0, p)
+#define clnorm_vec_store_private(t, v) vstore16(v, 0, t)
 #define clnorm_stream_end()
 
 #ifndef __has_builtin
@@ -30,23 +31,24 @@
 #endif
 
 inline static float16 clnorm_vec_load_part(__global const float *p, uint n, float fill) {
-  float t[16];
-  vstore16((float16)(fill), 0, t);
-  for (uint i = 0; i < n; i++) t[i] = p[i];
-  return vload16(0, t);
+  float16 v = (float16)(fill);
+  float *lanes = (float *)&v;
+  for (uint i = 0; i < n; i++) lanes[i] = p[i];
+  return v;
 }
 
 inline static void clnorm_vec_store_part(__global float *p, float16 v, uint n) {
-  float t[16];
-  vstore16(v, 0, t);
-  for (uint i = 0; i < n; i++) p[i] = t[i];
+  const float *lanes = (const float *)&v;
+  for (uint i = 0; i < n; i++) p[i] = lanes[i];
 }
 
+/* Not v.lo + v.hi: Oclgrind 21.10 takes v.hi for uninitialized. */
 inline static float clnorm_fold_vec(float16 v) {
-  const float8 a = v.lo + v.hi;
-  const float4 b = a.lo + a.hi;
-  const float2 c = b.lo + b.hi;
-  return c.x + c.y;
+  float t[16];
+  vstore16(v, 0, t);
+  for (uint w = 8; w; w /= 2)
+    for (uint i = 0; i < w; i++) t[i] = t[i] + t[i + w];
+  return t[0];
 }
 
 #include "clnorm_vector.h"

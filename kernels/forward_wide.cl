@@ -17,7 +17,6 @@
 #define CLNORM_GROUP_SIZE 256
 #endif
 #define CLNORM_COUNTER_SPACE __local
-#define CLNORM_INLINE_ALL
 
 #include "clnorm_forward.h"
 

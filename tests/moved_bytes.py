@@ -46,9 +46,11 @@ UNKNOWN = re.compile(r"call (_Z\d+(?:vload|vstore|atom|async|prefetch)\w*AS1\w*|
 def run(program, form, statistics, variant, shape):
     """Bytes read and written, by kernel."""
     command = [program, "0.0", statistics, form, variant, shape]
-    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"moved_bytes.py: {' '.join(command)} ended with {done.returncode}")
     moved = collections.OrderedDict()
-    for block in output.split("Instructions executed for kernel '")[1:]:
+    for block in done.stdout.split("Instructions executed for kernel '")[1:]:
         kernel, _, lines = block.partition("':")
         moved.setdefault(kernel, {"read": 0, "written": 0})
         for line in lines.strip().splitlines():

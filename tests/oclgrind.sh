@@ -37,7 +37,7 @@ export OCL_ICD_VENDORS="$folder/vendors" OCLGRIND_LOG="$folder/log" CLNORM_CACHE
 export CLNORM_TEST_DEVICE=0.0
 case $pass in
 memory)
-  export OCLGRIND_DATA_RACES=1 OCLGRIND_BUILD_OPTIONS=-Dalways_inline=noinline
+  export OCLGRIND_DATA_RACES=1 OCLGRIND_BUILD_OPTIONS='-fno-inline -Dalways_inline=noinline'
   ;;
 uninitialized)
   export OCLGRIND_UNINITIALIZED=1 OCLGRIND_BUILD_OPTIONS='-cl-opt-disable -Dalways_inline=noinline'

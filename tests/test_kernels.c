@@ -18,7 +18,7 @@ static const kernel_row rows[] = {
     {"segments that are not full", 40, 1, 35},
     {"planes of whole segments", 1, 2, 1024},
     {"planes of several segments and a rest", 2, 1, 2 * 1024 + 19},
-    {"enough segments for several nodes", 1, 1, 33 * 1024 + 5},
+    {"enough segments for several nodes", 1, 1, 17 * 1024 + 5},
 };
 
 typedef struct operands {

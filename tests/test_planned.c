@@ -39,6 +39,7 @@ static const mode modes[] = {
     {"training", CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_AUTO, 1, 3},
     {"training, channel", CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_CHANNEL, 1, 1},
     {"training, split", CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_SPLIT, 2, 3},
+    {"copy", CLNORM_NO_STATISTICS, CLNORM_VARIANT_AUTO, 1, 1},
 };
 
 /* What a run may call. Asking about a cl_mem, and its own event's references, are all a driver need do. */

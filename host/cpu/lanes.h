@@ -104,6 +104,7 @@ static inline void clnorm_stream_end(void) {}
 #endif
 
 static inline clnorm_vec clnorm_vec_load_private(const float *t) { return clnorm_vec_load(t); }
+static inline void clnorm_vec_store_private(float *t, clnorm_vec v) { clnorm_vec_store(t, v); }
 
 static inline void clnorm_prefetch(const float *p) { __builtin_prefetch(p); }
 
