@@ -18,6 +18,21 @@ typedef struct clnorm_buffers {
   CLNORM_GLOBAL clnorm_affine *affine;
 } clnorm_buffers;
 
+/* Parameters and buffers of every OpenCL kernel. */
+#define CLNORM_KERNEL_PARAMETERS                                                                   \
+  __global const float *x, __global float *y, __global const float *weight,                        \
+      __global const float *bias, __global float *running_mean, __global float *running_var,       \
+      __global float *saved_mean, __global float *saved_invstd, __global uchar *workspace,         \
+      clnorm_forward call
+#define CLNORM_KERNEL_BUFFERS                                                                      \
+  {                                                                                                \
+    x + call.x, y + call.y, weight + call.weight, bias + call.bias,                                \
+        running_mean + call.running_mean, running_var + call.running_var,                          \
+        saved_mean + call.saved_mean, saved_invstd + call.saved_invstd,                            \
+        (__global clnorm_partial *)(workspace + call.partials),                                    \
+        (__global clnorm_affine *)(workspace + call.affine)                                        \
+  }
+
 CLNORM_FN clnorm_ulong clnorm_min(clnorm_ulong a, clnorm_ulong b) { return a < b ? a : b; }
 
 CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm_forward *call,

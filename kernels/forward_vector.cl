@@ -2,8 +2,10 @@
  * Forward batch normalization, vector form: for OpenCL devices that are CPUs. A work-group is one
  * work-item; all work is in clnorm_vector.h, this file says what a vector is in OpenCL C.
  *
- * No build options. Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all
- * with the parameters of CLNORM_KERNEL; local size 1, global size = items.
+ * Build option
+ *   CLNORM_SOFT_FMA   defined for devices without CL_FP_FMA (clnorm_arith.h)
+ * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
+ * CLNORM_KERNEL_PARAMETERS; local size 1, global size = items (clnorm_stage in host/core/schedule.h).
  */
 #define CLNORM_LANES 16u
 #define CLNORM_PLACES_FN CLNORM_NOINLINE /* used 32 times: inlined, PoCL compiles for a minute */
@@ -53,23 +55,10 @@ inline static float clnorm_fold_vec(float16 v) {
 
 #include "clnorm_vector.h"
 
-#define CLNORM_KERNEL(stage)                                                                         \
-  __kernel void clnorm_##stage(                                                                      \
-      __global const float *x, __global float *y, __global const float *weight,                      \
-      __global const float *bias, __global float *running_mean, __global float *running_var,         \
-      __global float *saved_mean, __global float *saved_invstd, __global uchar *workspace,           \
-      clnorm_forward call) {                                                                         \
-    const clnorm_buffers b = {x + call.x,                                                            \
-                              y + call.y,                                                            \
-                              weight + call.weight,                                                  \
-                              bias + call.bias,                                                      \
-                              running_mean + call.running_mean,                                      \
-                              running_var + call.running_var,                                        \
-                              saved_mean + call.saved_mean,                                          \
-                              saved_invstd + call.saved_invstd,                                      \
-                              (__global clnorm_partial *)(workspace + call.partials),                \
-                              (__global clnorm_affine *)(workspace + call.affine)};                  \
-    clnorm_item_##stage(&b, &call, get_global_id(0));                                                \
+#define CLNORM_KERNEL(stage)                                                                       \
+  __kernel void clnorm_##stage(CLNORM_KERNEL_PARAMETERS) {                                         \
+    const clnorm_buffers b = CLNORM_KERNEL_BUFFERS;                                                \
+    clnorm_item_##stage(&b, &call, get_global_id(0));                                              \
   }
 
 CLNORM_KERNEL(channel)

@@ -10,8 +10,9 @@
  * Build options
  *   CLNORM_GROUP_SIZE      work-items in a work-group: 64, 128 or 256 (the default)
  *   CLNORM_LARGE_OFFSETS   defined where the planes of a segment span 2^32 elements or more
+ *   CLNORM_SOFT_FMA        defined for devices without CL_FP_FMA (clnorm_arith.h)
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
- * the parameters of CLNORM_KERNEL; one work-group per item (clnorm_stage in host/core/schedule.h).
+ * CLNORM_KERNEL_PARAMETERS; one work-group per item (clnorm_stage in host/core/schedule.h).
  */
 #ifndef CLNORM_GROUP_SIZE
 #define CLNORM_GROUP_SIZE 256
@@ -263,24 +264,12 @@ CLNORM_FN void clnorm_group_copy(const clnorm_buffers *b, const clnorm_forward *
   }
 }
 
-#define CLNORM_KERNEL(stage, local_type)                                                             \
-  __attribute__((reqd_work_group_size(CLNORM_GROUP_SIZE, 1, 1))) __kernel void clnorm_##stage(       \
-      __global const float *x, __global float *y, __global const float *weight,                      \
-      __global const float *bias, __global float *running_mean, __global float *running_var,         \
-      __global float *saved_mean, __global float *saved_invstd, __global uchar *workspace,           \
-      clnorm_forward call) {                                                                         \
-    __local local_type local_memory;                                                                 \
-    const clnorm_buffers b = {x + call.x,                                                            \
-                              y + call.y,                                                            \
-                              weight + call.weight,                                                  \
-                              bias + call.bias,                                                      \
-                              running_mean + call.running_mean,                                      \
-                              running_var + call.running_var,                                        \
-                              saved_mean + call.saved_mean,                                          \
-                              saved_invstd + call.saved_invstd,                                      \
-                              (__global clnorm_partial *)(workspace + call.partials),                \
-                              (__global clnorm_affine *)(workspace + call.affine)};                  \
-    clnorm_group_##stage(&b, &call, get_group_id(0), &local_memory);                                 \
+#define CLNORM_KERNEL(stage, local_type)                                                           \
+  __attribute__((reqd_work_group_size(CLNORM_GROUP_SIZE, 1, 1))) __kernel void clnorm_##stage(     \
+      CLNORM_KERNEL_PARAMETERS) {                                                                  \
+    __local local_type local_memory;                                                               \
+    const clnorm_buffers b = CLNORM_KERNEL_BUFFERS;                                                \
+    clnorm_group_##stage(&b, &call, get_group_id(0), &local_memory);                               \
   }
 
 CLNORM_KERNEL(channel, clnorm_local)
