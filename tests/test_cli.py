@@ -99,13 +99,13 @@ class TestProgram(CliTest):
     def test_help(self):
         self.assertIn("clnorm verify", self.clnorm("--help"))
         self.assertRegex(self.clnorm("--version"), r"^clnorm \d+\.\d+\.\d+\n$")
-        for command in ["devices", "run", "verify"]:
+        for command in ["devices", "run", "verify", "bench"]:
             text = self.clnorm(command, "--help")
             self.assertIn("example: clnorm " + command, text)
             self.assertEqual(self.clnorm(command, "-h"), text)
 
     def test_every_option_of_the_help_is_known(self):
-        for command in ["devices", "run", "verify"]:
+        for command in ["devices", "run", "verify", "bench"]:
             for option in set(re.findall(r"--[a-z][a-z-]*", self.clnorm(command, "--help"))) - {"--help"}:
                 done = subprocess.run([PROGRAM, command, option, "--nonsense"], capture_output=True, check=False)
                 self.assertNotIn(f"unknown option '{option}'", done.stderr.decode())
@@ -114,7 +114,7 @@ class TestProgram(CliTest):
         self.assertEqual(self.clnorm(status=2), "")
         self.assertIn("clnorm COMMAND --help", self.err)
         self.refused("nonsense", words=["nonsense", "--help"])
-        for command in ["devices", "run", "verify"]:
+        for command in ["devices", "run", "verify", "bench"]:
             self.refused(command, "--nonsense", words=["--nonsense", f"clnorm {command} --help"])
         self.refused("devices", "x", words=["'x'"])
         self.refused("devices", "--json=1", words=["--json takes no value"])
@@ -370,6 +370,35 @@ class TestVerify(CliTest):
         usable = [device for device in json.loads(self.clnorm("devices", "--json"))["devices"]
                   if device["status"] == "ok"]
         self.assertEqual(len(found["devices"]), len(usable))
+
+
+class TestBench(CliTest):
+    QUICK = ["bench", "--device", DEVICE, "--shape", "2x3x4x5", "--seconds", "0"]
+
+    def test_json(self):
+        found = json.loads(self.clnorm(*self.QUICK, "--json"))
+        self.assertEqual([row["op"] for row in found["results"]], ["eval", "train"])
+        for row in found["results"]:
+            self.assertLessEqual({"device", "op", "shape", "dtype", "layout", "variant", "median_s", "gbps",
+                                  "ceiling_gbps", "fraction"}, set(row))
+            self.assertEqual(row["shape"], "2x3x4x5")
+            self.assertGreater(row["median_s"], 0)
+            self.assertGreater(row["fraction"], 0)
+        self.assertGreater(found["costs"][0]["train_call_s"], 0)
+
+    def test_csv_and_picture(self):
+        picture = self.path("sizes.svg")
+        lines = self.clnorm(*self.QUICK, "--csv", "--op", "eval", "--no-costs", "--svg", picture).splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(lines[0].count(","), lines[1].count(",") - lines[1].count(", "))
+        with open(picture, encoding="utf-8") as file:
+            self.assertIn("<polyline", file.read())
+
+    def test_wrong_usage(self):
+        self.refused("bench", "--shape", "0x1x1x1", words=["0x1x1x1", "empty"])
+        self.refused("bench", "--suite", "nonsense", words=["--suite", "nonsense"])
+        self.refused("bench", "--seconds", "nan", words=["--seconds"])
+        self.refused("bench", "x.npy", words=["x.npy"])
 
 
 if __name__ == "__main__":

@@ -22,13 +22,7 @@
 
 /* ---- What fails, and where ------------------------------------------------------------------------ */
 
-typedef enum fault_kind {
-  CALL_EXHAUSTED,
-  CALL_BROKEN,
-  ALLOCATION,
-  THREAD,
-  NUM_FAULT_KINDS
-} fault_kind;
+typedef enum fault_kind { CALL_EXHAUSTED, CALL_BROKEN, ALLOCATION, THREAD } fault_kind;
 static const char *const fault_names[] = {"OpenCL call (resources ran out)", "OpenCL call",
                                           "allocation", "thread"};
 

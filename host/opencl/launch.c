@@ -131,24 +131,33 @@ static cl_int set_arguments(const clnorm_opencl_api *api, cl_kernel kernel,
   return api->clSetKernelArg(kernel, CLNORM_NUM_OPERANDS, sizeof *call, call);
 }
 
+/* All arguments are set before the first launch, so that a failure leaves everything unchanged. */
+static clnorm_status bind_arguments(const clnorm_opencl_device *device,
+                                    const prepared_launches *launches,
+                                    const clnorm_schedule *schedule, const clnorm_forward *call,
+                                    const clnorm_memory *operands, clnorm_error *error) {
+  for (unsigned i = 0; i < schedule->num_launches; i++) {
+    const cl_int code = set_arguments(&device->api, launches->kernels[i], call, operands);
+    if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clSetKernelArg", code);
+  }
+  return CLNORM_OK;
+}
+
 /* Submits the launches. The first waits for the events given; in order, the queue does the rest; out of
  * order, each launch waits for the one before, and device->last for the next run. *end receives the event
  * of the last launch where it is not NULL. */
 static clnorm_status submit(clnorm_opencl_device *device, const prepared_launches *launches,
-                            const clnorm_schedule *schedule, const clnorm_forward *call,
-                            const clnorm_memory *operands, cl_uint num_waits, const cl_event *waits,
-                            cl_event *end, clnorm_error *error) {
+                            const clnorm_schedule *schedule, cl_uint num_waits,
+                            const cl_event *waits, cl_event *end, clnorm_error *error) {
   const clnorm_opencl_api *api = &device->api;
   for (unsigned i = 0; i < schedule->num_launches; i++) {
-    const cl_kernel kernel = launches->kernels[i];
     const bool last = i + 1 == schedule->num_launches;
-    cl_int code = set_arguments(api, kernel, call, operands);
-    if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clSetKernelArg", code);
     const size_t local = device->base.traits.group_size;
     const size_t global = (size_t)schedule->launches[i].items * local;
     cl_event done = NULL;
-    code = api->clEnqueueNDRangeKernel(device->queue, kernel, 1, NULL, &global, &local, num_waits,
-                                       waits, device->out_of_order || (last && end) ? &done : NULL);
+    cl_int code = api->clEnqueueNDRangeKernel(device->queue, launches->kernels[i], 1, NULL, &global,
+                                              &local, num_waits, waits,
+                                              device->out_of_order || (last && end) ? &done : NULL);
     if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueNDRangeKernel", code);
     if (device->out_of_order) {
       if (device->last) api->clReleaseEvent(device->last);
@@ -166,11 +175,10 @@ static clnorm_status submit(clnorm_opencl_device *device, const prepared_launche
 /* The caller's events, and the previous run's on an out-of-order queue. There may be any number of the
  * caller's: a marker joins them, so that two are waited for without allocating. */
 static clnorm_status submit_after(clnorm_opencl_device *device, const prepared_launches *launches,
-                                  const clnorm_schedule *schedule, const clnorm_forward *call,
-                                  const clnorm_memory *operands, cl_uint num_waits,
+                                  const clnorm_schedule *schedule, cl_uint num_waits,
                                   const cl_event *waits, cl_event *end, clnorm_error *error) {
   if (!device->last) {
-    return submit(device, launches, schedule, call, operands, num_waits, waits, end, error);
+    return submit(device, launches, schedule, num_waits, waits, end, error);
   }
   cl_event both[2] = {device->last, NULL};
   if (num_waits > 0) {
@@ -179,7 +187,7 @@ static clnorm_status submit_after(clnorm_opencl_device *device, const prepared_l
     if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueMarkerWithWaitList", code);
   }
   const clnorm_status status =
-      submit(device, launches, schedule, call, operands, both[1] ? 2 : 1, both, end, error);
+      submit(device, launches, schedule, both[1] ? 2 : 1, both, end, error);
   if (both[1]) device->api.clReleaseEvent(both[1]);
   return status;
 }
@@ -199,8 +207,9 @@ clnorm_status clnorm_opencl_run(clnorm_device *base, void *prepared,
   cl_event *wanted = sync && sync->event ? &end : NULL;
   clnorm_status status = CLNORM_OK;
   if (schedule->num_launches > 0) {
-    status =
-        submit_after(device, prepared, schedule, call, operands, num_waits, waits, wanted, error);
+    status = bind_arguments(device, prepared, schedule, call, operands, error);
+    if (status == CLNORM_OK)
+      status = submit_after(device, prepared, schedule, num_waits, waits, wanted, error);
   } else if (wanted || num_waits > 0) {
     const cl_int code =
         device->api.clEnqueueMarkerWithWaitList(device->queue, num_waits, waits, wanted);
