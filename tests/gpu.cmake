@@ -1,0 +1,20 @@
+# GPU kernels without a GPU (included by CMakeLists.txt, after its functions).
+#
+#   ctest -L gpu            registers, spills, occupancy and accesses by the vendors' compilers
+#   ctest -R moved_bytes    bytes that the kernels move, counted by Oclgrind
+
+if(NOT CLNORM_OPENCL)
+  return()
+endif()
+
+clnorm_add_test(gpu_kernels gpu TIMEOUT 900
+  COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/gpu_kernels.py ${PROJECT_SOURCE_DIR})
+
+add_executable(moved_bytes moved_bytes.c)
+target_link_libraries(moved_bytes PRIVATE clnorm_static clnorm_flags)
+set_target_properties(moved_bytes PROPERTIES ENABLE_EXPORTS ON) # its operator new
+clnorm_add_test(moved_bytes oclgrind TIMEOUT 600
+  COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oclgrind.sh memory
+          ${CMAKE_CURRENT_BINARY_DIR}/oclgrind/moved_bytes
+          ${CMAKE_COMMAND} -E env OCLGRIND_INST_COUNTS=1 OCLGRIND_DATA_RACES=0 OCLGRIND_NUM_THREADS=1
+          ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/moved_bytes.py $<TARGET_FILE:moved_bytes>)
