@@ -237,12 +237,11 @@ static void print_row(const row *r, bool csv, bool first) {
   fflush(stdout);
 }
 
-static void print_costs(const char *device, const costs *c, bool csv) {
+static void print_costs(const costs *c, bool csv) {
   if (csv) return;
   printf("first call %.1f ms (program cache empty), %.1f ms (filled); "
          "a call on 1x8x4x4: eval %.2f us, train %.2f us\n",
          c->cold_s * 1e3, c->warm_s * 1e3, c->eval_s * 1e6, c->train_s * 1e6);
-  (void)device;
 }
 
 static void json_row(clnorm_json *json, const row *r) {
@@ -376,7 +375,7 @@ static int measure_target(session *s, size_t index) {
     }
   if (!o->costs) return CLNORM_EXIT_GOOD;
   s->all_costs[index] = measure_costs(target, &s->baseline, o);
-  if (!o->json) print_costs(target->label, &s->all_costs[index], o->csv);
+  if (!o->json) print_costs(&s->all_costs[index], o->csv);
   return CLNORM_EXIT_GOOD;
 }
 

@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "arguments.h"
 #include "commands.h"
+#include "measure.h"
 #include "messages.h"
 #include "npy.h"
 #include "targets.h"
@@ -77,12 +77,6 @@ typedef struct module {
   float *outputs[CLNORM_NUM_OUTPUTS]; /* NULL: not written, or not there */
   double first_call, seconds;         /* seconds: median of the calls after the first */
 } module;
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
@@ -194,10 +188,10 @@ static int allocate(const options *o, const inputs *in, module *m) {
 static int forward(const inputs *in, module *m, double *seconds) {
   const clnorm_batchnorm2d_args args = {
       .x = m->x, .y = m->y, .saved_mean = m->saved_mean, .saved_invstd = m->saved_invstd};
-  const double start = now();
+  const double start = clnorm_now();
   int status = check(m, clnorm_batchnorm2d_forward(m->bn, in->x.ndim, in->x.dims, &args), in->path);
   if (!status) status = check(m, clnorm_finish(m->target.context), in->path);
-  *seconds = now() - start;
+  *seconds = clnorm_now() - start;
   return status;
 }
 

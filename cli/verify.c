@@ -2,12 +2,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "arguments.h"
 #include "cases.h"
 #include "commands.h"
+#include "measure.h"
 #include "messages.h"
 #include "targets.h"
 #include "verification.h"
@@ -83,12 +83,6 @@ typedef struct trial {
   clnorm_case_outputs outputs;
   double ratio;
 } trial;
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- Judging one run ------------------------------------------------------------------------- */
 
@@ -181,10 +175,10 @@ static int run_subject(session *s, subject *who, const trial *t, const clnorm_ca
   clnorm_status status;
   clnorm_message why;
   clnorm_failure failure = start_failure(who->target.label, item);
-  const double start = now();
+  const double start = clnorm_now();
   const clnorm_case_result result =
       clnorm_case_run(who->runner, item, &t->operands.problem, &outputs, &status, &why);
-  totals->seconds += now() - start;
+  totals->seconds += clnorm_now() - start;
   totals->cases++;
   int exit_status = CLNORM_EXIT_GOOD;
   if (result == CLNORM_CASE_FAILED && device_failed(status))
@@ -251,8 +245,8 @@ done:
 }
 
 static void show_progress(session *s, const group *current) {
-  if (!isatty(STDERR_FILENO) || now() - s->last_progress < 0.1) return;
-  s->last_progress = now();
+  if (!isatty(STDERR_FILENO) || clnorm_now() - s->last_progress < 0.1) return;
+  s->last_progress = clnorm_now();
   fprintf(stderr, "\r\033[K%s: %zu of %zu cases", current->name, s->cases_done, s->num_cases);
 }
 

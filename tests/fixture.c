@@ -195,3 +195,14 @@ void fixture_assert_near(double actual, double expected, double scale, double ul
     fail_msg("%s is %.9g, expected %.9g", what, actual, expected);
   }
 }
+
+int fixture_set_up(void **state) {
+  *state = fixture_open();
+  print_message("%s\n", clnorm_context_description(*state));
+  return 0;
+}
+
+int fixture_tear_down(void **state) {
+  clnorm_context_destroy(*state);
+  return 0;
+}

@@ -27,6 +27,9 @@ const char *fixture_device(void);
 /* The context under test; fails the test with the library's own message. */
 clnorm_context *fixture_open(void);
 clnorm_context *fixture_open_with(const char *device, const clnorm_context_options *options);
+/* For cmocka: the context under test as a group's *state, named in the output. */
+int fixture_set_up(void **state);
+int fixture_tear_down(void **state);
 /* True where the context takes cl_mem. */
 bool fixture_is_opencl(const clnorm_context *context);
 

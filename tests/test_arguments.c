@@ -760,17 +760,6 @@ static void comparisons_that_are_refused(void **state) {
   setup_free(&s);
 }
 
-static int open_device(void **state) {
-  *state = fixture_open();
-  print_message("%s\n", clnorm_context_description(*state));
-  return 0;
-}
-
-static int close_device(void **state) {
-  clnorm_context_destroy(*state);
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(contexts_that_cannot_be),
@@ -791,5 +780,5 @@ int main(void) {
       cmocka_unit_test(shapes_that_are_refused),
       cmocka_unit_test(comparisons_that_are_refused),
   };
-  return cmocka_run_group_tests(tests, open_device, close_device);
+  return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
 }

@@ -431,17 +431,6 @@ static void parameter_memory_is_the_parameter(void **state) {
   clnorm_batchnorm2d_destroy(p.bn);
 }
 
-static int open_device(void **state) {
-  *state = fixture_open();
-  print_message("%s\n", clnorm_context_description(*state));
-  return 0;
-}
-
-static int close_device(void **state) {
-  clnorm_context_destroy(*state);
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(initial_values),
@@ -460,5 +449,5 @@ int main(void) {
       cmocka_unit_test(in_place),
       cmocka_unit_test(parameter_memory_is_the_parameter),
   };
-  return cmocka_run_group_tests(tests, open_device, close_device);
+  return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
 }

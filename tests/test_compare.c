@@ -228,17 +228,6 @@ static void errors_of_the_operation_are_passed_on(void **state) {
   clnorm_context_destroy(cpu);
 }
 
-static int open_device(void **state) {
-  *state = fixture_open();
-  print_message("%s\n", clnorm_context_description(*state));
-  return 0;
-}
-
-static int close_device(void **state) {
-  clnorm_context_destroy(*state);
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(distances_in_ulp),
@@ -249,5 +238,5 @@ int main(void) {
       cmocka_unit_test(only_x_is_needed),
       cmocka_unit_test(errors_of_the_operation_are_passed_on),
   };
-  return cmocka_run_group_tests(tests, open_device, close_device);
+  return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
 }

@@ -79,18 +79,7 @@ static void every_stage(void **state) {
   clnorm_context_destroy(cpu);
 }
 
-static int open_device(void **state) {
-  *state = fixture_open();
-  print_message("%s\n", clnorm_context_description(*state));
-  return 0;
-}
-
-static int close_device(void **state) {
-  clnorm_context_destroy(*state);
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_stage)};
-  return cmocka_run_group_tests(tests, open_device, close_device);
+  return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
 }

@@ -11,7 +11,6 @@ typedef struct clnorm_traits {
   clnorm_form form;      /* VECTOR or WIDE */
   unsigned workers;      /* threads, or compute units */
   unsigned group_size;   /* WIDE: work-items per work-group, a multiple of 64; VECTOR: 1 */
-  uint64_t cache_bytes;  /* cache that one worker has to itself (VECTOR: L2) */
   uint64_t stream_bytes; /* VECTOR: outputs from this size on are written around the caches */
 } clnorm_traits;
 

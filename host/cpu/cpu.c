@@ -31,11 +31,6 @@ static unsigned usable_threads(void) {
   return count > 0 ? (unsigned)count : 1;
 }
 
-static uint64_t cache_size(int name, uint64_t otherwise) {
-  const long size = sysconf(name);
-  return size > 0 ? (uint64_t)size : otherwise;
-}
-
 static void processor_name(char *name, size_t size) {
   snprintf(name, size, "host processor");
   FILE *file = fopen("/proc/cpuinfo", "re");
@@ -275,7 +270,6 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   self->base.traits.form = CLNORM_FORM_VECTOR;
   self->base.traits.workers = threads;
   self->base.traits.group_size = 1;
-  self->base.traits.cache_bytes = cache_size(_SC_LEVEL2_CACHE_SIZE, 1u << 20);
   self->base.traits.stream_bytes = 4u << 20;
   snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s",
            info->name, isa_name(isa), threads, threads == 1 ? "" : "s");

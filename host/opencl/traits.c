@@ -3,29 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define KIBIBYTE ((uint64_t)1024)
-#define MEBIBYTE (1024 * KIBIBYTE)
-
-/* An OpenCL device of type CPU is the host's own processor. Its L2 is what counts: the driver tells the
- * size of the last level, which all cores share. */
-static uint64_t host_l2_bytes(void) {
-#ifdef _SC_LEVEL2_CACHE_SIZE
-  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (bytes > 0) return (uint64_t)bytes;
-#endif
-  return MEBIBYTE;
-}
-
-static uint64_t worker_cache_bytes(clnorm_opencl_query *query, unsigned workers) {
-  cl_device_type type = 0;
-  cl_ulong bytes = 0;
-  CLNORM_OPENCL_VALUE(query, CL_DEVICE_TYPE, &type);
-  CLNORM_OPENCL_VALUE(query, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, &bytes);
-  if ((type & CL_DEVICE_TYPE_CPU) != 0) return host_l2_bytes();
-  return bytes / workers > 0 ? bytes / workers : 16 * KIBIBYTE;
-}
 
 /* Work-items that a group may have along its first dimension. */
 static size_t max_group_size(clnorm_opencl_query *query) {
@@ -95,7 +72,6 @@ clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
   traits.form = form;
   traits.workers = units > 0 ? units : 1;
   traits.group_size = group_size;
-  traits.cache_bytes = worker_cache_bytes(query, traits.workers);
-  traits.stream_bytes = 4 * MEBIBYTE;
+  traits.stream_bytes = 4u << 20;
   return traits;
 }
