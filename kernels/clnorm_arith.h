@@ -35,7 +35,7 @@ CLNORM_FN float16 clnorm_fma16(float16 a, float16 b, float16 c) {
 #define clnorm_from_bits(b) as_float(b)
 #else
 #include <stdint.h>
-#define CLNORM_FN static inline
+#define CLNORM_FN static inline __attribute__((always_inline))
 #define CLNORM_NOINLINE static __attribute__((noinline))
 #define CLNORM_GLOBAL
 typedef uint32_t clnorm_uint;
@@ -225,8 +225,10 @@ CLNORM_FN float clnorm_running(float running, float batch, float keep, float tak
 #define CLNORM_SAVE_INVSTD 16u
 #define CLNORM_BATCH_MODE 32u /* statistics of the batch; else running_mean and running_var */
 #define CLNORM_BIASED_RUNNING_VAR 64u
-#define CLNORM_STREAM 128u  /* y is larger than the caches: write around them */
-#define CLNORM_ALIGNED 256u /* x, y and every plane start at multiples of 16 bytes */
+#define CLNORM_STREAM 128u     /* y is larger than the caches: write around them */
+#define CLNORM_ALIGNED 256u    /* x, y and every plane start at multiples of 16 bytes */
+#define CLNORM_LAST_FIRST 512u /* the last samples are written first */
+#define CLNORM_EXPANDED 1024u  /* of a writer (clnorm_vector.h) */
 
 /* Kernel argument, passed by value. 64-bit members first: one layout everywhere. Offsets count floats
  * from the start of the buffer. How work is cut (chunk, group, ...) never changes the bits. */
@@ -239,9 +241,9 @@ typedef struct clnorm_forward {
   clnorm_uint chunk_log2;   /* 2^chunk_log2 segments are one node of the tree */
   clnorm_uint chunks;       /* nodes per channel */
   clnorm_uint group;        /* channels that one worker takes together, <= CLNORM_GROUP_MAX */
+  clnorm_uint groups;       /* groups that one worker takes one after the other */
   clnorm_uint tile_batch;   /* output tile: samples, */
   clnorm_uint tile_spatial; /* and positions of a plane */
-  clnorm_uint unused;
 } clnorm_forward;
 
 #define CLNORM_GROUP_MAX 64u

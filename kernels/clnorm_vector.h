@@ -2,12 +2,19 @@
  * The vector form: one worker (a CPU thread, or a work-group of one work-item) walks whole segments with
  * vectors. Read by the C compiler for the CPU path and by the OpenCL compiler for CPU-class devices.
  *
- * A segment is 16 rows of 64 places. Rows are added first, column by column, then the 64 places of the
- * row that remains are folded. One column of rows, two lanes of a vector shown:
+ * A segment is 16 rows that are added first, column by column; then what remains is folded. There are two
+ * ways to lay rows over memory, with one tree (docs/arithmetic.md):
  *
- *      row 0  | x0 x1 ..          (0+8)+(4+12) and so on: the order of docs/arithmetic.md, walked so
+ *   large planes, more than 512 values     rows are 64 neighbouring values of one plane
+ *
+ *      row 0  | x0  x1  .. x63    (0+8)+(4+12) and so on: the order of the tree, walked so
  *      row 1  | x64 x65 ..        that few vectors are alive at once
- *      ...
+ *
+ *   small planes                           a row is a run: the planes of neighbouring channels, which are
+ *                                          one piece of memory; rows are samples
+ *
+ *      sample 0  | c0 c0 .. c0 c1 c1 .. c1 c2 ..
+ *      sample 1  | c0 c0 .. c0 c1 c1 .. c1 c2 ..
  *
  * The includer defines before including this file
  *   CLNORM_LANES                   floats in a vector: 4, 8 or 16
@@ -15,13 +22,14 @@
  *   clnorm_splat(s)                all lanes s
  *   clnorm_vec_fma(a, b, c)
  *   clnorm_vec_load(p)                 LANES floats from memory, any alignment
- *   clnorm_vec_load_part(p, n, fill)   n < LANES floats, the other lanes are `fill`, nothing else is read
- *   clnorm_vec_load_private(t)         LANES floats from a private array
+ *   clnorm_vec_load_part(p, n, fill)   n < LANES floats, the other lanes from `fill`, nothing else is read
  *   clnorm_vec_store(p, v), clnorm_vec_store_part(p, v, n)
+ *   clnorm_vec_load_private(t), clnorm_vec_store_private(t, v)   the same for private arrays;
+ *   clnorm_vec_load_private_part(t, n)                           lanes from n <= LANES on are 0
  *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
  *   clnorm_stream_end()            orders streamed writes before what follows
- *   CLNORM_PLACES_FN               CLNORM_FN, or CLNORM_NOINLINE where compile time matters more
- *   clnorm_prefetch(p)             p may be any address
+ * *   clnorm_prefetch(p)             p may be any address
+ *   CLNORM_FEW_BODIES              0; 1 where compile time matters more than the last tenth of speed
  *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
  */
 #ifndef CLNORM_VECTOR_H
@@ -31,80 +39,206 @@
 
 #define CLNORM_COLUMNS (CLNORM_ROW / CLNORM_LANES)
 
-/* ---- One segment ---------------------------------------------------------------------------------- */
+/* ---- Output --------------------------------------------------------------------------------------- */
 
-/* A segment as the loops below see it. Absent places read as `fill`: 0 in the sum, the pivot in the
- * deviations, which both add nothing. */
+/* One value for each element of a run, aligned like the run itself: element i is at[lead + i]. */
+typedef struct clnorm_run_values {
+  float at[CLNORM_RUN_MAX + 2 * CLNORM_LANES] __attribute__((aligned(64)));
+} clnorm_run_values;
+
+/* Elements from the vector before p to p. */
+CLNORM_FN clnorm_uint clnorm_lead(CLNORM_GLOBAL const float *p) {
+  return (clnorm_uint)((clnorm_ulong)p / sizeof(float)) % CLNORM_LANES;
+}
+
+/* values[i * spatial + p] = value for all p. What is stored past a channel's end, the next one replaces;
+ * the vector after the last one is 0. */
+CLNORM_FN void clnorm_expand(float *values, clnorm_uint i, clnorm_uint spatial, float value) {
+  for (clnorm_uint p = 0; p < spatial; p += CLNORM_LANES)
+    clnorm_vec_store_private(values + i * spatial + p, clnorm_splat(value));
+  clnorm_vec_store_private(values + (i + 1) * spatial, clnorm_splat(0.0f));
+}
+
+/* A tile's output, written piece by piece between other work: the processor stores what is ready while it
+ * computes something else. Runs are the planes of the tile's channels or, where these are small, all of
+ * them together; then hi, lo, scale and shift are spread out, one for each element. */
+typedef struct clnorm_writer {
+  CLNORM_GLOBAL const float *x; /* the tile's first element */
+  CLNORM_GLOBAL float *y;
+  clnorm_ulong plane, sample; /* elements from channel to channel, from sample to sample */
+  clnorm_ulong run, at;       /* a run's length; how much of the present one is written */
+  clnorm_uint runs, channel;  /* runs of a sample; the present one */
+  clnorm_ulong samples;       /* still to write, the present one included */
+  clnorm_uint flags, lead;
+  clnorm_affine affine[CLNORM_GROUP_MAX];
+  clnorm_run_values hi, lo, scale, shift;
+} clnorm_writer;
+
+/* Where a run's affine comes from. A constant in every call. */
+#define CLNORM_RUN_COPY 0     /* nowhere: y = x */
+#define CLNORM_RUN_CHANNEL 1  /* one for all elements */
+#define CLNORM_RUN_EXPANDED 2 /* one for each element */
+
+CLNORM_FN clnorm_vec clnorm_normalize(clnorm_vec x, clnorm_vec hi, clnorm_vec lo, clnorm_vec scale,
+                                      clnorm_vec shift) {
+  return clnorm_vec_fma((x - hi) - lo, scale, shift);
+}
+
+/* v is element i of the run, and what follows. */
+CLNORM_FN clnorm_vec clnorm_written(const clnorm_writer *w, clnorm_vec v, int mode,
+                                    clnorm_ulong i) {
+  if (mode == CLNORM_RUN_COPY) return v;
+  if (mode == CLNORM_RUN_EXPANDED) {
+    i += w->lead;
+    return clnorm_normalize(
+        v, clnorm_vec_load_private(w->hi.at + i), clnorm_vec_load_private(w->lo.at + i),
+        clnorm_vec_load_private(w->scale.at + i), clnorm_vec_load_private(w->shift.at + i));
+  }
+  const clnorm_affine a = w->affine[w->channel];
+  return clnorm_normalize(v, clnorm_splat(a.hi), clnorm_splat(a.lo), clnorm_splat(a.scale),
+                          clnorm_splat(a.shift));
+}
+
+/* Elements [w->at, end) of the present run, which starts at x and y; y may be x. Streamed stores are
+ * aligned. */
+CLNORM_FN void clnorm_write_run(const clnorm_writer *w, CLNORM_GLOBAL float *y,
+                                CLNORM_GLOBAL const float *x, clnorm_ulong end, int mode) {
+#define OUTPUT(v) clnorm_written(w, v, mode, i)
+  clnorm_ulong i = w->at;
+  const clnorm_uint into = clnorm_lead(y + i);
+  if (into && i + CLNORM_LANES < end) {
+    const clnorm_uint head = CLNORM_LANES - into;
+    clnorm_vec_store_part(y + i, OUTPUT(clnorm_vec_load_part(x + i, head, clnorm_splat(0.0f))),
+                          head);
+    i += head;
+  }
+  if (w->flags & CLNORM_STREAM && clnorm_lead(y + i) == 0)
+    for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
+      clnorm_vec_stream(y + i, OUTPUT(clnorm_vec_load(x + i)));
+  for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
+    clnorm_vec_store(y + i, OUTPUT(clnorm_vec_load(x + i)));
+  if (i < end) {
+    const clnorm_uint tail = (clnorm_uint)(end - i);
+    clnorm_vec_store_part(y + i, OUTPUT(clnorm_vec_load_part(x + i, tail, clnorm_splat(0.0f))),
+                          tail);
+  }
+#undef OUTPUT
+}
+
+/* Writes about `vectors` more vectors: whole runs, or pieces that end where a vector of y ends. */
+CLNORM_FN void clnorm_write(clnorm_writer *w, clnorm_ulong vectors, int mode) {
+  while (w->samples && vectors) {
+    const clnorm_ulong sample = w->flags & CLNORM_LAST_FIRST ? (w->samples - 1) * w->sample : 0;
+    CLNORM_GLOBAL float *y = w->y + sample + w->channel * w->plane;
+    CLNORM_GLOBAL const float *x = w->x + sample + w->channel * w->plane;
+    const clnorm_ulong left = w->run - w->at;
+    const clnorm_ulong most = vectors * CLNORM_LANES - clnorm_lead(y + w->at);
+    const clnorm_ulong end = w->at + (left < most ? left : most);
+    clnorm_write_run(w, y, x, end, mode);
+    vectors -= (end - w->at + CLNORM_LANES - 1) / CLNORM_LANES;
+    w->at = end;
+    if (end < w->run) return;
+    w->at = 0;
+    if (++w->channel < w->runs) continue;
+    w->channel = 0;
+    w->samples--;
+    if (w->flags & CLNORM_LAST_FIRST) continue;
+    w->x += w->sample;
+    w->y += w->sample;
+  }
+}
+
+CLNORM_NOINLINE void clnorm_write_some(clnorm_writer *w, clnorm_ulong vectors) {
+  if (w->flags & CLNORM_EXPANDED)
+    clnorm_write(w, vectors, CLNORM_RUN_EXPANDED);
+  else
+    clnorm_write(w, vectors, CLNORM_RUN_CHANNEL);
+}
+
+CLNORM_FN void clnorm_write_all(clnorm_writer *w) { clnorm_write_some(w, ~(clnorm_ulong)0 / 64); }
+
+CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
+                                   const clnorm_forward *call, const clnorm_tile *t) {
+  const clnorm_ulong first = (t->n0 * call->channels + t->c0) * call->spatial + t->p0;
+  w->x = b->x + first;
+  w->y = b->y + first;
+  w->plane = call->spatial;
+  w->sample = call->channels * call->spatial;
+  w->run = t->p1 - t->p0;
+  w->runs = (clnorm_uint)(t->c1 - t->c0);
+  w->at = w->channel = 0;
+  w->samples = t->n1 - t->n0;
+  w->flags = call->flags & (CLNORM_STREAM | CLNORM_LAST_FIRST);
+  w->lead = clnorm_lead(w->y);
+}
+
+/* Small planes of several samples are worth the work of spreading the affine out. */
+CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
+  const clnorm_uint spatial = (clnorm_uint)w->plane;
+  if (w->run != w->plane || w->plane >= 256 || w->runs * w->plane > CLNORM_RUN_MAX ||
+      w->samples < 4)
+    return;
+  for (clnorm_uint c = 0; c < w->runs; c++) {
+    clnorm_expand(w->hi.at + w->lead, c, spatial, w->affine[c].hi);
+    clnorm_expand(w->lo.at + w->lead, c, spatial, w->affine[c].lo);
+    clnorm_expand(w->scale.at + w->lead, c, spatial, w->affine[c].scale);
+    clnorm_expand(w->shift.at + w->lead, c, spatial, w->affine[c].shift);
+  }
+  w->run *= w->runs;
+  w->runs = 1;
+  w->flags |= CLNORM_EXPANDED;
+}
+
+/* ---- Rows of a segment ---------------------------------------------------------------------------- */
+
+/* Row r begins at x + 64 * r in a plane, at row[r] + offset in samples. */
 typedef struct clnorm_rows {
-  CLNORM_GLOBAL const float *x;    /* the segment's first element */
-  CLNORM_GLOBAL const float *next; /* its place in the segment to come: prefetched, never read */
-  clnorm_ulong plane_stride;
-  clnorm_uint slot_log2, extent, planes;
+  CLNORM_GLOBAL const float *x;
+  CLNORM_GLOBAL const float *row[16];
+  clnorm_ulong offset;
+  clnorm_uint rows;   /* samples: how many rows there are */
+  clnorm_uint extent; /* plane: elements of all rows; samples: of each row */
+  clnorm_uint kind;
 } clnorm_rows;
 
-/* Slots of less than a vector: its places come from several planes. */
-CLNORM_NOINLINE clnorm_vec clnorm_places_gathered(const clnorm_rows *s, clnorm_uint place,
-                                                  float fill) {
-  float t[CLNORM_LANES];
-  for (clnorm_uint i = 0; i < CLNORM_LANES; i++) {
-    const clnorm_uint plane = (place + i) >> s->slot_log2;
-    const clnorm_uint position = (place + i) & ((1u << s->slot_log2) - 1);
-    const int there = plane < s->planes && position < s->extent;
-    t[i] = there ? s->x[plane * s->plane_stride + position] : fill;
-  }
-  return clnorm_vec_load_private(t);
-}
+/* A kind is how many rows are looked at, 1, 2, 4, 8 or 16 (what is not there adds nothing, and is left out
+ * of the tree), and whether
+ *   WHOLE   all of them are there, with a whole vector each
+ *   PAIRED  the tree's first step is among them: row r with row r + rows / 2 */
+#define CLNORM_ROWS_COUNT 31u
+#define CLNORM_ROWS_WHOLE 32u
+#define CLNORM_ROWS_PAIRED 64u
+#define CLNORM_ROWS_FULL (16u | CLNORM_ROWS_PAIRED | CLNORM_ROWS_WHOLE)
 
-/* LANES places from `place` on. */
-CLNORM_PLACES_FN clnorm_vec clnorm_places(const clnorm_rows *s, clnorm_uint place, float fill,
-                                          int prefetch) {
-  const clnorm_uint plane = place >> s->slot_log2;
-  const clnorm_uint position = place & ((1u << s->slot_log2) - 1);
-  if (plane >= s->planes || position >= s->extent) return clnorm_splat(fill);
-  if (1u << s->slot_log2 < CLNORM_LANES) return clnorm_places_gathered(s, place, fill);
-  const clnorm_ulong at = plane * s->plane_stride + position;
-  const clnorm_uint left = s->extent - position;
-  if (prefetch) clnorm_prefetch(s->next + at);
-  return left >= CLNORM_LANES ? clnorm_vec_load(s->x + at)
-                              : clnorm_vec_load_part(s->x + at, left, fill);
-}
+/* How rows lie in memory, and whether all are there. A constant in every call. */
+#define CLNORM_PLANE_WHOLE 0
+#define CLNORM_PLANE_PART 1
+#define CLNORM_SAMPLES_WHOLE 2
+#define CLNORM_SAMPLES_PART 3
 
-/* How many of a segment's rows are looked at. A constant in every call: with few samples of small planes
- * most rows are empty, and what adds nothing is left out of the tree. */
-#define CLNORM_ROWS_FULL 0 /* all 16, one run of 1024 without holes */
-#define CLNORM_ROWS_16 16
-#define CLNORM_ROWS_4 4
-#define CLNORM_ROWS_1 1
-
-/* One row of a column. */
+/* LANES places of one row; absent ones read as `fill`: 0 in the sum, the pivot in the deviations. */
 CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
-                                float fill, int rows, int prefetch) {
-  if (rows != CLNORM_ROWS_FULL) return clnorm_places(s, CLNORM_ROW * row + column, fill, prefetch);
-  if (prefetch) clnorm_prefetch(s->next + CLNORM_ROW * row + column);
-  return clnorm_vec_load(s->x + CLNORM_ROW * row + column);
+                                clnorm_vec fill, int layout) {
+  if (layout == CLNORM_PLANE_WHOLE) return clnorm_vec_load(s->x + row * CLNORM_ROW + column);
+  if (layout == CLNORM_SAMPLES_WHOLE) return clnorm_vec_load(s->row[row] + (s->offset + column));
+  const int plane = layout == CLNORM_PLANE_PART;
+  const clnorm_uint skipped = plane ? row * CLNORM_ROW + column : column;
+  if (plane ? skipped >= s->extent : row >= s->rows) return fill;
+  CLNORM_GLOBAL const float *p = plane ? s->x + skipped : s->row[row] + (s->offset + column);
+  const clnorm_uint left = s->extent - skipped;
+  return left >= CLNORM_LANES ? clnorm_vec_load(p) : clnorm_vec_load_part(p, left, fill);
 }
 
-/* 64 places to one: columns by halves, then lanes by halves. */
-CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
-  for (clnorm_uint w = CLNORM_COLUMNS / 2; w; w /= 2)
-    for (clnorm_uint i = 0; i < w; i++) columns[i] = columns[i] + columns[i + w];
-  return clnorm_fold_vec(columns[0]);
-}
-
-CLNORM_FN clnorm_vec clnorm_sum_column(const clnorm_rows *s, clnorm_uint column, int rows) {
-#define V(r) clnorm_row(s, r, column, 0.0f, rows, 0)
-  if (rows == CLNORM_ROWS_1) return V(0);
-  if (rows == CLNORM_ROWS_4) return (V(0) + V(2)) + (V(1) + V(3));
+CLNORM_FN clnorm_vec clnorm_sum_tree(const clnorm_rows *s, clnorm_uint column, clnorm_uint rows,
+                                     int layout) {
+#define V(r) clnorm_row(s, r, column, clnorm_splat(0.0f), layout)
+  if (rows == 1) return V(0);
+  if (rows == 2) return V(0) + V(1);
+  if (rows == 4) return (V(0) + V(2)) + (V(1) + V(3));
+  if (rows == 8) return ((V(0) + V(4)) + (V(2) + V(6))) + ((V(1) + V(5)) + (V(3) + V(7)));
   return (((V(0) + V(8)) + (V(4) + V(12))) + ((V(2) + V(10)) + (V(6) + V(14)))) +
          (((V(1) + V(9)) + (V(5) + V(13))) + ((V(3) + V(11)) + (V(7) + V(15))));
 #undef V
-}
-
-CLNORM_FN float clnorm_sum(const clnorm_rows *s, int rows) {
-  clnorm_vec columns[CLNORM_COLUMNS];
-  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
-    columns[i] = clnorm_sum_column(s, i * CLNORM_LANES, rows);
-  return clnorm_fold(columns);
 }
 
 /* The two trees of the second sweep side by side. */
@@ -112,19 +246,12 @@ typedef struct clnorm_moments {
   clnorm_vec d, dd;
 } clnorm_moments;
 
-/* Rows `row` and row + 8, or the first alone where there are fewer. */
-CLNORM_FN clnorm_moments clnorm_moments_rows(const clnorm_rows *s, clnorm_uint row,
-                                             clnorm_uint column, float pivot, int rows) {
-  const clnorm_vec m = clnorm_splat(pivot);
-  const clnorm_vec a = clnorm_row(s, row, column, pivot, rows, 1) - m;
-  clnorm_moments p;
-  p.d = a;
-  p.dd = a * a;
-  if (rows == CLNORM_ROWS_1 || rows == CLNORM_ROWS_4) return p;
-  const clnorm_vec b = clnorm_row(s, row + 8, column, pivot, rows, 1) - m;
-  p.d = a + b;
-  p.dd = clnorm_vec_fma(b, b, a * a);
-  return p;
+CLNORM_FN clnorm_moments clnorm_moments_one(const clnorm_rows *s, clnorm_uint row,
+                                            clnorm_uint column, clnorm_vec pivot, int layout) {
+  clnorm_moments m;
+  m.d = clnorm_row(s, row, column, pivot, layout) - pivot;
+  m.dd = m.d * m.d;
+  return m;
 }
 
 CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) {
@@ -133,12 +260,26 @@ CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) 
   return a;
 }
 
-CLNORM_FN clnorm_moments clnorm_moments_column(const clnorm_rows *s, clnorm_uint column,
-                                               float pivot, int rows) {
-#define M(r) clnorm_moments_rows(s, r, column, pivot, rows)
+CLNORM_FN clnorm_moments clnorm_moments_pair(const clnorm_rows *s, clnorm_uint row,
+                                             clnorm_uint other, clnorm_uint column,
+                                             clnorm_vec pivot, int layout, int paired) {
+  clnorm_moments a = clnorm_moments_one(s, row, column, pivot, layout);
+  const clnorm_moments b = clnorm_moments_one(s, other, column, pivot, layout);
+  if (!paired) return clnorm_moments_add(a, b);
+  a.d = a.d + b.d;
+  a.dd = clnorm_vec_fma(b.d, b.d, a.dd);
+  return a;
+}
+
+CLNORM_FN clnorm_moments clnorm_moments_tree(const clnorm_rows *s, clnorm_uint column,
+                                             clnorm_vec pivot, clnorm_uint rows, int layout,
+                                             int paired) {
+#define M(r) clnorm_moments_pair(s, r, r + rows / 2, column, pivot, layout, paired)
 #define A(a, b) clnorm_moments_add(a, b)
-  if (rows == CLNORM_ROWS_1) return M(0);
-  if (rows == CLNORM_ROWS_4) return A(A(M(0), M(2)), A(M(1), M(3)));
+  if (rows == 1) return clnorm_moments_one(s, 0, column, pivot, layout);
+  if (rows == 2) return M(0);
+  if (rows == 4) return A(M(0), M(1));
+  if (rows == 8) return A(A(M(0), M(2)), A(M(1), M(3)));
   const clnorm_moments even = A(A(M(0), M(4)), A(M(2), M(6)));
   const clnorm_moments odd = A(A(M(1), M(5)), A(M(3), M(7)));
   return A(even, odd);
@@ -146,174 +287,424 @@ CLNORM_FN clnorm_moments clnorm_moments_column(const clnorm_rows *s, clnorm_uint
 #undef M
 }
 
-CLNORM_FN clnorm_partial clnorm_reduce(const clnorm_rows *s, int rows) {
-  clnorm_vec d[CLNORM_COLUMNS], dd[CLNORM_COLUMNS];
-  const clnorm_uint count = s->extent * s->planes;
-  const float reciprocal = rows == CLNORM_ROWS_FULL ? 0x1p-10f : clnorm_div(1.0f, (float)count);
-  const float pivot = clnorm_plus_zero(clnorm_sum(s, rows)) * reciprocal;
-  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
-    const clnorm_moments m = clnorm_moments_column(s, i * CLNORM_LANES, pivot, rows);
-    d[i] = m.d;
-    dd[i] = m.dd;
+/* RETURN(rows) with the number of rows as a constant. */
+#define CLNORM_BY_ROWS(kind, RETURN)                                                               \
+  switch ((kind)&CLNORM_ROWS_COUNT) {                                                              \
+  case 1:                                                                                          \
+    RETURN(1);                                                                                     \
+  case 2:                                                                                          \
+    RETURN(2);                                                                                     \
+  case 4:                                                                                          \
+    RETURN(4);                                                                                     \
+  case 8:                                                                                          \
+    RETURN(8);                                                                                     \
+  default:                                                                                         \
+    RETURN(16);                                                                                    \
   }
-  const float sum_d = clnorm_fold(d);
-  return clnorm_partial_make(count, reciprocal, pivot, sum_d, clnorm_fold(dd));
+
+/* The power of two that holds n. */
+CLNORM_FN clnorm_uint clnorm_ceil_log2(clnorm_uint n) {
+  clnorm_uint log2 = 0;
+  while (1u << log2 < n) log2++;
+  return log2;
 }
 
-CLNORM_FN clnorm_partial clnorm_reduce_any(const clnorm_rows *s) {
-  if (s->extent == CLNORM_SEGMENT) return clnorm_reduce(s, CLNORM_ROWS_FULL);
-  const clnorm_uint places =
-      ((s->planes - 1) << s->slot_log2) + s->extent; /* up to the last one used */
-  if (places <= CLNORM_ROW) return clnorm_reduce(s, CLNORM_ROWS_1);
-  if (places <= 4 * CLNORM_ROW) return clnorm_reduce(s, CLNORM_ROWS_4);
-  return clnorm_reduce(s, CLNORM_ROWS_16);
+/* ---- Large planes: one segment after the other ---------------------------------------------------- */
+
+/* Segment `index` of the channel whose first plane is at x; planes have more than 512 values. */
+CLNORM_FN void clnorm_plane_rows(clnorm_rows *s, CLNORM_GLOBAL const float *x,
+                                 const clnorm_geometry *g, clnorm_uint index) {
+  const clnorm_segment segment = clnorm_segment_at(g, index);
+  s->x = x + segment.first;
+  s->extent = segment.extent;
+  s->kind = CLNORM_ROWS_FULL;
+  if (segment.extent == CLNORM_SEGMENT) return;
+  s->kind = 1u << clnorm_ceil_log2((segment.extent + CLNORM_ROW - 1) / CLNORM_ROW);
+  if (s->kind == 16u) s->kind |= CLNORM_ROWS_PAIRED;
 }
 
-/* ---- One node: segments [begin, end) of the channel whose first plane is at x ---------------------- */
+CLNORM_NOINLINE clnorm_vec clnorm_plane_sum(const clnorm_rows *s, clnorm_uint column){
+#define CLNORM_RETURN(rows) return clnorm_sum_tree(s, column, rows, CLNORM_PLANE_PART)
+    CLNORM_BY_ROWS(s->kind, CLNORM_RETURN)
+#undef CLNORM_RETURN
+}
 
-CLNORM_FN clnorm_partial clnorm_node(CLNORM_GLOBAL const float *x, const clnorm_geometry *g,
-                                     clnorm_uint begin, clnorm_uint end) {
+CLNORM_NOINLINE clnorm_moments
+    clnorm_plane_moments(const clnorm_rows *s, clnorm_uint column, clnorm_vec pivot){
+#define CLNORM_RETURN(rows)                                                                        \
+  return clnorm_moments_tree(s, column, pivot, rows, CLNORM_PLANE_PART, rows == 16)
+        CLNORM_BY_ROWS(s->kind, CLNORM_RETURN)
+#undef CLNORM_RETURN
+    }
+
+/* 64 places to one: columns by halves, then lanes by halves. */
+CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
+  for (clnorm_uint w = CLNORM_COLUMNS / 2; w; w /= 2)
+    for (clnorm_uint i = 0; i < w; i++) columns[i] = columns[i] + columns[i + w];
+  return clnorm_fold_vec(columns[0]);
+}
+
+typedef struct clnorm_sweep {
+  float sum, d, dd;
+} clnorm_sweep;
+
+/* The second sweep of one segment beside the first sweep of the next, so that neither waits for the
+ * other's folding, and beside what w still has to write; s or next may be null. rows: 16, a constant,
+ * where both have 16 rows, whole or not as layout, a constant, says; 0: any. */
+CLNORM_FN clnorm_sweep clnorm_sweep_columns(const clnorm_rows *s, float pivot,
+                                            const clnorm_rows *next,
+                                            CLNORM_GLOBAL const float *ahead, clnorm_writer *w,
+                                            clnorm_uint rows, int layout) {
+  clnorm_vec sum[CLNORM_COLUMNS], d[CLNORM_COLUMNS], dd[CLNORM_COLUMNS];
+  clnorm_sweep result = {0.0f, 0.0f, 0.0f};
+  const clnorm_vec m = clnorm_splat(pivot);
+  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
+    const clnorm_uint column = i * CLNORM_LANES;
+    if (next) {
+      sum[i] = rows ? clnorm_sum_tree(next, column, rows, layout) : clnorm_plane_sum(next, column);
+      if (w->samples)
+        clnorm_write_some(w, 16);
+      else
+        for (clnorm_uint r = 0; r < 16; r++) clnorm_prefetch(ahead + (16 * i + r) * CLNORM_LANES);
+    }
+    if (s) {
+      const clnorm_moments moments = rows ? clnorm_moments_tree(s, column, m, rows, layout, 1)
+                                          : clnorm_plane_moments(s, column, m);
+      d[i] = moments.d;
+      dd[i] = moments.dd;
+    }
+  }
+  if (next) result.sum = clnorm_fold(sum);
+  if (s) {
+    result.d = clnorm_fold(d);
+    result.dd = clnorm_fold(dd);
+  }
+  return result;
+}
+
+CLNORM_FN clnorm_sweep clnorm_sweep_both(const clnorm_rows *s, float pivot, const clnorm_rows *next,
+                                         CLNORM_GLOBAL const float *ahead, clnorm_writer *w) {
+  const clnorm_uint both = s->kind & next->kind;
+  if (both == CLNORM_ROWS_FULL)
+    return clnorm_sweep_columns(s, pivot, next, ahead, w, 16, CLNORM_PLANE_WHOLE);
+  if (!CLNORM_FEW_BODIES && both & 16u)
+    return clnorm_sweep_columns(s, pivot, next, ahead, w, 16, CLNORM_PLANE_PART);
+  return clnorm_sweep_columns(s, pivot, next, ahead, w, 0, CLNORM_PLANE_PART);
+}
+
+/* One node: segments [begin, end) of the channel whose first plane is at x. w is written on the way. */
+CLNORM_FN clnorm_partial clnorm_plane_node(CLNORM_GLOBAL const float *x, const clnorm_geometry *g,
+                                           clnorm_uint begin, clnorm_uint end, clnorm_writer *w) {
   clnorm_counter counter;
+  clnorm_rows s, next, ahead;
   counter.count = counter.depth = 0;
+  clnorm_plane_rows(&s, x, g, begin);
+  clnorm_plane_rows(&next, x, g, begin + 1 < end ? begin + 1 : begin);
+  clnorm_sweep sweep = clnorm_sweep_columns(0, 0.0f, &s, next.x, w, 0, CLNORM_PLANE_PART);
   for (clnorm_uint i = begin; i < end; i++) {
-    const clnorm_segment s = clnorm_segment_at(g, i);
-    clnorm_rows rows;
-    rows.x = x + s.first;
-    /* What is read next: the rest of a large plane, or the neighbouring channel's small planes. */
-    rows.next = rows.x + (g->spatial > CLNORM_SEGMENT ? CLNORM_SEGMENT : g->spatial);
-    rows.plane_stride = g->channels * g->spatial;
-    rows.slot_log2 = g->slot_log2;
-    rows.extent = s.extent;
-    rows.planes = s.planes;
-    clnorm_counter_push(&counter, clnorm_reduce_any(&rows));
+    const float reciprocal =
+        s.kind == CLNORM_ROWS_FULL ? 0x1p-10f : clnorm_div(1.0f, (float)s.extent);
+    const float pivot = clnorm_plus_zero(sweep.sum) * reciprocal;
+    clnorm_plane_rows(&ahead, x, g, i + 2 < end ? i + 2 : begin);
+    sweep = i + 1 < end ? clnorm_sweep_both(&s, pivot, &next, ahead.x, w)
+                        : clnorm_sweep_columns(&s, pivot, 0, 0, w, 0, CLNORM_PLANE_PART);
+    clnorm_counter_push(&counter,
+                        clnorm_partial_make(s.extent, reciprocal, pivot, sweep.d, sweep.dd));
+    s.x = next.x, s.extent = next.extent, s.kind = next.kind;
+    next.x = ahead.x, next.extent = ahead.extent, next.kind = ahead.kind;
   }
   return clnorm_counter_result(&counter);
 }
 
-/* ---- Output --------------------------------------------------------------------------------------- */
+/* ---- Small planes: a group of neighbouring channels at once --------------------------------------- */
 
-CLNORM_FN clnorm_vec clnorm_normalize(clnorm_vec x, clnorm_vec hi, clnorm_vec lo, clnorm_vec scale,
-                                      clnorm_vec shift) {
-  return clnorm_vec_fma((x - hi) - lo, scale, shift);
+/* Samples that share a segment, in 2^blocks_log2 blocks of up to 16 rows, whose trees are merged: block k
+ * has samples k, k + blocks, k + 2 * blocks, ... */
+typedef struct clnorm_samples {
+  clnorm_rows rows; /* of the present block; at first of block 0 */
+  clnorm_ulong stride;
+  clnorm_uint samples, run; /* how many; elements of the group in one sample */
+  clnorm_uint blocks_log2, lead;
+} clnorm_samples;
+
+CLNORM_FN void clnorm_samples_block(clnorm_samples *s, clnorm_uint block) {
+  s->rows.offset = block * s->stride;
+  s->rows.rows = (s->samples - block + (1u << s->blocks_log2) - 1) >> s->blocks_log2;
 }
 
-/* The affine of every element of a run of channels, side by side: small planes of neighbouring channels
- * are one long run of memory, and are written as one. */
-typedef struct clnorm_expanded {
-  float hi[CLNORM_RUN_MAX + CLNORM_LANES], lo[CLNORM_RUN_MAX + CLNORM_LANES];
-  float scale[CLNORM_RUN_MAX + CLNORM_LANES], shift[CLNORM_RUN_MAX + CLNORM_LANES];
-} clnorm_expanded;
+CLNORM_FN void clnorm_samples_at(clnorm_samples *s, CLNORM_GLOBAL const float *x,
+                                 const clnorm_geometry *g, clnorm_uint channels,
+                                 clnorm_uint index) {
+  const clnorm_segment segment = clnorm_segment_at(g, index);
+  const clnorm_uint log2 = clnorm_ceil_log2(segment.planes);
+  s->stride = g->channels * g->spatial;
+  s->samples = segment.planes;
+  s->run = channels * segment.extent;
+  s->blocks_log2 = clnorm_ceil_log2((segment.planes + 15) / 16);
+  s->rows.x = x + segment.first;
+  s->lead = clnorm_lead(s->rows.x);
+  for (clnorm_uint r = 0; r < 16; r++)
+    s->rows.row[r] = s->rows.x + ((clnorm_ulong)r << s->blocks_log2) * s->stride;
+  s->rows.extent = s->run;
+  s->rows.kind = 1u << (log2 - s->blocks_log2);
+  if (log2 == 10 - g->slot_log2 && log2 > 0) s->rows.kind |= CLNORM_ROWS_PAIRED;
+  if (s->run >= CLNORM_LANES && s->samples == 1u << log2) s->rows.kind |= CLNORM_ROWS_WHOLE;
+  clnorm_samples_block(s, 0);
+}
 
-/* channels * spatial <= CLNORM_RUN_MAX. What is stored past a channel's end, the next one replaces. */
-CLNORM_FN void clnorm_expand(clnorm_expanded *e, const clnorm_affine *affine, clnorm_uint channels,
-                             clnorm_uint spatial) {
+/* Columns of a run are vectors that are aligned in the first sample. The first and the last overlap their
+ * neighbours where the run is long enough: the same values once more, and every vector whole. */
+CLNORM_FN clnorm_uint clnorm_samples_columns(const clnorm_samples *s) {
+  return (s->lead + s->run + CLNORM_LANES - 1) / CLNORM_LANES;
+}
+CLNORM_FN clnorm_uint clnorm_samples_column(const clnorm_samples *s, clnorm_uint i) {
+  const clnorm_uint column = i * CLNORM_LANES - (i ? s->lead : 0);
+  if (s->run < CLNORM_LANES) return i * CLNORM_LANES;
+  return column + CLNORM_LANES > s->run ? s->run - CLNORM_LANES : column;
+}
+
+/* The order in which a binary counter merges blocks to the tree: bits of i reversed. */
+CLNORM_FN clnorm_uint clnorm_reversed(clnorm_uint i, clnorm_uint bits) {
+  clnorm_uint r = 0;
+  for (clnorm_uint k = 0; k < bits; k++) r |= (i >> k & 1) << (bits - 1 - k);
+  return r;
+}
+
+CLNORM_NOINLINE clnorm_vec clnorm_block_sum(const clnorm_rows *s, clnorm_uint column) {
+  if (s->kind == (16u | CLNORM_ROWS_WHOLE) || s->kind == CLNORM_ROWS_FULL)
+    return clnorm_sum_tree(s, column, 16, CLNORM_SAMPLES_WHOLE);
+#define CLNORM_RETURN(rows) return clnorm_sum_tree(s, column, rows, CLNORM_SAMPLES_PART)
+  CLNORM_BY_ROWS(s->kind, CLNORM_RETURN)
+#undef CLNORM_RETURN
+}
+
+CLNORM_FN clnorm_vec clnorm_samples_sum(clnorm_samples *s, clnorm_uint column) {
+  clnorm_vec stack[7];
+  clnorm_uint depth = 0;
+  for (clnorm_uint i = 0; i < 1u << s->blocks_log2; i++) {
+    clnorm_samples_block(s, clnorm_reversed(i, s->blocks_log2));
+    clnorm_vec v = clnorm_block_sum(&s->rows, column);
+    for (clnorm_uint ones = i; ones & 1; ones >>= 1) v = stack[--depth] + v;
+    stack[depth++] = v;
+  }
+  return stack[0];
+}
+
+CLNORM_NOINLINE clnorm_moments clnorm_block_moments(const clnorm_rows *s, clnorm_uint column,
+                                                    clnorm_vec pivot) {
+  if (s->kind == (16u | CLNORM_ROWS_WHOLE))
+    return clnorm_moments_tree(s, column, pivot, 16, CLNORM_SAMPLES_WHOLE, 0);
+  if (s->kind == CLNORM_ROWS_FULL)
+    return clnorm_moments_tree(s, column, pivot, 16, CLNORM_SAMPLES_WHOLE, 1);
+#define CLNORM_RETURN(rows)                                                                        \
+  return clnorm_moments_tree(s, column, pivot, rows, CLNORM_SAMPLES_PART,                          \
+                             (s->kind & CLNORM_ROWS_PAIRED) != 0)
+  CLNORM_BY_ROWS(s->kind, CLNORM_RETURN)
+#undef CLNORM_RETURN
+}
+
+CLNORM_FN clnorm_moments clnorm_samples_moments(clnorm_samples *s, clnorm_uint column,
+                                                clnorm_vec pivot) {
+  clnorm_moments stack[7];
+  clnorm_uint depth = 0;
+  for (clnorm_uint i = 0; i < 1u << s->blocks_log2; i++) {
+    clnorm_samples_block(s, clnorm_reversed(i, s->blocks_log2));
+    clnorm_moments m = clnorm_block_moments(&s->rows, column, pivot);
+    for (clnorm_uint ones = i; ones & 1; ones >>= 1) m = clnorm_moments_add(stack[--depth], m);
+    stack[depth++] = m;
+  }
+  return stack[0];
+}
+
+/* Both sweeps: every column of a run, the sum of its rows. rows: a constant, 0 for any. */
+CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, float *sums, clnorm_writer *w,
+                                   clnorm_uint rows) {
+  for (clnorm_uint i = 0; i < clnorm_samples_columns(s); i++) {
+    const clnorm_uint column = clnorm_samples_column(s, i);
+    const clnorm_vec v = rows ? clnorm_sum_tree(&s->rows, column, rows, CLNORM_SAMPLES_WHOLE)
+                              : clnorm_samples_sum(s, column);
+    clnorm_vec_store_private(sums + column, v);
+    if (w->samples) clnorm_write_some(w, s->samples / 2 + 1);
+  }
+}
+
+CLNORM_FN void clnorm_columns_moments(clnorm_samples *s, const float *pivots, float *d, float *dd,
+                                      clnorm_writer *w, clnorm_uint rows, int paired) {
+  for (clnorm_uint i = 0; i < clnorm_samples_columns(s); i++) {
+    const clnorm_uint column = clnorm_samples_column(s, i);
+    const clnorm_vec pivot = clnorm_vec_load_private(pivots + column);
+    const clnorm_moments m =
+        rows ? clnorm_moments_tree(&s->rows, column, pivot, rows, CLNORM_SAMPLES_WHOLE, paired)
+             : clnorm_samples_moments(s, column, pivot);
+    clnorm_vec_store_private(d + column, m.d);
+    clnorm_vec_store_private(dd + column, m.dd);
+    if (w->samples) clnorm_write_some(w, s->samples / 2 + 1);
+  }
+}
+
+CLNORM_NOINLINE void clnorm_run_sums(clnorm_samples *s, float *sums, clnorm_writer *w) {
+#define CLNORM_RETURN(rows)                                                                        \
+  clnorm_columns_sums(s, sums, w, rows);                                                           \
+  return
+  if (!CLNORM_FEW_BODIES && s->blocks_log2 == 0 && (s->rows.kind & CLNORM_ROWS_WHOLE))
+    CLNORM_BY_ROWS(s->rows.kind, CLNORM_RETURN)
+#undef CLNORM_RETURN
+  clnorm_columns_sums(s, sums, w, 0);
+}
+
+CLNORM_NOINLINE void clnorm_run_moments(clnorm_samples *s, const float *pivots, float *d, float *dd,
+                                        clnorm_writer *w) {
+  if (!CLNORM_FEW_BODIES && s->blocks_log2 == 0 && (s->rows.kind & CLNORM_ROWS_WHOLE)) {
+#define CLNORM_RETURN(rows)                                                                        \
+  clnorm_columns_moments(s, pivots, d, dd, w, rows, 1);                                            \
+  return
+    if (s->rows.kind & CLNORM_ROWS_PAIRED) CLNORM_BY_ROWS(s->rows.kind, CLNORM_RETURN)
+#undef CLNORM_RETURN
+#define CLNORM_RETURN(rows)                                                                        \
+  clnorm_columns_moments(s, pivots, d, dd, w, rows, 0);                                            \
+  return
+    CLNORM_BY_ROWS(s->rows.kind, CLNORM_RETURN)
+#undef CLNORM_RETURN
+  }
+  clnorm_columns_moments(s, pivots, d, dd, w, 0, 0);
+}
+
+/* The tree over each channel's slot: by halves down to a vector, then its lanes. t is used up. */
+CLNORM_FN void clnorm_fold_slots(float *t, clnorm_uint channels, const clnorm_geometry *g,
+                                 float *sums) {
+  const clnorm_uint spatial = (clnorm_uint)g->spatial;
+  clnorm_uint extent = spatial;
+  for (clnorm_uint w = (1u << g->slot_log2) / 2; w >= CLNORM_LANES; w /= 2) {
+    if (extent <= w) continue;
+    const clnorm_uint upper = extent - w; /* what is in the upper half */
+    for (clnorm_uint i = 0; i < upper; i += CLNORM_LANES)
+      for (clnorm_uint c = 0; c < channels; c++) {
+        const clnorm_uint n = upper - i < CLNORM_LANES ? upper - i : CLNORM_LANES;
+        float *slot = t + c * spatial + i;
+        clnorm_vec_store_private(slot, clnorm_vec_load_private(slot) +
+                                           clnorm_vec_load_private_part(slot + w, n));
+      }
+    extent = w;
+  }
   for (clnorm_uint c = 0; c < channels; c++)
-    for (clnorm_uint i = 0; i < spatial; i += CLNORM_LANES) {
-      const clnorm_uint at = c * spatial + i;
-      clnorm_vec_store_private(e->hi + at, clnorm_splat(affine[c].hi));
-      clnorm_vec_store_private(e->lo + at, clnorm_splat(affine[c].lo));
-      clnorm_vec_store_private(e->scale + at, clnorm_splat(affine[c].scale));
-      clnorm_vec_store_private(e->shift + at, clnorm_splat(affine[c].shift));
-    }
+    sums[c] = clnorm_fold_vec(clnorm_vec_load_private_part(t + c * spatial, extent));
 }
 
-/* Where a run's affine comes from. A constant in every call of clnorm_run. */
-#define CLNORM_RUN_COPY 0     /* nowhere: y = x */
-#define CLNORM_RUN_CHANNEL 1  /* one for all elements */
-#define CLNORM_RUN_EXPANDED 2 /* one for each element */
+/* What the segments of a group of channels work with. */
+typedef struct clnorm_group {
+  clnorm_run_values d, dd, pivots; /* one for each element */
+  float pivot[CLNORM_GROUP_MAX], sum_d[CLNORM_GROUP_MAX], sum_dd[CLNORM_GROUP_MAX];
+} clnorm_group;
 
-CLNORM_FN clnorm_vec clnorm_run_output(clnorm_vec v, int mode, clnorm_affine a,
-                                       const clnorm_expanded *e, clnorm_ulong i) {
-  if (mode == CLNORM_RUN_COPY) return v;
-  if (mode == CLNORM_RUN_CHANNEL)
-    return clnorm_normalize(v, clnorm_splat(a.hi), clnorm_splat(a.lo), clnorm_splat(a.scale),
-                            clnorm_splat(a.shift));
-  return clnorm_normalize(v, clnorm_vec_load_private(e->hi + i), clnorm_vec_load_private(e->lo + i),
-                          clnorm_vec_load_private(e->scale + i),
-                          clnorm_vec_load_private(e->shift + i));
+/* Partials of one segment of each of a group's channels. */
+CLNORM_FN void clnorm_group_segment(clnorm_group *k, clnorm_samples *s, clnorm_uint channels,
+                                    const clnorm_geometry *g, clnorm_partial *partials,
+                                    clnorm_writer *w) {
+  float *d = k->d.at + s->lead, *dd = k->dd.at + s->lead, *pivots = k->pivots.at + s->lead;
+  const clnorm_uint spatial = (clnorm_uint)g->spatial;
+  const clnorm_uint count = s->samples * spatial;
+  const float reciprocal = clnorm_div(1.0f, (float)count);
+  clnorm_run_sums(s, d, w);
+  clnorm_fold_slots(d, channels, g, k->pivot);
+  for (clnorm_uint c = 0; c < channels; c++)
+    k->pivot[c] = clnorm_plus_zero(k->pivot[c]) * reciprocal;
+  for (clnorm_uint c = 0; c < channels; c++) clnorm_expand(pivots, c, spatial, k->pivot[c]);
+  clnorm_run_moments(s, pivots, d, dd, w);
+  clnorm_fold_slots(d, channels, g, k->sum_d);
+  clnorm_fold_slots(dd, channels, g, k->sum_dd);
+  for (clnorm_uint c = 0; c < channels; c++)
+    partials[c] = clnorm_partial_make(count, reciprocal, k->pivot[c], k->sum_d[c], k->sum_dd[c]);
 }
 
-/* count contiguous elements; y may be x. */
-CLNORM_FN void clnorm_run(CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x, clnorm_ulong count,
-                          int mode, clnorm_affine a, const clnorm_expanded *e, int stream) {
-#define OUTPUT(v) clnorm_run_output(v, mode, a, e, i)
-  clnorm_ulong i = 0;
-  if (stream && count >= 4 * CLNORM_LANES) {
-    const clnorm_ulong into = ((clnorm_ulong)y / sizeof(float)) % CLNORM_LANES;
-    if (into) {
-      const clnorm_uint head = (clnorm_uint)(CLNORM_LANES - into);
-      clnorm_vec_store_part(y, OUTPUT(clnorm_vec_load_part(x, head, 0.0f)), head);
-      i = head;
-    }
-    for (; i + CLNORM_LANES <= count; i += CLNORM_LANES)
-      clnorm_vec_stream(y + i, OUTPUT(clnorm_vec_load(x + i)));
+/* A counter (clnorm_forward.h) for each channel of a group: they count alike. */
+typedef struct clnorm_counters {
+  clnorm_partial stack[32][CLNORM_GROUP_MAX];
+  clnorm_uint count, depth;
+} clnorm_counters;
+
+/* p becomes the node on top of the stack. */
+CLNORM_FN void clnorm_counters_push(clnorm_counters *k, clnorm_uint channels, clnorm_partial *p) {
+  for (clnorm_uint ones = k->count; ones & 1; ones >>= 1) {
+    k->depth--;
+    for (clnorm_uint c = 0; c < channels; c++) p[c] = clnorm_merge(k->stack[k->depth][c], p[c]);
   }
-  for (; i + CLNORM_LANES <= count; i += CLNORM_LANES)
-    clnorm_vec_store(y + i, OUTPUT(clnorm_vec_load(x + i)));
-  if (i < count) {
-    const clnorm_uint tail = (clnorm_uint)(count - i);
-    clnorm_vec_store_part(y + i, OUTPUT(clnorm_vec_load_part(x + i, tail, 0.0f)), tail);
+  for (clnorm_uint c = 0; c < channels; c++) k->stack[k->depth][c] = p[c];
+  k->depth++;
+  k->count++;
+}
+
+/* The nodes of segments [begin, end) of a group of channels, the first of whose planes is at x. */
+CLNORM_FN void clnorm_group_nodes(CLNORM_GLOBAL const float *x, const clnorm_geometry *g,
+                                  clnorm_uint channels, clnorm_uint begin, clnorm_uint end,
+                                  clnorm_partial *nodes, clnorm_writer *w) {
+  clnorm_group work;
+  clnorm_counters counters;
+  counters.count = counters.depth = 0;
+  for (clnorm_uint i = begin; i < end; i++) {
+    clnorm_samples s;
+    clnorm_samples_at(&s, x, g, channels, i);
+    clnorm_group_segment(&work, &s, channels, g, nodes, w);
+    clnorm_counters_push(&counters, channels, nodes);
   }
-#undef OUTPUT
+  for (clnorm_uint level = counters.depth - 1; level; level--)
+    for (clnorm_uint c = 0; c < channels; c++)
+      nodes[c] = clnorm_merge(counters.stack[level - 1][c], nodes[c]);
 }
 
-/* affine[0] belongs to the tile's first channel. */
-CLNORM_FN void clnorm_apply_planes(const clnorm_buffers *b, const clnorm_forward *call,
-                                   const clnorm_affine *affine, const clnorm_tile *t, int stream) {
-  for (clnorm_ulong n = t->n0; n < t->n1; n++)
-    for (clnorm_ulong c = t->c0; c < t->c1; c++) {
-      const clnorm_ulong at = (n * call->channels + c) * call->spatial + t->p0;
-      clnorm_run(b->y + at, b->x + at, t->p1 - t->p0, CLNORM_RUN_CHANNEL, affine[c - t->c0], 0,
-                 stream);
-    }
-}
+/* ---- Nodes of either kind ------------------------------------------------------------------------- */
 
-CLNORM_FN void clnorm_apply_runs(const clnorm_buffers *b, const clnorm_forward *call,
-                                 const clnorm_affine *affine, const clnorm_tile *t, int stream) {
-  clnorm_expanded e;
-  const clnorm_uint channels = (clnorm_uint)(t->c1 - t->c0);
-  clnorm_expand(&e, affine, channels, (clnorm_uint)call->spatial);
-  for (clnorm_ulong n = t->n0; n < t->n1; n++) {
-    const clnorm_ulong at = (n * call->channels + t->c0) * call->spatial;
-    clnorm_run(b->y + at, b->x + at, channels * call->spatial, CLNORM_RUN_EXPANDED, affine[0], &e,
-               stream);
-  }
-}
+#define CLNORM_SMALL_PLANE 512u
 
-/* Small planes of several samples are worth the work of expanding. */
-CLNORM_FN void clnorm_apply_tile(const clnorm_buffers *b, const clnorm_forward *call,
-                                 const clnorm_affine *affine, const clnorm_tile *t) {
-  const int stream = (call->flags & CLNORM_STREAM) != 0;
-  const clnorm_ulong run = (t->c1 - t->c0) * call->spatial;
-  if (call->spatial < 256 && run <= CLNORM_RUN_MAX && t->n1 - t->n0 >= 4)
-    clnorm_apply_runs(b, call, affine, t, stream);
+/* Nodes of segments [begin, end) of channels [c0, c1), at most CLNORM_GROUP_MAX of them; small planes at
+ * most CLNORM_RUN_MAX values. w is written on the way. */
+CLNORM_FN void clnorm_nodes(const clnorm_buffers *b, const clnorm_geometry *g, clnorm_ulong c0,
+                            clnorm_ulong c1, clnorm_uint begin, clnorm_uint end,
+                            clnorm_partial *nodes, clnorm_writer *w) {
+  CLNORM_GLOBAL const float *x = b->x + c0 * g->spatial;
+  if (g->spatial <= CLNORM_SMALL_PLANE)
+    clnorm_group_nodes(x, g, (clnorm_uint)(c1 - c0), begin, end, nodes, w);
   else
-    clnorm_apply_planes(b, call, affine, t, stream);
-  if (stream) clnorm_stream_end();
+    for (clnorm_ulong c = 0; c < c1 - c0; c++)
+      nodes[c] = clnorm_plane_node(x + c * g->spatial, g, begin, end, w);
 }
 
 /* ---- Items: what one worker does at a time (clnorm_stage in host/core/schedule.h) ------------------ */
 
+/* While the statistics of one group of channels are computed, the output of the group before is written. */
 CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_forward *call,
                                    clnorm_ulong item) {
-  clnorm_affine affine[CLNORM_GROUP_MAX];
+  clnorm_writer w;
+  clnorm_partial nodes[CLNORM_GROUP_MAX];
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
-  const clnorm_ulong c0 = item * call->group;
-  const clnorm_tile t = {c0, clnorm_min(c0 + call->group, g.channels), 0, g.batch, 0, g.spatial};
-  for (clnorm_ulong c = t.c0; c < t.c1; c++) {
-    const clnorm_partial p = clnorm_node(b->x + c * g.spatial, &g, 0, g.segments);
-    affine[c - c0] = clnorm_affine_batch(b, call, c, p);
+  const clnorm_ulong begin = item * call->groups * call->group;
+  const clnorm_ulong end = clnorm_min(begin + call->groups * call->group, g.channels);
+  w.samples = w.flags = 0;
+  for (clnorm_ulong c0 = begin; c0 < end; c0 += call->group) {
+    const clnorm_tile t = {c0, clnorm_min(c0 + call->group, end), 0, g.batch, 0, g.spatial};
+    clnorm_nodes(b, &g, t.c0, t.c1, 0, g.segments, nodes, &w);
+    clnorm_write_all(&w);
+    clnorm_writer_start(&w, b, call, &t);
+    for (clnorm_ulong c = t.c0; c < t.c1; c++)
+      w.affine[c - c0] = clnorm_affine_batch(b, call, c, nodes[c - c0]);
+    clnorm_writer_expand(&w);
   }
-  clnorm_apply_tile(b, call, affine, &t);
+  clnorm_write_all(&w);
+  if (call->flags & CLNORM_STREAM) clnorm_stream_end();
 }
 
+/* One node of each channel of a group. */
 CLNORM_FN void clnorm_item_partials(const clnorm_buffers *b, const clnorm_forward *call,
                                     clnorm_ulong item) {
+  clnorm_writer none;
+  clnorm_partial nodes[CLNORM_GROUP_MAX];
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
-  const clnorm_ulong c = item / call->chunks;
-  const clnorm_ulong begin = (item - c * call->chunks) << call->chunk_log2;
+  const clnorm_ulong group = item / call->chunks, chunk = item - group * call->chunks;
+  const clnorm_ulong c0 = group * call->group, c1 = clnorm_min(c0 + call->group, g.channels);
+  const clnorm_ulong begin = chunk << call->chunk_log2;
   const clnorm_ulong end = clnorm_min(begin + ((clnorm_ulong)1 << call->chunk_log2), g.segments);
-  b->partials[item] = clnorm_node(b->x + c * g.spatial, &g, (clnorm_uint)begin, (clnorm_uint)end);
+  none.samples = none.flags = 0;
+  clnorm_nodes(b, &g, c0, c1, (clnorm_uint)begin, (clnorm_uint)end, nodes, &none);
+  for (clnorm_ulong c = c0; c < c1; c++) b->partials[c * call->chunks + chunk] = nodes[c - c0];
 }
 
 CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_forward *call,
@@ -327,19 +718,23 @@ CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_forwar
 
 CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_forward *call,
                                  clnorm_ulong item) {
-  clnorm_affine affine[CLNORM_GROUP_MAX];
+  clnorm_writer w;
   const clnorm_tile t = clnorm_tile_at(call, item);
-  for (clnorm_ulong c = t.c0; c < t.c1; c++) affine[c - t.c0] = clnorm_tile_affine(b, call, &t, c);
-  clnorm_apply_tile(b, call, affine, &t);
+  clnorm_writer_start(&w, b, call, &t);
+  for (clnorm_ulong c = t.c0; c < t.c1; c++)
+    w.affine[c - t.c0] = clnorm_tile_affine(b, call, &t, c);
+  clnorm_writer_expand(&w);
+  clnorm_write_all(&w);
+  if (call->flags & CLNORM_STREAM) clnorm_stream_end();
 }
 
 CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *call,
                                 clnorm_ulong item) {
-  const clnorm_affine none = {0.0f, 0.0f, 1.0f, 0.0f};
+  clnorm_writer w;
   const clnorm_tile t = clnorm_tile_at(call, item);
-  const int stream = (call->flags & CLNORM_STREAM) != 0;
-  clnorm_run(b->y + t.p0, b->x + t.p0, t.p1 - t.p0, CLNORM_RUN_COPY, none, 0, stream);
-  if (stream) clnorm_stream_end();
+  clnorm_writer_start(&w, b, call, &t);
+  clnorm_write(&w, ~(clnorm_ulong)0 / 64, CLNORM_RUN_COPY);
+  if (call->flags & CLNORM_STREAM) clnorm_stream_end();
 }
 
 #endif

@@ -8,15 +8,25 @@
  * CLNORM_KERNEL_PARAMETERS; local size 1, global size = items (clnorm_stage in host/core/schedule.h).
  */
 #define CLNORM_LANES 16u
-#define CLNORM_PLACES_FN CLNORM_NOINLINE /* used 32 times: inlined, PoCL compiles for a minute */
+#define CLNORM_FEW_BODIES 1
 #define clnorm_vec float16
 #define clnorm_splat(s) ((float16)(s))
 #define clnorm_vec_fma(a, b, c) clnorm_fma16(a, b, c)
+#define clnorm_stream_end()
+
+/* PoCL builds vload16 from loads of two floats, and its compiler then computes in twos. */
+#ifdef POCL_DEVICE_ADDRESS_BITS
+typedef float16 clnorm_vec_anywhere __attribute__((aligned(4)));
+#define clnorm_vec_load(p) (*(__global const clnorm_vec_anywhere *)(p))
+#define clnorm_vec_load_private(t) (*(const clnorm_vec_anywhere *)(t))
+#define clnorm_vec_store(p, v) (*(__global clnorm_vec_anywhere *)(p) = (v))
+#define clnorm_vec_store_private(t, v) (*(clnorm_vec_anywhere *)(t) = (v))
+#else
 #define clnorm_vec_load(p) vload16(0, p)
 #define clnorm_vec_load_private(t) vload16(0, t)
 #define clnorm_vec_store(p, v) vstore16(v, 0, p)
 #define clnorm_vec_store_private(t, v) vstore16(v, 0, t)
-#define clnorm_stream_end()
+#endif
 
 #ifndef __has_builtin
 #define __has_builtin(x) 0
@@ -24,7 +34,7 @@
 #if __has_builtin(__builtin_nontemporal_store) && defined(POCL_DEVICE_ADDRESS_BITS)
 #define clnorm_vec_stream(p, v) __builtin_nontemporal_store(v, (__global float16 *)(p))
 #else
-#define clnorm_vec_stream(p, v) vstore16(v, 0, p)
+#define clnorm_vec_stream(p, v) clnorm_vec_store(p, v)
 #endif
 #if __has_builtin(__builtin_prefetch) && defined(POCL_DEVICE_ADDRESS_BITS)
 #define clnorm_prefetch(p) __builtin_prefetch((const void *)(size_t)(p))
@@ -32,11 +42,15 @@
 #define clnorm_prefetch(p)
 #endif
 
-inline static float16 clnorm_vec_load_part(__global const float *p, uint n, float fill) {
-  float16 v = (float16)(fill);
-  float *lanes = (float *)&v;
+inline static float16 clnorm_vec_load_part(__global const float *p, uint n, float16 fill) {
+  float *lanes = (float *)&fill;
   for (uint i = 0; i < n; i++) lanes[i] = p[i];
-  return v;
+  return fill;
+}
+
+inline static float16 clnorm_vec_load_private_part(const float *t, uint n) {
+  const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return select((float16)(0.0f), clnorm_vec_load_private(t), lane < (int16)((int)n));
 }
 
 inline static void clnorm_vec_store_part(__global float *p, float16 v, uint n) {

@@ -61,7 +61,7 @@ static void test_overflow(void **state) {
 
 /* Sizes that no machine holds still have a schedule. */
 static void test_huge(void **state) {
-  const clnorm_traits traits = {CLNORM_FORM_WIDE, 128, 256, 1 << 22};
+  const clnorm_traits traits = {CLNORM_FORM_WIDE, 128, 256, 1 << 22, 0};
   const int64_t shapes[][3] = {{INT64_C(1) << 40, 1, 1},
                                {1, 3, INT64_C(1) << 40},
                                {INT64_C(1) << 31, 4, 7},
@@ -87,10 +87,13 @@ static void check_cover(const clnorm_forward_desc *desc, const clnorm_traits *tr
   memset(seen, 0, sizeof seen);
   for (unsigned l = 0; l < s.num_launches; l++) {
     if (s.launches[l].stage == CLNORM_STAGE_CHANNEL)
-      assert_true(s.launches[l].items * s.call.group >= s.call.channels &&
-                  (s.launches[l].items - 1) * s.call.group < s.call.channels);
+      assert_true(s.launches[l].items * s.call.group * s.call.groups >= s.call.channels &&
+                  (s.launches[l].items - 1) * s.call.group * s.call.groups < s.call.channels);
     if (s.launches[l].stage == CLNORM_STAGE_PARTIALS)
-      assert_int_equal(s.launches[l].items, s.call.channels * s.call.chunks);
+      assert_int_equal(s.launches[l].items,
+                       s.call.chunks * (s.form == CLNORM_FORM_WIDE
+                                            ? s.call.channels
+                                            : (s.call.channels + s.call.group - 1) / s.call.group));
     if (s.launches[l].stage != CLNORM_STAGE_APPLY) continue;
     for (uint64_t i = 0; i < s.launches[l].items; i++) {
       const clnorm_tile t = clnorm_tile_at(&s.call, i);
@@ -108,11 +111,11 @@ static void test_cover(void **state) {
   static const int64_t shapes[][3] = {{1, 1, 2},   {2, 3, 5},    {7, 130, 1},   {32, 5, 49},
                                       {3, 2, 196}, {1, 3, 4097}, {2, 1, 20000}, {1, 700, 9},
                                       {33, 1, 33}, {1, 1, 65536}};
-  static const clnorm_traits traits[] = {{CLNORM_FORM_VECTOR, 1, 1, 1 << 22},
-                                         {CLNORM_FORM_VECTOR, 2, 1, 1},
-                                         {CLNORM_FORM_VECTOR, 64, 1, 1 << 22},
-                                         {CLNORM_FORM_WIDE, 4, 64, 0},
-                                         {CLNORM_FORM_WIDE, 128, 256, 0}};
+  static const clnorm_traits traits[] = {{CLNORM_FORM_VECTOR, 1, 1, 1 << 22, 1 << 20},
+                                         {CLNORM_FORM_VECTOR, 2, 1, 1, 1 << 20},
+                                         {CLNORM_FORM_VECTOR, 64, 1, 1 << 22, 1 << 20},
+                                         {CLNORM_FORM_WIDE, 4, 64, 0, 0},
+                                         {CLNORM_FORM_WIDE, 128, 256, 0, 0}};
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++)
     for (size_t k = 0; k < FIXTURE_LENGTH(traits); k++)
@@ -126,7 +129,7 @@ static void test_cover(void **state) {
 }
 
 static void test_nothing_to_do(void **state) {
-  const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 22};
+  const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 22, 1 << 20};
   const int64_t shapes[][3] = {{0, 3, 4}, {2, 0, 4}, {2, 3, 0}, {0, INT64_MAX, INT64_MAX}};
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {

@@ -9,6 +9,7 @@
 #define NODE_MIN_LOG2 4u
 /* Items per worker, so that uneven speeds and the last item cost little. */
 #define ITEMS_PER_WORKER 8u
+#define CHANNEL_ITEMS_PER_WORKER 4u
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 static uint64_t at_least(uint64_t a, uint64_t b) { return a > b ? a : b; }
@@ -29,8 +30,24 @@ static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {
   s->num_launches++;
 }
 
+static uint64_t num_groups(const clnorm_forward *call) {
+  return ceil_div(call->channels, call->group);
+}
+
+/* Neighbouring channels that the vector form takes together, so that small planes make long runs. Where it
+ * can be, a run is whole lines of the cache: a line that two workers write is moved twice as often. */
+static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits) {
+  const uint64_t line = 16;
+  uint64_t aligned = 1;
+  while (aligned < line && aligned * call->spatial % line) aligned *= 2;
+  const uint64_t most = at_most(at_least(CLNORM_RUN_MAX / call->spatial, 1), CLNORM_GROUP_MAX);
+  uint64_t group = most >= aligned ? most - most % aligned : most;
+  while (group > 1 && ceil_div(call->channels, group) < 2ull * traits->workers) group /= 2;
+  return (uint32_t)at_most(group, call->channels);
+}
+
 /* Tiles in the order of memory: whole rows of neighbouring channels, or pieces of one large plane. */
-static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits, clnorm_stage stage) {
+static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits) {
   clnorm_forward *call = &s->call;
   const uint64_t total = call->batch * call->channels * call->spatial;
   const uint64_t share = total / ((uint64_t)traits->workers * ITEMS_PER_WORKER);
@@ -41,38 +58,48 @@ static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits, clnorm_s
     call->tile_batch = 1;
     call->tile_spatial = (uint32_t)round_up(ceil_div(call->spatial, pieces), CLNORM_ROW);
   } else {
-    const uint64_t run = traits->form == CLNORM_FORM_WIDE ? tile : CLNORM_RUN_MAX;
-    const uint64_t group = at_most(at_least(run / call->spatial, 1), CLNORM_GROUP_MAX);
-    call->group = (uint32_t)at_most(group, call->channels);
+    const uint64_t most = at_most(at_least(tile / call->spatial, 1), CLNORM_GROUP_MAX);
+    call->group = traits->form == CLNORM_FORM_WIDE ? (uint32_t)at_most(most, call->channels)
+                                                   : channel_group(call, traits);
+    const uint64_t samples = at_least(tile / (call->spatial * call->group), 1);
     call->tile_spatial = (uint32_t)call->spatial;
-    call->tile_batch =
-        (uint32_t)at_most(at_least(tile / (call->spatial * call->group), 1), call->batch);
+    call->tile_batch = (uint32_t)ceil_div(call->batch, ceil_div(call->batch, samples));
   }
+}
+
+static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
+  const clnorm_forward *call = &s->call;
   add_launch(s, stage,
-             ceil_div(call->batch, call->tile_batch) * ceil_div(call->channels, call->group) *
+             ceil_div(call->batch, call->tile_batch) * num_groups(call) *
                  ceil_div(call->spatial, call->tile_spatial));
 }
 
-/* Neighbouring channels that one worker takes together, so that small planes make long runs. */
-static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits) {
-  if (traits->form == CLNORM_FORM_WIDE) return 1;
-  uint64_t group = at_most(at_least(CLNORM_RUN_MAX / call->spatial, 1), CLNORM_GROUP_MAX);
-  while (group > 1 && ceil_div(call->channels, group) < 4ull * traits->workers) group /= 2;
-  return (uint32_t)at_most(group, call->channels);
-}
-
+/* Several groups per item keep both directions of the memory busy: one is read while the one before is
+ * written. That takes room for two in a worker's own cache. Where there is none, the part of a group that
+ * was read last is written first. */
 static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
-  s->call.group = channel_group(&s->call, traits);
-  s->call.tile_batch = 1;
-  s->call.tile_spatial = 1;
-  add_launch(s, CLNORM_STAGE_CHANNEL, ceil_div(s->call.channels, s->call.group));
+  clnorm_forward *call = &s->call;
+  call->group = traits->form == CLNORM_FORM_WIDE ? 1 : channel_group(call, traits);
+  call->groups = 1;
+  call->tile_batch = 1;
+  call->tile_spatial = 1;
+  const uint64_t bytes = call->batch * call->group * call->spatial * sizeof(float);
+  if (bytes > traits->cache_bytes * 3 / 8)
+    call->flags |= CLNORM_LAST_FIRST;
+  else if (traits->form == CLNORM_FORM_VECTOR)
+    call->groups =
+        (uint32_t)ceil_div(num_groups(call), (uint64_t)traits->workers * CHANNEL_ITEMS_PER_WORKER);
+  add_launch(s, CLNORM_STAGE_CHANNEL, ceil_div(num_groups(call), call->groups));
 }
 
 static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {
   clnorm_forward *call = &s->call;
   const bool wide = traits->form == CLNORM_FORM_WIDE;
+  plan_tiles(s, traits);
+  /* The vector form reduces the channels of a group together, the wide form each by itself. */
+  const uint64_t lanes = wide ? call->channels : num_groups(call);
   const uint64_t nodes = (uint64_t)traits->workers * ITEMS_PER_WORKER;
-  const uint64_t per_node = at_least(segments * call->channels / nodes, 1);
+  const uint64_t per_node = at_least(segments * lanes / nodes, 1);
   call->chunk_log2 = NODE_MIN_LOG2;
   while (2ull << call->chunk_log2 <= per_node) call->chunk_log2++;
   /* The wide finalize stage takes one node per work-item. */
@@ -82,26 +109,27 @@ static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t
   call->partials = 0;
   call->affine = round_up(call->channels * call->chunks * sizeof(clnorm_partial), 64);
   s->workspace_size = call->affine + call->channels * sizeof(clnorm_affine);
-  add_launch(s, CLNORM_STAGE_PARTIALS, call->channels * call->chunks);
+  add_launch(s, CLNORM_STAGE_PARTIALS, lanes * call->chunks);
   add_launch(s, CLNORM_STAGE_FINALIZE, call->channels);
-  plan_tiles(s, traits, CLNORM_STAGE_APPLY);
+  add_tiles_launch(s, CLNORM_STAGE_APPLY);
 }
 
 /* A tensor is one long plane to a copy. */
 static void plan_copy(clnorm_schedule *s, const clnorm_traits *traits) {
   s->call.spatial *= s->call.batch * s->call.channels;
   s->call.batch = s->call.channels = 1;
-  plan_tiles(s, traits, CLNORM_STAGE_COPY);
+  plan_tiles(s, traits);
+  add_tiles_launch(s, CLNORM_STAGE_COPY);
 }
 
 /* Whole channels per worker need no workspace, one launch, and read x a second time from the cache where
  * it fits; but there must be channels enough to go round. */
 static bool prefer_split(const clnorm_forward *call, const clnorm_traits *traits,
                          uint32_t segments) {
-  const uint64_t items = ceil_div(call->channels, channel_group(call, traits));
   if (segments <= 2u << NODE_MIN_LOG2) return false;
-  if (traits->form == CLNORM_FORM_WIDE) return items < 2ull * traits->workers;
-  return traits->workers > 1 && items < 4ull * traits->workers;
+  if (traits->form == CLNORM_FORM_WIDE) return call->channels < 2ull * traits->workers;
+  return traits->workers > 1 &&
+         ceil_div(call->channels, channel_group(call, traits)) < 4ull * traits->workers;
 }
 
 /* Writing around the caches pays where y would not stay in them anyway. */
@@ -132,7 +160,8 @@ clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clno
     return s;
   }
   if (desc->statistics == CLNORM_GIVEN_STATISTICS) {
-    plan_tiles(&s, traits, CLNORM_STAGE_APPLY);
+    plan_tiles(&s, traits);
+    add_tiles_launch(&s, CLNORM_STAGE_APPLY);
     return s;
   }
   s.call.flags |= CLNORM_BATCH_MODE;

@@ -12,12 +12,14 @@ typedef struct clnorm_traits {
   unsigned workers;      /* threads, or compute units */
   unsigned group_size;   /* WIDE: work-items per work-group, a multiple of 64; VECTOR: 1 */
   uint64_t stream_bytes; /* VECTOR: outputs from this size on are written around the caches */
+  uint64_t cache_bytes;  /* VECTOR: a worker's own cache */
 } clnorm_traits;
 
 /* The stages that kernels/forward_vector.cl, kernels/forward_wide.cl and the CPU back end implement. */
 typedef enum clnorm_stage {
   CLNORM_STAGE_CHANNEL,  /* item: a group of channels, statistics and output */
-  CLNORM_STAGE_PARTIALS, /* item: one node of one channel's tree -> workspace */
+  CLNORM_STAGE_PARTIALS, /* item: one node of the trees of a group of channels (WIDE: of one channel)
+                            -> workspace */
   CLNORM_STAGE_FINALIZE, /* item: one channel: nodes -> affine in the workspace, running statistics */
   CLNORM_STAGE_APPLY,    /* item: one tile of the output */
   CLNORM_STAGE_COPY,     /* item: one tile of y = x */

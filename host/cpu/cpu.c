@@ -67,6 +67,15 @@ static const char *isa_name(clnorm_isa isa) {
   return names[isa];
 }
 
+/* Bytes of the second cache, which a core has to itself. */
+static uint64_t own_cache_bytes(void) {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (size > 0) return (uint64_t)size;
+#endif
+  return 1u << 20;
+}
+
 /* ---- Device operations ---------------------------------------------------------------------------- */
 
 static void cpu_close(clnorm_device *device) {
@@ -270,7 +279,8 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   self->base.traits.form = CLNORM_FORM_VECTOR;
   self->base.traits.workers = threads;
   self->base.traits.group_size = 1;
-  self->base.traits.stream_bytes = 4u << 20;
+  self->base.traits.stream_bytes = threads * own_cache_bytes() / 4;
+  self->base.traits.cache_bytes = own_cache_bytes();
   snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s",
            info->name, isa_name(isa), threads, threads == 1 ? "" : "s");
   *device = &self->base;

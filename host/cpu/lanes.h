@@ -7,7 +7,7 @@
 
 #include "clnorm_arith.h"
 
-#define CLNORM_PLACES_FN CLNORM_FN
+#define CLNORM_FEW_BODIES 0
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -21,8 +21,8 @@ static inline clnorm_vec clnorm_vec_fma(clnorm_vec a, clnorm_vec b, clnorm_vec c
   return _mm512_fmadd_ps(a, b, c);
 }
 static inline clnorm_vec clnorm_vec_load(const float *p) { return _mm512_loadu_ps(p); }
-static inline clnorm_vec clnorm_vec_load_part(const float *p, uint32_t n, float fill) {
-  return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), clnorm_mask(n), p);
+static inline clnorm_vec clnorm_vec_load_part(const float *p, uint32_t n, clnorm_vec fill) {
+  return _mm512_mask_loadu_ps(fill, clnorm_mask(n), p);
 }
 static inline void clnorm_vec_store(float *p, clnorm_vec v) { _mm512_storeu_ps(p, v); }
 static inline void clnorm_vec_store_part(float *p, clnorm_vec v, uint32_t n) {
@@ -51,10 +51,9 @@ static inline clnorm_vec clnorm_vec_fma(clnorm_vec a, clnorm_vec b, clnorm_vec c
   return _mm256_fmadd_ps(a, b, c);
 }
 static inline clnorm_vec clnorm_vec_load(const float *p) { return _mm256_loadu_ps(p); }
-static inline clnorm_vec clnorm_vec_load_part(const float *p, uint32_t n, float fill) {
+static inline clnorm_vec clnorm_vec_load_part(const float *p, uint32_t n, clnorm_vec fill) {
   const __m256i mask = clnorm_mask(n);
-  return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, mask),
-                          _mm256_castsi256_ps(mask));
+  return _mm256_blendv_ps(fill, _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask));
 }
 static inline void clnorm_vec_store(float *p, clnorm_vec v) { _mm256_storeu_ps(p, v); }
 static inline void clnorm_vec_store_part(float *p, clnorm_vec v, uint32_t n) {
@@ -80,10 +79,9 @@ static inline clnorm_vec clnorm_vec_fma(clnorm_vec a, clnorm_vec b, clnorm_vec c
 static inline clnorm_vec clnorm_vec_load(const float *p) {
   return (clnorm_vec){p[0], p[1], p[2], p[3]};
 }
-static inline clnorm_vec clnorm_vec_load_part(const float *p, uint32_t n, float fill) {
-  clnorm_vec v = clnorm_splat(fill);
-  for (uint32_t i = 0; i < n; i++) v[i] = p[i];
-  return v;
+static inline clnorm_vec clnorm_vec_load_part(const float *p, uint32_t n, clnorm_vec fill) {
+  for (uint32_t i = 0; i < n; i++) fill[i] = p[i];
+  return fill;
 }
 static inline void clnorm_vec_store(float *p, clnorm_vec v) {
   for (int i = 0; i < 4; i++) p[i] = v[i];
@@ -105,6 +103,10 @@ static inline void clnorm_stream_end(void) {}
 
 static inline clnorm_vec clnorm_vec_load_private(const float *t) { return clnorm_vec_load(t); }
 static inline void clnorm_vec_store_private(float *t, clnorm_vec v) { clnorm_vec_store(t, v); }
+
+static inline clnorm_vec clnorm_vec_load_private_part(const float *t, uint32_t n) {
+  return n == CLNORM_LANES ? clnorm_vec_load(t) : clnorm_vec_load_part(t, n, clnorm_splat(0.0f));
+}
 
 static inline void clnorm_prefetch(const float *p) { __builtin_prefetch(p); }
 
