@@ -106,7 +106,7 @@ static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
            base->info.name, base->info.id, base->info.platform,
            note[0] ? note : form_text(base->traits.form), base->info.compute_units,
            base->info.denormals ? "" : ", no subnormals");
-  device->cache_dir = clnorm_program_cache_folder(options->cache_dir);
+  device->cache_dir = clnorm_cache_folder(options->cache_dir);
   return CLNORM_OK;
 }
 
