@@ -100,8 +100,8 @@ static bool prefer_split(const clnorm_forward *call, const clnorm_traits *traits
                          uint32_t segments) {
   const uint64_t items = ceil_div(call->channels, channel_group(call, traits));
   if (segments <= 2u << NODE_MIN_LOG2) return false;
-  if (traits->form == CLNORM_FORM_WIDE) return items < 2ull * traits->workers;
-  return traits->workers > 1 && items < 4ull * traits->workers;
+  if (traits->form == CLNORM_FORM_VECTOR && traits->workers == 1) return false;
+  return (double)items < traits->split_below * traits->workers;
 }
 
 /* Writing around the caches pays where y would not stay in them anyway. */

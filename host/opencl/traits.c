@@ -73,5 +73,6 @@ clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
   traits.workers = units > 0 ? units : 1;
   traits.group_size = group_size;
   traits.stream_bytes = 4u << 20;
+  traits.split_below = form == CLNORM_FORM_WIDE ? 2 : 4;
   return traits;
 }
