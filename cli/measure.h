@@ -33,6 +33,25 @@ clnorm_status clnorm_measure(clnorm_context *context, clnorm_context *baseline,
                              const clnorm_measure_case *wanted, clnorm_measurement *result,
                              clnorm_message *message);
 
+/* One of two ways to do the same thing. */
+typedef struct clnorm_measure_way {
+  clnorm_context *context;
+  clnorm_variant variant;
+  clnorm_store store;
+} clnorm_measure_way;
+
+typedef struct clnorm_comparison {
+  double median_s[2]; /* of one call, each way */
+  double ratio;       /* median over rounds of first / second */
+  int rounds;
+} clnorm_comparison;
+
+/* Times two ways in the same rounds, as clnorm_measure does; variant and store of *wanted are not used.
+ * Both may have the same context: they then work on the same memory. */
+clnorm_status clnorm_measure_ways(const clnorm_measure_way ways[2], clnorm_context *baseline,
+                                  const clnorm_measure_case *wanted, clnorm_comparison *result,
+                                  clnorm_message *message);
+
 /* Seconds on a clock that never goes back. */
 double clnorm_now(void);
 

@@ -21,7 +21,7 @@ import unittest
 PROGRAM = sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else os.environ["CLNORM"]
 DEVICE = os.environ.get("CLNORM_TEST_DEVICE", "cpu")
 DATA = pathlib.Path(os.environ.get("CLNORM_TEST_DATA", pathlib.Path(__file__).parent / "data"))
-DEVICE_KEYS = {"id", "name", "platform", "type", "form", "status"}
+DEVICE_KEYS = {"id", "name", "platform", "type", "form", "status", "tuned"}
 VERIFY_KEYS = {"devices", "cases", "differing_elements", "max_ulp", "worst_bound_ratio", "not_promised",
                "failures"}
 RUN_KEYS = {"device", "shape", "mode", "seconds", "output"}
