@@ -5,6 +5,13 @@
 #include <clnorm/clnorm.h>
 
 typedef enum clnorm_bench_op { CLNORM_BENCH_EVAL, CLNORM_BENCH_TRAIN } clnorm_bench_op;
+extern const char *const clnorm_bench_op_names[]; /* "eval", "train" */
+
+/* "32x64x56x56" */
+typedef struct clnorm_shape_text {
+  char text[88];
+} clnorm_shape_text;
+clnorm_shape_text clnorm_shape_text_of(const int64_t dims[4]);
 
 typedef struct clnorm_measurement {
   double median_s;     /* of one call */
