@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "arguments.h"
 #include "chart.h"
@@ -22,6 +21,8 @@ static const char help[] =
     "in the same rounds. Results are checked against the CPU path first. fraction is floor bytes\n"
     "(x read once, y written once) / time / ceiling; a call that must read x twice can reach "
     "0.67.\n"
+    "What clnorm tune keeps for a device is in force, as in any program; the heading then says "
+    "tuned.\n"
     "\n"
     "  --device D|all     auto, cpu, gpu, an id or part of a name; default all\n"
     "  --suite NAME       resnet50, mobilenet_v2, unet, sizes (4 KiB to 1 GiB), or all;\n"

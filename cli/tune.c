@@ -14,25 +14,22 @@
 static const char help[] =
     "clnorm tune [--device D|all] [--seconds S] [--dry-run] [--reset] [--json]\n"
     "\n"
-    "Measures the variants on each device, side by side in the same rounds, and keeps the values "
-    "of\n"
-    "the rule that fit it best, beside the program cache. Contexts that are opened on the device "
-    "from\n"
-    "then on use them, in run, verify, bench and in any program; the results have the same bits.\n"
+    "Measures the variants on each device, side by side in the same rounds, and keeps the values\n"
+    "of the rule that fit it best, beside the program cache. Contexts that are opened on the "
+    "device\n"
+    "from then on use them: in run, verify, bench, and in any program. The bits stay the same.\n"
     "\n"
     "  form          vector or wide kernels (OpenCL; the vector form is not tried where the "
-    "driver's\n"
-    "                native vector has less than 4 floats, since it may compile for minutes)\n"
+    "native\n"
+    "                vector of the driver has less than 4 floats: it may compile for minutes)\n"
     "  stream_bytes  outputs of this size and larger are written around the caches (vector form)\n"
     "  split_below   training splits channels where there are fewer per thread or compute unit\n"
     "\n"
     "A value other than the rule's is taken for a gain of 5 %; less is noise. ratio is the time "
     "of\n"
-    "the first way over that of the second. Results are compared with the CPU path before they "
-    "are\n"
-    "timed. Where the rule's values are the best, nothing is kept. A slow device is given 20 s "
-    "and\n"
-    "200 measurements' time; what was not measured by then stays by rule.\n"
+    "the first way over that of the second. Results are compared with the CPU path before they\n"
+    "are timed. Where the rule's values are the best, nothing is kept. A slow device is given 5 s\n"
+    "and 300 measurements' time; what was not measured by then stays by rule.\n"
     "\n"
     "  --device D|all    auto, cpu, gpu, an id or part of a name; default all\n"
     "  --seconds S       per measurement, about; default 0.2: about 20 s for a device\n"
@@ -82,7 +79,7 @@ static bool fits(const session *s, const int64_t dims[4]) {
 
 /* What is not measured by then stays as it is by rule, or is decided by the part that was measured. */
 static bool out_of_time(session *s) {
-  const double limit = 20 + 200 * s->chosen->seconds;
+  const double limit = 5 + 300 * s->chosen->seconds;
   if (clnorm_now() - s->start < limit) return false;
   if (!s->late)
     clnorm_tune_note(s->result, "not all was measured: the device was given %.0f s", limit);
@@ -221,7 +218,6 @@ static int tune_store(session *s) {
 /* Whole channels per worker. 0: fewer channels than workers. */
 static const int per_worker[] = {0, 1, 2, 3, 4, 6, 8, 16};
 enum { NUM_SPLITS = sizeof per_worker / sizeof per_worker[0] };
-#define SPLIT_NEVER 0.001
 #define SPLIT_LARGEST_BYTES (INT64_C(256) << 20)
 
 /* Of one channel: 512 KiB, 4 MiB. Smaller ones gain little from sharing, larger ones more. */
@@ -294,7 +290,7 @@ static int tune_split(session *s) {
   const size_t best = clnorm_choose_threshold(ratios, count, rule);
   if (best == rule) return status;
   if (best == 0)
-    r->chosen.split_below = SPLIT_NEVER;
+    r->chosen.split_below = CLNORM_TUNE_SPLIT_NEVER;
   else
     r->chosen.split_below = best < count ? per_worker[best] : per_worker[count - 1] + 1;
   return status;

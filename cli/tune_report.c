@@ -22,9 +22,12 @@ static value_text bytes_text(uint64_t bytes) {
   return value;
 }
 
-static value_text number_text(double number) {
+static value_text split_text(double number) {
   value_text value;
-  snprintf(value.text, sizeof value.text, "%g", number);
+  if (number <= CLNORM_TUNE_SPLIT_NEVER)
+    snprintf(value.text, sizeof value.text, "never");
+  else
+    snprintf(value.text, sizeof value.text, "%g", number);
   return value;
 }
 
@@ -84,8 +87,8 @@ void clnorm_tune_print_choice(const clnorm_tune_result *result, bool dry_run) {
   if (chosen.form == CLNORM_FORM_VECTOR)
     printf("%-12s  %10s  %10s\n", "stream_bytes", bytes_text(chosen.stream_bytes).text,
            bytes_text(rule->stream_bytes).text);
-  printf("%-12s  %10s  %10s\n", "split_below", number_text(chosen.split_below).text,
-         number_text(rule->split_below).text);
+  printf("%-12s  %10s  %10s\n", "split_below", split_text(chosen.split_below).text,
+         split_text(rule->split_below).text);
   print_kept(result, dry_run);
 }
 

@@ -8,6 +8,7 @@
 
 #define CLNORM_TUNE_MAX_ROWS 64
 #define CLNORM_TUNE_MAX_NOTES 8
+#define CLNORM_TUNE_SPLIT_NEVER 0.001 /* the smallest split_below */
 
 /* One comparison: the parameter it speaks for, and the two ways. */
 typedef struct clnorm_tune_row {

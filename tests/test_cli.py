@@ -452,7 +452,8 @@ class TestTune(CliTest):
         (device,) = found["devices"]
         self.check_device(device)
         measured = {row["parameter"] for row in device["measurements"]}
-        self.assertLessEqual({"stream_bytes"} | ({"form"} if DEVICE != "cpu" else set()), measured)
+        if not any("not all was measured" in note for note in device["notes"]):
+            self.assertLessEqual({"stream_bytes"} | ({"form"} if DEVICE != "cpu" else set()), measured)
         for row in device["measurements"]:
             self.assertEqual(set(row), {"parameter", "op", "shape", "ways", "median_s", "ratio", "rounds"})
             self.assertGreater(min(*row["median_s"], row["ratio"]), 0)
