@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "arguments.h"
 #include "chart.h"
@@ -22,6 +21,8 @@ static const char help[] =
     "in the same rounds. Results are checked against the CPU path first. fraction is floor bytes\n"
     "(x read once, y written once) / time / ceiling; a call that must read x twice can reach "
     "0.67.\n"
+    "What clnorm tune keeps for a device is in force, as in any program; the heading then says "
+    "tuned.\n"
     "\n"
     "  --device D|all     auto, cpu, gpu, an id or part of a name; default all\n"
     "  --suite NAME       resnet50, mobilenet_v2, unet, sizes (4 KiB to 1 GiB), or all;\n"
@@ -68,8 +69,6 @@ typedef struct costs {
   double cold_s, warm_s;  /* context, plan and first run: without, and with, a program cache */
   double eval_s, train_s; /* per call, 1x8x4x4 */
 } costs;
-
-static const char *const op_names[] = {"eval", "train"};
 
 /* ---- Shapes ---------------------------------------------------------------------------------------- */
 
@@ -206,33 +205,28 @@ static costs measure_costs(const clnorm_target *target, const clnorm_target *bas
 
 /* ---- Printing -------------------------------------------------------------------------------------- */
 
-static void shape_text(const int64_t dims[4], char *text, size_t size) {
-  snprintf(text, size, "%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, dims[0], dims[1], dims[2],
-           dims[3]);
-}
-
 static double gbps(const row *r) { return r->measured.floor_bytes / r->measured.median_s * 1e-9; }
 static double ceiling(const row *r) {
   return r->measured.floor_bytes / r->measured.ceiling_s * 1e-9;
 }
 
 static void print_row(const row *r, bool csv, bool first) {
-  char shape[64];
-  shape_text(r->wanted.dims, shape, sizeof shape);
+  const clnorm_shape_text shape = clnorm_shape_text_of(r->wanted.dims);
   const clnorm_measurement *m = &r->measured;
   if (csv) {
     if (first)
       puts("device,op,shape,dtype,layout,variant,median_s,gbps,ceiling_gbps,fraction,"
            "streaming_fraction,extra_bytes,rounds");
     printf("\"%s\",%s,%s,f32,nchw,\"%s\",%.9g,%.4g,%.4g,%.4g,%.4g,%zu,%d\n", r->device,
-           op_names[r->wanted.op], shape, m->variant, m->median_s, gbps(r), ceiling(r), m->fraction,
-           m->fraction * m->stream_bytes / m->floor_bytes, m->extra_bytes, m->rounds);
+           clnorm_bench_op_names[r->wanted.op], shape.text, m->variant, m->median_s, gbps(r),
+           ceiling(r), m->fraction, m->fraction * m->stream_bytes / m->floor_bytes, m->extra_bytes,
+           m->rounds);
   } else {
     if (first)
       printf("%-5s %-17s %9s %8s %8s %8s  %s\n", "op", "shape", "time ms", "GB/s", "ceiling",
              "fraction", "how");
-    printf("%-5s %-17s %9.4f %8.1f %8.1f %8.2f  %s\n", op_names[r->wanted.op], shape,
-           m->median_s * 1e3, gbps(r), ceiling(r), m->fraction, m->variant);
+    printf("%-5s %-17s %9.4f %8.1f %8.1f %8.2f  %s\n", clnorm_bench_op_names[r->wanted.op],
+           shape.text, m->median_s * 1e3, gbps(r), ceiling(r), m->fraction, m->variant);
   }
   fflush(stdout);
 }
@@ -245,13 +239,12 @@ static void print_costs(const costs *c, bool csv) {
 }
 
 static void json_row(clnorm_json *json, const row *r) {
-  char shape[64];
-  shape_text(r->wanted.dims, shape, sizeof shape);
+  const clnorm_shape_text shape = clnorm_shape_text_of(r->wanted.dims);
   const clnorm_measurement *m = &r->measured;
   clnorm_json_object(json, NULL);
   clnorm_json_text(json, "device", r->device);
-  clnorm_json_text(json, "op", op_names[r->wanted.op]);
-  clnorm_json_text(json, "shape", shape);
+  clnorm_json_text(json, "op", clnorm_bench_op_names[r->wanted.op]);
+  clnorm_json_text(json, "shape", shape.text);
   clnorm_json_text(json, "dtype", "f32");
   clnorm_json_text(json, "layout", "nchw");
   clnorm_json_text(json, "variant", m->variant);
@@ -300,7 +293,7 @@ static int write_svg(const char *path, const row *rows, size_t num_rows,
     for (int op = 0; op < 2; op++) {
       clnorm_chart_series *s = &series[used];
       s->points = points + used * num_rows;
-      snprintf(s->name, sizeof s->name, "%s, %.100s", op_names[op], targets[t].label);
+      snprintf(s->name, sizeof s->name, "%s, %.100s", clnorm_bench_op_names[op], targets[t].label);
       for (size_t i = 0; i < num_rows; i++)
         if (rows[i].device == targets[t].label && (int)rows[i].wanted.op == op) {
           const clnorm_chart_point p = {rows[i].measured.floor_bytes / 2,
@@ -341,17 +334,19 @@ static int measure_one(session *s, const clnorm_target *target, const int64_t di
   r->wanted.store = (clnorm_store)o->store;
   r->wanted.seconds = o->seconds;
   r->wanted.check = o->check;
-  char shape[64];
-  shape_text(dims, shape, sizeof shape);
-  if (isatty(STDERR_FILENO)) fprintf(stderr, "%s %s ...\r\033[K", op_names[op], shape);
+  const clnorm_shape_text shape = clnorm_shape_text_of(dims);
+  clnorm_progress("%s %s ...", clnorm_bench_op_names[op], shape.text);
   const clnorm_status status =
       clnorm_measure(target->context, s->baseline.context, &r->wanted, &r->measured, &message);
+  clnorm_progress(NULL);
   if (status == CLNORM_ERROR_OUT_OF_MEMORY) {
-    clnorm_complain("%s %s %s is left out: %s", target->label, op_names[op], shape, message.text);
+    clnorm_complain("%s %s %s is left out: %s", target->label, clnorm_bench_op_names[op],
+                    shape.text, message.text);
     return CLNORM_EXIT_GOOD;
   }
   if (status != CLNORM_OK) {
-    clnorm_complain("%s %s %s: %s", target->label, op_names[op], shape, message.text);
+    clnorm_complain("%s %s %s: %s", target->label, clnorm_bench_op_names[op], shape.text,
+                    message.text);
     return CLNORM_EXIT_DEVICE;
   }
   s->num_rows++;

@@ -10,7 +10,8 @@ static const char help[] =
     "clnorm devices [--json]\n"
     "\n"
     "Lists the CPU path and every OpenCL device, marks with * the one that is used where none\n"
-    "is named, and says what is missing and how to get it.\n"
+    "is named, and says what is missing and how to get it. What clnorm tune keeps for a device is\n"
+    "named; form is the one that it then runs in.\n"
     "\n"
     "  --json    one JSON object: devices, default, missing\n"
     "\n"
@@ -20,19 +21,28 @@ static const char *default_id(const clnorm_device_list *list) {
   return clnorm_device_list_get(list, clnorm_device_list_default(list))->id;
 }
 
+/* The form that the device runs in where none is forced: that of *kept, else the rule's. */
+static const char *form_of(const clnorm_device_info *info, const clnorm_tuning *kept) {
+  static const char *const forms[] = {NULL, "vector", "wide"};
+  return kept->form != CLNORM_FORM_AUTO ? forms[kept->form] : info->form;
+}
+
 static void print_json(const clnorm_device_list *list) {
   clnorm_json json = {stdout, false};
   clnorm_json_object(&json, NULL);
   clnorm_json_array(&json, "devices");
   for (int i = 0; i < clnorm_device_list_count(list); i++) {
     const clnorm_device_info *info = clnorm_device_list_get(list, i);
+    clnorm_tuning kept;
+    const bool tuned = clnorm_tuning_kept(info, NULL, &kept);
     clnorm_json_object(&json, NULL);
     clnorm_json_text(&json, "id", info->id);
     clnorm_json_text(&json, "name", info->name);
     clnorm_json_text(&json, "platform", info->platform);
     clnorm_json_text(&json, "type", info->type);
-    clnorm_json_text(&json, "form", info->form);
+    clnorm_json_text(&json, "form", form_of(info, &kept));
     clnorm_json_text(&json, "status", info->status);
+    clnorm_json_bool(&json, "tuned", tuned);
     clnorm_json_end_object(&json);
   }
   clnorm_json_end_array(&json);
@@ -59,9 +69,13 @@ static void print_table(const clnorm_device_list *list) {
   printf("  %-5s %-11s %-6s  %-*s  %s\n", "id", "type", "form", width, "name", "platform");
   for (int i = 0; i < clnorm_device_list_count(list); i++) {
     const clnorm_device_info *info = clnorm_device_list_get(list, i);
+    clnorm_tuning kept;
+    const bool tuned = clnorm_tuning_kept(info, NULL, &kept);
     printf("%c %-5s %-11s %-6s  %-*s  %s\n", i == chosen ? '*' : ' ', info->id, info->type,
-           info->form, width, info->name, info->platform);
+           form_of(info, &kept), width, info->name, info->platform);
     if (strcmp(info->status, "ok") != 0) printf("        %s\n", info->status);
+    if (tuned)
+      printf("        tuned: clnorm tune --device %s --reset goes back to the rule\n", info->id);
     if (info->usable && !info->denormals)
       printf("        flushes subnormal values to zero: their bits are not promised here\n");
   }

@@ -68,6 +68,11 @@ void clnorm_json_text(clnorm_json *json, const char *key, const char *text) {
     fputs("null", json->out);
 }
 
+void clnorm_json_bool(clnorm_json *json, const char *key, bool value) {
+  begin_item(json, key);
+  fputs(value ? "true" : "false", json->out);
+}
+
 void clnorm_json_integer(clnorm_json *json, const char *key, int64_t value) {
   begin_item(json, key);
   fprintf(json->out, "%" PRId64, value);

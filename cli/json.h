@@ -17,6 +17,7 @@ void clnorm_json_end_object(clnorm_json *json);
 void clnorm_json_end_array(clnorm_json *json);
 /* Bytes that are not UTF-8 become U+FFFD; NULL is printed as null. */
 void clnorm_json_text(clnorm_json *json, const char *key, const char *text);
+void clnorm_json_bool(clnorm_json *json, const char *key, bool value);
 void clnorm_json_integer(clnorm_json *json, const char *key, int64_t value);
 /* JSON has no infinities and no NaN: they become the largest double, and null. */
 void clnorm_json_number(clnorm_json *json, const char *key, double value);

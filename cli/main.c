@@ -11,6 +11,8 @@ static const char help[] =
     "  clnorm run X.npy -o Y.npy         one BatchNorm2d on a real tensor\n"
     "  clnorm verify                     devices against the CPU path, bit by bit\n"
     "  clnorm bench                      speed beside the ceiling of the device's memory\n"
+    "  clnorm tune                       measures the variants, and keeps what fits the device "
+    "best\n"
     "  clnorm COMMAND --help             options and an example\n"
     "  clnorm --version\n"
     "\n"
@@ -23,10 +25,9 @@ static const struct {
   const char *name;
   int (*run)(int argc, char **argv);
 } commands[] = {
-    {"devices", clnorm_command_devices},
-    {"run", clnorm_command_run},
-    {"verify", clnorm_command_verify},
-    {"bench", clnorm_command_bench},
+    {"devices", clnorm_command_devices}, {"run", clnorm_command_run},
+    {"verify", clnorm_command_verify},   {"bench", clnorm_command_bench},
+    {"tune", clnorm_command_tune},
 };
 
 static int dispatch(int argc, char **argv) {

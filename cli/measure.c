@@ -1,5 +1,6 @@
 #include "measure.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +11,37 @@
 #define MIN_SAMPLE_S                                                                               \
   0.0005 /* calls are repeated to at least this, so that the clock's grain is nothing */
 
-typedef enum subject { CALL, COPY_CACHED, COPY_STREAMED, NUM_SUBJECTS } subject;
+/* What is timed in every round: a plan on operands. */
+typedef struct subject {
+  clnorm_context *context;
+  const clnorm_forward_args *args;
+  clnorm_forward_plan *plan;
+  int repeats;
+  double times[MAX_ROUNDS];
+} subject;
+
+enum { CALL, COPY_CACHED, COPY_STREAMED }; /* the subjects of clnorm_measure */
+enum { MAX_SUBJECTS = 3, MAX_CONTEXTS = 2 };
 
 typedef struct bench {
-  clnorm_context *context;
-  clnorm_forward_plan *plans[NUM_SUBJECTS];
-  clnorm_forward_args args;
-  int repeats[NUM_SUBJECTS];
-  double times[NUM_SUBJECTS][MAX_ROUNDS];
+  const clnorm_measure_case *wanted;
+  float *x;
+  clnorm_context *contexts[MAX_CONTEXTS]; /* with the operands of each */
+  clnorm_forward_args args[MAX_CONTEXTS];
+  int num_contexts;
+  subject subjects[MAX_SUBJECTS];
+  int num_subjects;
   int rounds;
 } bench;
+
+const char *const clnorm_bench_op_names[] = {"eval", "train"};
+
+clnorm_shape_text clnorm_shape_text_of(const int64_t dims[4]) {
+  clnorm_shape_text shape;
+  snprintf(shape.text, sizeof shape.text, "%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, dims[0],
+           dims[1], dims[2], dims[3]);
+  return shape;
+}
 
 double clnorm_now(void) {
   struct timespec t;
@@ -62,64 +84,97 @@ static clnorm_status upload(clnorm_context *context, size_t count, const float *
   return status;
 }
 
-static clnorm_status make_operands(bench *b, const clnorm_measure_case *wanted, const float *x) {
+static clnorm_status make_operands(clnorm_context *context, const clnorm_measure_case *wanted,
+                                   const float *x, clnorm_forward_args *args) {
   const size_t channels = (size_t)wanted->dims[1];
-  clnorm_memory *const small[] = {&b->args.weight, &b->args.bias, &b->args.running_mean,
-                                  &b->args.running_var};
+  clnorm_memory *const small[] = {&args->weight, &args->bias, &args->running_mean,
+                                  &args->running_var};
   float *ones = malloc(channels * sizeof *ones);
   if (!ones) return CLNORM_ERROR_OUT_OF_MEMORY;
   for (size_t i = 0; i < channels; i++) ones[i] = 1.0f;
-  clnorm_status status = upload(b->context, tensor_elements(wanted->dims), x, &b->args.x);
+  clnorm_status status = upload(context, tensor_elements(wanted->dims), x, &args->x);
   if (status == CLNORM_OK)
-    status = upload(b->context, tensor_elements(wanted->dims), x, &b->args.y); /* touch pages */
+    status = upload(context, tensor_elements(wanted->dims), x, &args->y); /* touch pages */
   for (size_t i = 0; i < sizeof small / sizeof *small && status == CLNORM_OK; i++)
-    status = upload(b->context, channels, ones, small[i]);
+    status = upload(context, channels, ones, small[i]);
   free(ones);
-  b->args.momentum = 0.9;
+  args->momentum = 0.9;
   return status;
 }
 
-static clnorm_status make_plans(bench *b, const clnorm_measure_case *wanted) {
+static void free_operands(clnorm_context *context, clnorm_forward_args *args) {
+  clnorm_memory *const all[] = {
+      &args->x, &args->y, &args->weight, &args->bias, &args->running_mean, &args->running_var};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) clnorm_memory_free(context, all[i]);
+}
+
+static clnorm_forward_desc describe(const clnorm_measure_case *wanted, clnorm_variant variant,
+                                    clnorm_store store) {
   const int64_t *d = wanted->dims;
   clnorm_forward_desc desc = clnorm_forward_desc_defaults(
       wanted->op == CLNORM_BENCH_EVAL ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS, d[0],
       d[1], d[2] * d[3]);
-  desc.variant = wanted->variant;
-  desc.store = wanted->store;
-  clnorm_status status = clnorm_forward_plan_create(b->context, &desc, &b->plans[CALL]);
-  desc.statistics = CLNORM_NO_STATISTICS;
-  desc.store = CLNORM_STORE_CACHED;
-  if (status == CLNORM_OK)
-    status = clnorm_forward_plan_create(b->context, &desc, &b->plans[COPY_CACHED]);
-  desc.store = CLNORM_STORE_STREAMED;
-  if (status == CLNORM_OK)
-    status = clnorm_forward_plan_create(b->context, &desc, &b->plans[COPY_STREAMED]);
-  return status;
+  desc.variant = variant;
+  desc.store = store;
+  return desc;
+}
+
+/* The operands of a context, made when first asked for; NULL, and *status, where that fails. */
+static const clnorm_forward_args *operands_of(bench *b, clnorm_context *context,
+                                              clnorm_status *status) {
+  for (int i = 0; i < b->num_contexts; i++)
+    if (b->contexts[i] == context) return &b->args[i];
+  clnorm_forward_args *args = &b->args[b->num_contexts];
+  b->contexts[b->num_contexts++] = context;
+  *status = make_operands(context, b->wanted, b->x, args);
+  return *status == CLNORM_OK ? args : NULL;
+}
+
+static clnorm_status add_subject(bench *b, clnorm_context *context,
+                                 const clnorm_forward_desc *desc) {
+  clnorm_status status = CLNORM_OK;
+  subject *s = &b->subjects[b->num_subjects++];
+  s->context = context;
+  s->args = operands_of(b, context, &status);
+  return s->args ? clnorm_forward_plan_create(context, desc, &s->plan) : status;
+}
+
+static bench *create(const clnorm_measure_case *wanted, clnorm_message *message) {
+  const size_t count = tensor_elements(wanted->dims);
+  bench *b = calloc(1, sizeof *b);
+  message->text[0] = '\0';
+  if (b) b->x = malloc(count * sizeof *b->x);
+  if (!b || !b->x) {
+    free(b);
+    snprintf(message->text, sizeof message->text, "no host memory for the tensor");
+    return NULL;
+  }
+  b->wanted = wanted;
+  fill(b->x, count);
+  return b;
 }
 
 static void release(bench *b) {
-  clnorm_memory *const all[] = {
-      &b->args.x,          &b->args.y, &b->args.weight, &b->args.bias, &b->args.running_mean,
-      &b->args.running_var};
-  for (int i = 0; i < NUM_SUBJECTS; i++) clnorm_forward_plan_destroy(b->plans[i]);
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) clnorm_memory_free(b->context, all[i]);
+  for (int i = 0; i < b->num_subjects; i++) clnorm_forward_plan_destroy(b->subjects[i].plan);
+  for (int i = 0; i < b->num_contexts; i++) free_operands(b->contexts[i], &b->args[i]);
+  free(b->x);
+  free(b);
 }
 
 /* ---- Checking -------------------------------------------------------------------------------------- */
 
-/* The same operation on the CPU path must give the same bits. */
-static clnorm_status check(bench *b, clnorm_context *baseline, const clnorm_measure_case *wanted,
-                           const float *x, clnorm_message *message) {
-  bench other = {.context = baseline};
+/* y, overwritten before, is what the baseline has. */
+static clnorm_status check_subject(const bench *b, const subject *s, clnorm_context *baseline,
+                                   clnorm_memory expected, clnorm_message *message) {
+  const int64_t *dims = b->wanted->dims;
   clnorm_difference difference = {.elements = 0};
-  clnorm_status status = make_operands(&other, wanted, x);
-  if (status == CLNORM_OK) status = make_plans(&other, wanted);
-  if (status == CLNORM_OK) status = clnorm_forward_run(other.plans[CALL], &other.args);
-  if (status == CLNORM_OK) status = clnorm_forward_run(b->plans[CALL], &b->args);
+  clnorm_status status =
+      clnorm_memory_write(s->context, s->args->y, b->x, tensor_elements(dims) * sizeof *b->x);
+  if (status == CLNORM_OK) status = clnorm_forward_run(s->plan, s->args);
   if (status == CLNORM_OK)
-    status = clnorm_compare_memory(b->context, b->args.y, baseline, other.args.y, wanted->dims,
-                                   &difference);
-  release(&other);
+    status = clnorm_compare_memory(s->context, s->args->y, baseline, expected, dims, &difference);
+  if (status != CLNORM_OK)
+    snprintf(message->text, sizeof message->text, "%s", clnorm_last_error(s->context));
   if (status == CLNORM_OK && difference.differing_elements) {
     snprintf(message->text, sizeof message->text,
              "%lld elements differ from the CPU path: run clnorm verify",
@@ -129,88 +184,143 @@ static clnorm_status check(bench *b, clnorm_context *baseline, const clnorm_meas
   return status;
 }
 
+/* The same operation on the CPU path must give the same bits as the first `count` subjects. */
+static clnorm_status check(const bench *b, int count, clnorm_context *baseline,
+                           clnorm_message *message) {
+  const clnorm_forward_desc desc = describe(b->wanted, CLNORM_VARIANT_AUTO, CLNORM_STORE_AUTO);
+  clnorm_forward_args args = {.momentum = 0};
+  clnorm_forward_plan *plan = NULL;
+  clnorm_status status = make_operands(baseline, b->wanted, b->x, &args);
+  if (status == CLNORM_OK) status = clnorm_forward_plan_create(baseline, &desc, &plan);
+  if (status == CLNORM_OK) status = clnorm_forward_run(plan, &args);
+  if (status != CLNORM_OK)
+    snprintf(message->text, sizeof message->text, "%s", clnorm_last_error(baseline));
+  for (int i = 0; i < count && status == CLNORM_OK; i++)
+    status = check_subject(b, &b->subjects[i], baseline, args.y, message);
+  clnorm_forward_plan_destroy(plan);
+  free_operands(baseline, &args);
+  return status;
+}
+
 /* ---- Timing ---------------------------------------------------------------------------------------- */
 
-static clnorm_status time_calls(bench *b, subject which, int repeats, double *seconds) {
+static clnorm_status time_calls(const subject *s, double *seconds) {
   const double start = clnorm_now();
-  for (int i = 0; i < repeats; i++) {
-    const clnorm_status status = clnorm_forward_run(b->plans[which], &b->args);
+  for (int i = 0; i < s->repeats; i++) {
+    const clnorm_status status = clnorm_forward_run(s->plan, s->args);
     if (status != CLNORM_OK) return status;
   }
-  const clnorm_status status = clnorm_finish(b->context);
-  *seconds = (clnorm_now() - start) / repeats;
+  /* Reading back ends the sample: clFinish of rusticl 22.3 returns before the work is done. */
+  float first;
+  const clnorm_status status = clnorm_memory_read(s->context, s->args->y, &first, sizeof first);
+  *seconds = (clnorm_now() - start) / s->repeats;
   return status;
 }
 
 /* Finds how many calls make a sample, and warms up. */
-static clnorm_status calibrate(bench *b, subject which) {
+static clnorm_status calibrate(subject *s) {
   double seconds = 0;
-  b->repeats[which] = 1;
+  s->repeats = 1;
   for (;;) {
-    const clnorm_status status = time_calls(b, which, b->repeats[which], &seconds);
+    const clnorm_status status = time_calls(s, &seconds);
     if (status != CLNORM_OK) return status;
-    if (seconds * b->repeats[which] >= MIN_SAMPLE_S || b->repeats[which] >= 1 << 16)
-      return CLNORM_OK;
-    b->repeats[which] *= 2;
+    if (seconds * s->repeats >= MIN_SAMPLE_S || s->repeats >= 1 << 16) return CLNORM_OK;
+    s->repeats *= 2;
   }
 }
 
-static clnorm_status time_rounds(bench *b, double budget) {
+static clnorm_status time_rounds(bench *b, clnorm_message *message) {
   clnorm_status status = CLNORM_OK;
-  for (int i = 0; i < NUM_SUBJECTS && status == CLNORM_OK; i++) status = calibrate(b, (subject)i);
+  int i = 0;
+  for (; i < b->num_subjects && status == CLNORM_OK; i++) status = calibrate(&b->subjects[i]);
   const double start = clnorm_now();
   while (status == CLNORM_OK && b->rounds < MAX_ROUNDS &&
-         (b->rounds < MIN_ROUNDS || clnorm_now() - start < budget)) {
-    for (int i = 0; i < NUM_SUBJECTS && status == CLNORM_OK; i++)
-      status = time_calls(b, (subject)i, b->repeats[i], &b->times[i][b->rounds]);
+         (b->rounds < MIN_ROUNDS || clnorm_now() - start < b->wanted->seconds)) {
+    for (i = 0; i < b->num_subjects && status == CLNORM_OK; i++)
+      status = time_calls(&b->subjects[i], &b->subjects[i].times[b->rounds]);
     b->rounds++;
   }
+  if (status != CLNORM_OK)
+    snprintf(message->text, sizeof message->text, "%s",
+             clnorm_last_error(b->subjects[i - 1].context));
   return status;
 }
 
-static void summarize(bench *b, const clnorm_measure_case *wanted, clnorm_measurement *result) {
-  double medians[NUM_SUBJECTS], sorted[MAX_ROUNDS];
-  for (int i = 0; i < NUM_SUBJECTS; i++) {
-    memcpy(sorted, b->times[i], sizeof sorted);
-    medians[i] = clnorm_median(sorted, b->rounds);
-  }
-  const subject best = medians[COPY_CACHED] <= medians[COPY_STREAMED] ? COPY_CACHED : COPY_STREAMED;
-  for (int i = 0; i < b->rounds; i++) sorted[i] = b->times[best][i] / b->times[CALL][i];
-  const double bytes = (double)tensor_elements(wanted->dims) * sizeof(float);
-  result->median_s = medians[CALL];
-  result->ceiling_s = medians[best];
-  result->fraction = clnorm_median(sorted, b->rounds);
+static double median_time(const bench *b, int which) {
+  double sorted[MAX_ROUNDS];
+  memcpy(sorted, b->subjects[which].times, sizeof sorted);
+  return clnorm_median(sorted, b->rounds);
+}
+
+/* Over rounds, of the time of one subject over that of another. */
+static double median_ratio(const bench *b, int over, int under) {
+  double ratios[MAX_ROUNDS];
+  for (int i = 0; i < b->rounds; i++)
+    ratios[i] = b->subjects[over].times[i] / b->subjects[under].times[i];
+  return clnorm_median(ratios, b->rounds);
+}
+
+/* ---- One call beside the ceiling ------------------------------------------------------------------- */
+
+static void summarize(const bench *b, clnorm_measurement *result) {
+  const double cached = median_time(b, COPY_CACHED), streamed = median_time(b, COPY_STREAMED);
+  const double bytes = (double)tensor_elements(b->wanted->dims) * sizeof(float);
+  const clnorm_forward_plan *plan = b->subjects[CALL].plan;
+  result->median_s = median_time(b, CALL);
+  result->ceiling_s = cached <= streamed ? cached : streamed;
+  result->fraction = median_ratio(b, cached <= streamed ? COPY_CACHED : COPY_STREAMED, CALL);
   result->floor_bytes = 2 * bytes;
-  result->stream_bytes = (wanted->op == CLNORM_BENCH_TRAIN ? 3 : 2) * bytes;
-  result->extra_bytes = clnorm_forward_plan_workspace_size(b->plans[CALL]);
+  result->stream_bytes = (b->wanted->op == CLNORM_BENCH_TRAIN ? 3 : 2) * bytes;
+  result->extra_bytes = clnorm_forward_plan_workspace_size(plan);
   result->rounds = b->rounds;
-  snprintf(result->variant, sizeof result->variant, "%s",
-           clnorm_forward_plan_description(b->plans[CALL]));
+  snprintf(result->variant, sizeof result->variant, "%s", clnorm_forward_plan_description(plan));
+}
+
+static clnorm_status add_copy(bench *b, clnorm_context *context, clnorm_store store) {
+  clnorm_forward_desc desc = describe(b->wanted, CLNORM_VARIANT_AUTO, store);
+  desc.statistics = CLNORM_NO_STATISTICS;
+  return add_subject(b, context, &desc);
 }
 
 clnorm_status clnorm_measure(clnorm_context *context, clnorm_context *baseline,
                              const clnorm_measure_case *wanted, clnorm_measurement *result,
                              clnorm_message *message) {
-  bench *b = calloc(1, sizeof *b);
-  float *x = malloc(tensor_elements(wanted->dims) * sizeof *x);
-  clnorm_status status = b && x ? CLNORM_OK : CLNORM_ERROR_OUT_OF_MEMORY;
-  message->text[0] = '\0';
-  if (status != CLNORM_OK) {
-    snprintf(message->text, sizeof message->text, "no host memory for the tensor");
-    goto done;
-  }
-  b->context = context;
-  fill(x, tensor_elements(wanted->dims));
-  status = make_operands(b, wanted, x);
-  if (status == CLNORM_OK) status = make_plans(b, wanted);
-  if (status == CLNORM_OK && wanted->check) status = check(b, baseline, wanted, x, message);
-  if (status == CLNORM_OK) status = time_rounds(b, wanted->seconds);
-  if (status == CLNORM_OK) summarize(b, wanted, result);
-  if (status != CLNORM_OK && !message->text[0])
+  bench *b = create(wanted, message);
+  if (!b) return CLNORM_ERROR_OUT_OF_MEMORY;
+  const clnorm_forward_desc desc = describe(wanted, wanted->variant, wanted->store);
+  clnorm_status status = add_subject(b, context, &desc);
+  if (status == CLNORM_OK) status = add_copy(b, context, CLNORM_STORE_CACHED);
+  if (status == CLNORM_OK) status = add_copy(b, context, CLNORM_STORE_STREAMED);
+  if (status != CLNORM_OK)
     snprintf(message->text, sizeof message->text, "%s", clnorm_last_error(context));
+  if (status == CLNORM_OK && wanted->check) status = check(b, 1, baseline, message);
+  if (status == CLNORM_OK) status = time_rounds(b, message);
+  if (status == CLNORM_OK) summarize(b, result);
   release(b);
-done:
-  free(x);
-  free(b);
+  return status;
+}
+
+/* ---- Two ways -------------------------------------------------------------------------------------- */
+
+clnorm_status clnorm_measure_ways(const clnorm_measure_way ways[2], clnorm_context *baseline,
+                                  const clnorm_measure_case *wanted, clnorm_comparison *result,
+                                  clnorm_message *message) {
+  bench *b = create(wanted, message);
+  if (!b) return CLNORM_ERROR_OUT_OF_MEMORY;
+  clnorm_status status = CLNORM_OK;
+  for (int i = 0; i < 2 && status == CLNORM_OK; i++) {
+    const clnorm_forward_desc desc = describe(wanted, ways[i].variant, ways[i].store);
+    status = add_subject(b, ways[i].context, &desc);
+    if (status != CLNORM_OK)
+      snprintf(message->text, sizeof message->text, "%s", clnorm_last_error(ways[i].context));
+  }
+  if (status == CLNORM_OK && wanted->check) status = check(b, 2, baseline, message);
+  if (status == CLNORM_OK) status = time_rounds(b, message);
+  if (status == CLNORM_OK) {
+    for (int i = 0; i < 2; i++) result->median_s[i] = median_time(b, i);
+    result->ratio = median_ratio(b, 0, 1);
+    result->rounds = b->rounds;
+  }
+  release(b);
   return status;
 }

@@ -5,6 +5,13 @@
 #include <clnorm/clnorm.h>
 
 typedef enum clnorm_bench_op { CLNORM_BENCH_EVAL, CLNORM_BENCH_TRAIN } clnorm_bench_op;
+extern const char *const clnorm_bench_op_names[]; /* "eval", "train" */
+
+/* "32x64x56x56" */
+typedef struct clnorm_shape_text {
+  char text[88];
+} clnorm_shape_text;
+clnorm_shape_text clnorm_shape_text_of(const int64_t dims[4]);
 
 typedef struct clnorm_measurement {
   double median_s;     /* of one call */
@@ -32,6 +39,25 @@ typedef struct clnorm_measure_case {
 clnorm_status clnorm_measure(clnorm_context *context, clnorm_context *baseline,
                              const clnorm_measure_case *wanted, clnorm_measurement *result,
                              clnorm_message *message);
+
+/* One of two ways to do the same thing. */
+typedef struct clnorm_measure_way {
+  clnorm_context *context;
+  clnorm_variant variant;
+  clnorm_store store;
+} clnorm_measure_way;
+
+typedef struct clnorm_comparison {
+  double median_s[2]; /* of one call, each way */
+  double ratio;       /* median over rounds of first / second */
+  int rounds;
+} clnorm_comparison;
+
+/* Times two ways in the same rounds, as clnorm_measure does; variant and store of *wanted are not used.
+ * Both may have the same context: they then work on the same memory. */
+clnorm_status clnorm_measure_ways(const clnorm_measure_way ways[2], clnorm_context *baseline,
+                                  const clnorm_measure_case *wanted, clnorm_comparison *result,
+                                  clnorm_message *message);
 
 /* Seconds on a clock that never goes back. */
 double clnorm_now(void);

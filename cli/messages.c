@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 int clnorm_exit_status(clnorm_status status) {
   switch (status) {
@@ -26,6 +27,16 @@ void clnorm_complain(const char *format, ...) {
   for (char *c = text; *c; c++)
     if ((unsigned char)*c < 32 || *c == 127) *c = '?';
   fprintf(stderr, "clnorm: %s\n", text);
+}
+
+void clnorm_progress(const char *format, ...) {
+  if (!isatty(STDERR_FILENO)) return;
+  fputs("\r\033[K", stderr);
+  if (!format) return;
+  va_list arguments;
+  va_start(arguments, format);
+  vfprintf(stderr, format, arguments);
+  va_end(arguments);
 }
 
 bool clnorm_refuse(clnorm_message *message, const char *format, ...) {

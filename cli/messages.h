@@ -18,6 +18,10 @@ int clnorm_exit_status(clnorm_status status);
  * one line whatever a file's name or a driver's answer contains. */
 void clnorm_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Shows what is being done in a line of its own that the next call overwrites; NULL removes it. Nothing
+ * where standard error is not a terminal. */
+void clnorm_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Keeps the formatted text and returns false: a failure is one expression. */
 bool clnorm_refuse(clnorm_message *message, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

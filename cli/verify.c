@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "arguments.h"
 #include "cases.h"
@@ -245,13 +244,9 @@ done:
 }
 
 static void show_progress(session *s, const group *current) {
-  if (!isatty(STDERR_FILENO) || clnorm_now() - s->last_progress < 0.1) return;
+  if (clnorm_now() - s->last_progress < 0.1) return;
   s->last_progress = clnorm_now();
-  fprintf(stderr, "\r\033[K%s: %zu of %zu cases", current->name, s->cases_done, s->num_cases);
-}
-
-static void end_progress(const session *s) {
-  if (s->last_progress > 0) fprintf(stderr, "\r\033[K");
+  clnorm_progress("%s: %zu of %zu cases", current->name, s->cases_done, s->num_cases);
 }
 
 static int run_groups(session *s) {
@@ -262,7 +257,7 @@ static int run_groups(session *s) {
       status = run_case(s, &s->groups[g].cases[i], g);
       s->cases_done++;
     }
-  end_progress(s);
+  clnorm_progress(NULL);
   return status;
 }
 

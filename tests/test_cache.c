@@ -11,18 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What the library logged. */
-typedef struct journal {
-  int lines;
-  char text[8192];
-} journal;
-
-static void keep_line(void *user_data, const char *line) {
-  journal *log = user_data;
-  const size_t used = strlen(log->text);
-  snprintf(log->text + used, sizeof log->text - used, "%s\n", line);
-  log->lines++;
-}
+#include "journal.h"
 
 /* ---- Folders and their entries ----------------------------------------------------------------- */
 
@@ -122,7 +111,7 @@ static bool works_with(const char *cache_dir, journal *log) {
   fixture_fill(x, COUNT, 1, 3, 2);
   clnorm_context_options options = fixture_options();
   options.cache_dir = cache_dir;
-  options.log = log != NULL ? keep_line : NULL;
+  options.log = log != NULL ? journal_keep_line : NULL;
   options.log_user_data = log;
   clnorm_context *context = NULL, *cpu = NULL;
   clnorm_message message;

@@ -21,7 +21,7 @@ import unittest
 PROGRAM = sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else os.environ["CLNORM"]
 DEVICE = os.environ.get("CLNORM_TEST_DEVICE", "cpu")
 DATA = pathlib.Path(os.environ.get("CLNORM_TEST_DATA", pathlib.Path(__file__).parent / "data"))
-DEVICE_KEYS = {"id", "name", "platform", "type", "form", "status"}
+DEVICE_KEYS = {"id", "name", "platform", "type", "form", "status", "tuned"}
 VERIFY_KEYS = {"devices", "cases", "differing_elements", "max_ulp", "worst_bound_ratio", "not_promised",
                "failures"}
 RUN_KEYS = {"device", "shape", "mode", "seconds", "output"}
@@ -83,9 +83,9 @@ class CliTest(unittest.TestCase):
         self.assertEqual(done.returncode, status, f"clnorm {arguments}\n{out}{self.err}")
         return out
 
-    def refused(self, *arguments, words, status=2):
+    def refused(self, *arguments, words, status=2, env=None):
         """One line on standard error with all the words, and nothing on standard output."""
-        self.assertEqual(self.clnorm(*arguments, status=status), "")
+        self.assertEqual(self.clnorm(*arguments, status=status, env=env), "")
         self.assertEqual(self.err.count("\n"), 1, self.err)
         self.assertTrue(self.err.startswith("clnorm: "), self.err)
         for word in words:
@@ -99,13 +99,13 @@ class TestProgram(CliTest):
     def test_help(self):
         self.assertIn("clnorm verify", self.clnorm("--help"))
         self.assertRegex(self.clnorm("--version"), r"^clnorm \d+\.\d+\.\d+\n$")
-        for command in ["devices", "run", "verify", "bench"]:
+        for command in ["devices", "run", "verify", "bench", "tune"]:
             text = self.clnorm(command, "--help")
             self.assertIn("example: clnorm " + command, text)
             self.assertEqual(self.clnorm(command, "-h"), text)
 
     def test_every_option_of_the_help_is_known(self):
-        for command in ["devices", "run", "verify", "bench"]:
+        for command in ["devices", "run", "verify", "bench", "tune"]:
             for option in set(re.findall(r"--[a-z][a-z-]*", self.clnorm(command, "--help"))) - {"--help"}:
                 done = subprocess.run([PROGRAM, command, option, "--nonsense"], capture_output=True, check=False)
                 self.assertNotIn(f"unknown option '{option}'", done.stderr.decode())
@@ -114,7 +114,7 @@ class TestProgram(CliTest):
         self.assertEqual(self.clnorm(status=2), "")
         self.assertIn("clnorm COMMAND --help", self.err)
         self.refused("nonsense", words=["nonsense", "--help"])
-        for command in ["devices", "run", "verify", "bench"]:
+        for command in ["devices", "run", "verify", "bench", "tune"]:
             self.refused(command, "--nonsense", words=["--nonsense", f"clnorm {command} --help"])
         self.refused("devices", "x", words=["'x'"])
         self.refused("devices", "--json=1", words=["--json takes no value"])
@@ -399,6 +399,107 @@ class TestBench(CliTest):
         self.refused("bench", "--suite", "nonsense", words=["--suite", "nonsense"])
         self.refused("bench", "--seconds", "nan", words=["--seconds"])
         self.refused("bench", "x.npy", words=["x.npy"])
+
+
+class TestTune(CliTest):
+    """With a cache folder of its own: what is kept must not reach the other tests."""
+
+    PARAMETERS = ["form", "stream_bytes", "split_below"]
+
+    def setUp(self):
+        super().setUp()
+        self.own = {"CLNORM_CACHE_DIR": self.path("cache")}
+
+    def tune(self, *arguments, status=0):
+        return self.clnorm("tune", "--device", DEVICE, *arguments, status=status, env=self.own)
+
+    def kept(self):
+        return sorted(pathlib.Path(self.path("cache")).glob("*.tuning"))
+
+    def tuned(self):
+        found = json.loads(self.clnorm("devices", "--json", env=self.own))["devices"]
+        return [device["id"] for device in found if device["tuned"]]
+
+    def plant(self, split_below=7250, stream_bytes=12345):
+        """Keeps a tuning for the device, in the file that the program would write."""
+        device = next(d for d in json.loads(self.clnorm("devices", "--json"))["devices"] if d["id"] == DEVICE)
+        for units in range(1, 1025):
+            who = f"device {device['name']}\nplatform {device['platform']}\ncompute_units {units}\n"
+            name = 0xcbf29ce484222325
+            for byte in who.encode():
+                name = (name ^ byte) * 0x100000001b3 % 2**64
+            path = pathlib.Path(self.path("cache"), f"{name:016x}.tuning")
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.write_text(f"clnorm tuning 1\n{who}form rule\nsplit_below_thousandths {split_below}\n"
+                            f"stream_bytes {stream_bytes}\n", encoding="utf-8")
+            path.chmod(0o600)
+            if self.tuned():
+                return path
+            path.unlink()
+        self.fail("no number of compute units fits")
+
+    def check_device(self, found):
+        self.assertEqual(set(found), {"device", "id", "measurements", "notes", "rule", "chosen", "kept"})
+        self.assertEqual(found["id"], DEVICE)
+        for tuning in (found["rule"], found["chosen"]):
+            self.assertEqual(sorted(tuning), sorted(self.PARAMETERS))
+            self.assertIn(tuning["form"], ["vector", "wide"])
+            self.assertGreater(tuning["split_below"], 0)
+
+    def test_measure_keep_reset(self):
+        found = json.loads(self.tune("--json", "--seconds", "0"))
+        self.assertEqual(set(found), {"devices"})
+        (device,) = found["devices"]
+        self.check_device(device)
+        measured = {row["parameter"] for row in device["measurements"]}
+        if not any("not all was measured" in note for note in device["notes"]):
+            self.assertLessEqual({"stream_bytes"} | ({"form"} if DEVICE != "cpu" else set()), measured)
+        for row in device["measurements"]:
+            self.assertEqual(set(row), {"parameter", "op", "shape", "ways", "median_s", "ratio", "rounds"})
+            self.assertGreater(min(*row["median_s"], row["ratio"]), 0)
+            self.assertEqual(len(row["ways"]), 2)
+        # Whatever was measured: a file is there where, and only where, something else than the rule was chosen.
+        changed = device["chosen"] != device["rule"]
+        self.assertEqual([str(path) for path in self.kept()], [device["kept"]] if changed else [])
+        self.assertEqual(self.tuned(), [DEVICE] if changed else [])
+        self.tune("--reset")
+        self.assertEqual(self.kept(), [])
+
+    def test_dry_run_changes_nothing(self):
+        path = self.plant()
+        before = path.read_bytes()
+        text = self.tune("--dry-run", "--seconds", "0")
+        self.assertIn("not kept (--dry-run)", text)
+        self.assertRegex(text, r"(?m)^parameter +chosen +rule$")
+        self.assertRegex(text, r"(?m)^split_below +\S+ +\S+$")
+        self.assertEqual(path.read_bytes(), before)
+
+    def test_kept_is_used_and_reset(self):
+        path = self.plant()
+        self.assertEqual(self.tuned(), [DEVICE])
+        self.assertIn("tuned: ", self.clnorm("devices", env=self.own))
+        bench = ["bench", "--device", DEVICE, "--shape", "1x2x3x4", "--seconds", "0", "--no-costs"]
+        self.assertIn(", tuned\n", self.clnorm(*bench, env=self.own))
+        self.clnorm("verify", "--device", DEVICE, "--suite", "smoke", env=self.own)
+        (device,) = json.loads(self.tune("--reset", "--json"))["devices"]
+        self.check_device(device)
+        self.assertEqual((device["kept"], device["measurements"], device["chosen"]), (None, [], device["rule"]))
+        self.assertFalse(path.exists())
+        self.assertNotIn("tuned", self.clnorm(*bench, env=self.own))
+        self.tune("--reset")  # nothing is there any more
+
+    def test_a_file_in_the_way(self):
+        path = self.plant()
+        path.unlink()
+        path.mkdir()
+        self.refused("tune", "--device", DEVICE, "--reset", words=["cannot be removed"], env=self.own)
+
+    def test_wrong_usage(self):
+        self.refused("tune", "x", words=["'x'", "clnorm tune --help"])
+        self.refused("tune", "--seconds", "-1", words=["--seconds is -1", "[0, 3600]"])
+        self.refused("tune", "--seconds", "soon", words=["'soon'"])
+        self.refused("tune", "--reset", "--dry-run", words=["--reset", "--dry-run"])
+        self.refused("tune", "--device", "no such thing", words=["no such thing"], status=3)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ static void test_overflow(void **state) {
 
 /* Sizes that no machine holds still have a schedule. */
 static void test_huge(void **state) {
-  const clnorm_traits traits = {CLNORM_FORM_WIDE, 128, 256, 1 << 22, 0};
+  const clnorm_traits traits = {CLNORM_FORM_WIDE, 128, 256, 1 << 22, 0, 2};
   const int64_t shapes[][3] = {{INT64_C(1) << 40, 1, 1},
                                {1, 3, INT64_C(1) << 40},
                                {INT64_C(1) << 31, 4, 7},
@@ -111,11 +111,11 @@ static void test_cover(void **state) {
   static const int64_t shapes[][3] = {{1, 1, 2},   {2, 3, 5},    {7, 130, 1},   {32, 5, 49},
                                       {3, 2, 196}, {1, 3, 4097}, {2, 1, 20000}, {1, 700, 9},
                                       {33, 1, 33}, {1, 1, 65536}};
-  static const clnorm_traits traits[] = {{CLNORM_FORM_VECTOR, 1, 1, 1 << 22, 1 << 20},
-                                         {CLNORM_FORM_VECTOR, 2, 1, 1, 1 << 20},
-                                         {CLNORM_FORM_VECTOR, 64, 1, 1 << 22, 1 << 20},
-                                         {CLNORM_FORM_WIDE, 4, 64, 0, 0},
-                                         {CLNORM_FORM_WIDE, 128, 256, 0, 0}};
+  static const clnorm_traits traits[] = {{CLNORM_FORM_VECTOR, 1, 1, 1 << 22, 1 << 20, 4},
+                                         {CLNORM_FORM_VECTOR, 2, 1, 1, 1 << 20, 1e6},
+                                         {CLNORM_FORM_VECTOR, 64, 1, 1 << 22, 1 << 20, 0.5},
+                                         {CLNORM_FORM_WIDE, 4, 64, 0, 0, 2},
+                                         {CLNORM_FORM_WIDE, 128, 256, 0, 0, 16}};
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++)
     for (size_t k = 0; k < FIXTURE_LENGTH(traits); k++)
@@ -129,7 +129,7 @@ static void test_cover(void **state) {
 }
 
 static void test_nothing_to_do(void **state) {
-  const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 22, 1 << 20};
+  const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 22, 1 << 20, 4};
   const int64_t shapes[][3] = {{0, 3, 4}, {2, 0, 4}, {2, 3, 0}, {0, INT64_MAX, INT64_MAX}};
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {

@@ -89,13 +89,19 @@ typedef struct clnorm_device_operations {
 struct clnorm_device {
   const clnorm_device_operations *operations;
   clnorm_device_info info;
-  clnorm_traits traits;
+  clnorm_traits traits; /* by rule; the core then applies the tuning */
+  char *cache_folder; /* these three by clnorm_tuning_choose (tuning.h); close() frees the folder */
+  clnorm_tuning tuning; /* 0: by rule */
+  clnorm_tuning_source tuning_source;
   char description[512]; /* "PoCL ... (0.0), vector form, 2 compute units" */
 };
 
 /* host/backends.c: in the order in which devices are listed; ends with NULL. */
 extern const clnorm_backend *const clnorm_backends[];
 
+/* INVALID_ARGUMENT where a member is out of its range. */
+clnorm_status clnorm_context_options_check(const clnorm_context_options *options,
+                                           clnorm_error *error);
 /* Wraps an opened device in a context, which then owns it; closes it on failure. `note` is added to the
  * description and may be NULL. */
 clnorm_status clnorm_context_adopt(clnorm_device *device, const clnorm_context_options *options,

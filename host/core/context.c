@@ -7,6 +7,7 @@
 
 #include "backend.h"
 #include "objects.h"
+#include "tuning.h"
 
 /* ---- Device lists --------------------------------------------------------------------------------- */
 
@@ -148,11 +149,12 @@ static clnorm_status choose(const clnorm_device_list *list, const char *device, 
 /* ---- Contexts ------------------------------------------------------------------------------------- */
 
 clnorm_context_options clnorm_context_options_defaults(void) {
-  clnorm_context_options options = {0, CLNORM_ISA_AUTO, CLNORM_FORM_AUTO, NULL, NULL, NULL};
+  clnorm_context_options options = {0, CLNORM_ISA_AUTO, CLNORM_FORM_AUTO, NULL, NULL, NULL, NULL};
   return options;
 }
 
-static clnorm_status check_options(const clnorm_context_options *options, clnorm_error *error) {
+clnorm_status clnorm_context_options_check(const clnorm_context_options *options,
+                                           clnorm_error *error) {
   if (options->num_threads < 0 || options->num_threads > 1024)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "num_threads is %d, but must be in [0, 1024]", options->num_threads);
@@ -162,12 +164,13 @@ static clnorm_status check_options(const clnorm_context_options *options, clnorm
   if (options->isa < CLNORM_ISA_AUTO || options->isa > CLNORM_ISA_AVX512)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "isa is %d, but must be in [0, 3]",
                        (int)options->isa);
-  return CLNORM_OK;
+  return options->tuning ? clnorm_tuning_check(options->tuning, error) : CLNORM_OK;
 }
 
 clnorm_status clnorm_context_adopt(clnorm_device *device, const clnorm_context_options *options,
                                    const char *note, clnorm_context **context,
                                    clnorm_error *error) {
+  static const char *const tuned[] = {"", ", tuned", ", tuning given"};
   clnorm_context *result = calloc(1, sizeof *result);
   if (!result) {
     device->operations->close(device);
@@ -176,8 +179,10 @@ clnorm_status clnorm_context_adopt(clnorm_device *device, const clnorm_context_o
   result->device = device;
   result->error.log = options->log;
   result->error.log_user_data = options->log_user_data;
-  snprintf(result->description, sizeof result->description, "%s%s%s", device->description,
-           note ? "; " : "", note ? note : "");
+  clnorm_tuning_apply(device);
+  clnorm_tuning_place(device, result->tuning_path, sizeof result->tuning_path);
+  snprintf(result->description, sizeof result->description, "%s%s%s%s", device->description,
+           tuned[device->tuning_source], note ? "; " : "", note ? note : "");
   *context = result;
   return CLNORM_OK;
 }
@@ -217,7 +222,7 @@ clnorm_status clnorm_context_create(const char *device, const clnorm_context_opt
     goto done;
   }
   *context = NULL;
-  status = check_options(options, &error);
+  status = clnorm_context_options_check(options, &error);
   if (status != CLNORM_OK) goto done;
   status = clnorm_device_list_create(&list);
   if (status != CLNORM_OK) {

@@ -8,6 +8,7 @@ struct clnorm_context {
   clnorm_device *device;
   clnorm_error error;
   char description[1600];
+  char tuning_path[4096];
 };
 
 static inline bool clnorm_memory_absent(clnorm_memory memory) { return !memory.host && !memory.cl; }

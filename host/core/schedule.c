@@ -127,9 +127,8 @@ static void plan_copy(clnorm_schedule *s, const clnorm_traits *traits) {
 static bool prefer_split(const clnorm_forward *call, const clnorm_traits *traits,
                          uint32_t segments) {
   if (segments <= 2u << NODE_MIN_LOG2) return false;
-  if (traits->form == CLNORM_FORM_WIDE) return call->channels < 2ull * traits->workers;
-  return traits->workers > 1 &&
-         ceil_div(call->channels, channel_group(call, traits)) < 4ull * traits->workers;
+  if (traits->form == CLNORM_FORM_VECTOR && traits->workers == 1) return false;
+  return (double)call->channels < traits->split_below * traits->workers;
 }
 
 /* Writing around the caches pays where y would not stay in them anyway. */

@@ -13,6 +13,7 @@ typedef struct clnorm_traits {
   unsigned group_size;   /* WIDE: work-items per work-group, a multiple of 64; VECTOR: 1 */
   uint64_t stream_bytes; /* VECTOR: outputs from this size on are written around the caches */
   uint64_t cache_bytes;  /* VECTOR: a worker's own cache */
+  double split_below;    /* SPLIT where there are fewer channels per worker */
 } clnorm_traits;
 
 /* The stages that kernels/forward_vector.cl, kernels/forward_wide.cl and the CPU back end implement. */

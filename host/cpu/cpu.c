@@ -12,6 +12,7 @@
 
 #include "forward.h"
 #include "pool.h"
+#include "tuning.h"
 
 typedef struct cpu_device {
   clnorm_device base; /* first */
@@ -81,6 +82,7 @@ static uint64_t own_cache_bytes(void) {
 static void cpu_close(clnorm_device *device) {
   cpu_device *self = (cpu_device *)device;
   clnorm_pool_destroy(self->pool);
+  free(self->base.cache_folder);
   free(self);
 }
 
@@ -258,7 +260,8 @@ static clnorm_status choose_isa(clnorm_isa wanted, clnorm_isa *isa, clnorm_error
 static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_context_options *options,
                               clnorm_error *error, clnorm_device **device) {
   clnorm_isa isa;
-  if (options->form == CLNORM_FORM_WIDE)
+  if (options->form == CLNORM_FORM_WIDE ||
+      (options->tuning && options->tuning->form == CLNORM_FORM_WIDE))
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "form is wide, but the CPU path has the vector form only");
   const clnorm_status status = choose_isa(options->isa, &isa, error);
@@ -281,6 +284,8 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   self->base.traits.group_size = 1;
   self->base.traits.stream_bytes = threads * own_cache_bytes() / 4;
   self->base.traits.cache_bytes = own_cache_bytes();
+  self->base.traits.split_below = 4;
+  clnorm_tuning_choose(&self->base, options, error);
   snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s",
            info->name, isa_name(isa), threads, threads == 1 ? "" : "s");
   *device = &self->base;

@@ -16,7 +16,6 @@ typedef struct clnorm_opencl_device {
   cl_event last;          /* out of order: the end of the latest run; NULL before the first */
   cl_program programs[2]; /* of the device's form, for small and for large offsets; built when first
                              needed, NULL before */
-  char *cache_dir;        /* NULL: no cache */
 } clnorm_opencl_device;
 
 /* memory.c */

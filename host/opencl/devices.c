@@ -275,11 +275,13 @@ clnorm_status clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id 
   cl_device_fp_config floats = 0;
   cl_ulong memory = 0;
   cl_ulong alloc = 0;
+  cl_uint vector_width = 0;
   char note[160];
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_TYPE, &type);
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_SINGLE_FP_CONFIG, &floats);
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_GLOBAL_MEM_SIZE, &memory);
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_MAX_MEM_ALLOC_SIZE, &alloc);
+  CLNORM_OPENCL_VALUE(&query, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, &vector_width);
   const clnorm_traits traits = clnorm_opencl_traits(&query, CLNORM_FORM_AUTO, note, sizeof note);
   snprintf(info->type, sizeof info->type, "%s", type_name(type));
   snprintf(info->form, sizeof info->form, "%s",
@@ -288,6 +290,7 @@ clnorm_status clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id 
   info->compute_units = (int)traits.workers;
   info->memory_bytes = memory;
   info->max_alloc_bytes = alloc;
+  info->vector_width = (int)vector_width;
 
   device_texts texts = get_texts(&query);
   judge(&query, &texts, info->status, sizeof info->status);

@@ -7,8 +7,8 @@
 #include "device.h"
 #include "devices.h"
 #include "errors.h"
-#include "program_cache.h"
 #include "traits.h"
+#include "tuning.h"
 
 /* ---- Closing ------------------------------------------------------------------------------------ */
 
@@ -23,7 +23,7 @@ static void release(clnorm_opencl_device *device) {
   if (device->context) api->clReleaseContext(device->context);
   if (device->id) api->clReleaseDevice(device->id);
   clnorm_opencl_unload(&device->api);
-  free(device->cache_dir);
+  free(device->base.cache_folder);
   free(device);
 }
 
@@ -94,7 +94,8 @@ static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
                        base->info.name, base->info.status);
   }
   clnorm_opencl_query query = clnorm_opencl_query_device(&device->api, device->id);
-  base->traits = clnorm_opencl_traits(&query, options->form, note, sizeof note);
+  const clnorm_form form = clnorm_tuning_choose(base, options, error);
+  base->traits = clnorm_opencl_traits(&query, form, note, sizeof note);
   cl_device_fp_config floats = 0;
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_SINGLE_FP_CONFIG, &floats);
   device->soft_fma = (floats & CL_FP_FMA) == 0;
@@ -106,7 +107,6 @@ static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
            base->info.name, base->info.id, base->info.platform,
            note[0] ? note : form_text(base->traits.form), base->info.compute_units,
            base->info.denormals ? "" : ", no subnormals");
-  device->cache_dir = clnorm_program_cache_folder(options->cache_dir);
   return CLNORM_OK;
 }
 
@@ -237,6 +237,7 @@ clnorm_status clnorm_context_create_opencl(cl_context cl, cl_device_id device,
                                    : "queue");
   }
   if (context) *context = NULL;
+  if (status == CLNORM_OK) status = clnorm_context_options_check(options, &error);
   if (status == CLNORM_OK) status = adopt(cl, device, queue, options, &error, &adopted);
   if (status == CLNORM_OK) {
     status = clnorm_context_adopt(adopted, options, "the caller's queue", context, &error);

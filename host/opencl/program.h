@@ -9,7 +9,7 @@ typedef struct clnorm_opencl_source {
   const char *text;
   size_t size;
   const char *options;   /* of clBuildProgram */
-  const char *cache_dir; /* from clnorm_program_cache_folder; NULL: no cache */
+  const char *cache_dir; /* from clnorm_cache_folder; NULL: no cache */
 } clnorm_opencl_source;
 
 /* Builds for one device of the context. Errors: BUILD (the message holds the beginning of the compiler's

@@ -74,5 +74,6 @@ clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
   traits.group_size = group_size;
   traits.stream_bytes = 4u << 20;
   traits.cache_bytes = 1u << 20; /* OpenCL tells the size of the last cache only */
+  traits.split_below = form == CLNORM_FORM_WIDE ? 2 : 4;
   return traits;
 }

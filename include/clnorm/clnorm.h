@@ -6,7 +6,7 @@
  *
  *   1. Status codes, version
  *   2. Devices                what is there, and what is missing
- *   3. Contexts               one device, opened
+ *   3. Contexts               one device, opened; the tuning of its speed
  *   4. Memory                 where tensors live: host memory, or a cl_mem with an offset
  *   5. The forward operator   planned once, run many times, no allocation in a run
  *   6. BatchNorm2d            the module with parameters, running statistics and states
@@ -93,13 +93,14 @@ typedef struct clnorm_device_info {
   char name[128];     /* the driver's name of the device */
   char platform[128]; /* platform and driver version; "clnorm" for the CPU path */
   char type[16];      /* "cpu", "gpu", "accelerator" or "other" */
-  char form[16];      /* form that CLNORM_FORM_AUTO picks: "vector" or "wide" */
+  char form[16];      /* form that the rule picks: "vector" or "wide" */
   char status[256];   /* "ok", or why the device cannot be used */
   bool usable;
   bool denormals;        /* subnormal values are kept (CL_FP_DENORM) */
   int compute_units;     /* CPU path: hardware threads that this process may use */
   uint64_t memory_bytes; /* global memory; 0 where unknown */
   uint64_t max_alloc_bytes;
+  int vector_width; /* floats in a native vector, as the driver says; CPU path: 0 */
 } clnorm_device_info;
 
 /* A snapshot of what is there. Making one never fails for a missing driver: what is missing is told
@@ -139,14 +140,38 @@ typedef enum clnorm_isa {
   CLNORM_ISA_AVX512 = 3 /* AVX-512F */
 } clnorm_isa;
 
+/* The parameters of the rule that cuts work for a device (docs/performance.md). They change speed, never
+ * bits. A member that is 0 (AUTO) takes the rule's own value. `clnorm tune` measures them. */
+typedef struct clnorm_tuning {
+  clnorm_form form; /* OpenCL: VECTOR or WIDE. The CPU path has VECTOR only */
+  double
+      split_below; /* training takes CLNORM_VARIANT_SPLIT where there are fewer channels
+                          per worker (thread, compute unit) than this, and a channel has more than 32
+                          segments of 1024 values. In [0.001, 1e6]; kept in thousandths */
+  uint64_t stream_bytes; /* VECTOR: outputs of this size and larger are written around the caches.
+                          UINT64_MAX: none are */
+} clnorm_tuning;
+
+/* Everything by rule. */
+CLNORM_API clnorm_tuning clnorm_tuning_defaults(void);
+
+typedef enum clnorm_tuning_source {
+  CLNORM_TUNING_RULE = 0, /* nothing else was there */
+  CLNORM_TUNING_KEPT = 1, /* kept on disk for this device by clnorm_tuning_keep */
+  CLNORM_TUNING_GIVEN = 2 /* clnorm_context_options.tuning */
+} clnorm_tuning_source;
+
 typedef struct clnorm_context_options {
   int num_threads;         /* CPU path: threads a run may use; 0: all that this process may use */
   clnorm_isa isa;          /* CPU path; an instruction set the processor lacks is an error */
   clnorm_form form;        /* OpenCL: force a kernel form */
-  const char *cache_dir;   /* OpenCL: folder of compiled programs. NULL: $CLNORM_CACHE_DIR, else
-                            $XDG_CACHE_HOME/clnorm, else ~/.cache/clnorm. "": keep none */
+  const char *cache_dir;   /* folder of compiled programs and tunings. NULL: $CLNORM_CACHE_DIR, else
+                            $XDG_CACHE_HOME/clnorm, else ~/.cache/clnorm. "": keep and read none */
   clnorm_log_function log; /* NULL: no log */
   void *log_user_data;
+  const clnorm_tuning
+      *tuning; /* exactly this; `form` above goes before its form. NULL: what is kept for
+                                the device, unless form or isa is forced; else the rule */
 } clnorm_context_options;
 
 CLNORM_API clnorm_context_options clnorm_context_options_defaults(void);
@@ -170,13 +195,33 @@ CLNORM_API clnorm_status clnorm_context_create(const char *device,
 CLNORM_API void clnorm_context_destroy(clnorm_context *context);
 /* The device in use. Lives as long as the context. */
 CLNORM_API const clnorm_device_info *clnorm_context_device(const clnorm_context *context);
-/* One line: device, form or instruction set, threads, and any fallback that "auto" took. */
+/* One line: device, form or instruction set, threads, whether it is tuned, and any fallback that "auto"
+ * took. */
 CLNORM_API const char *clnorm_context_description(const clnorm_context *context);
 /* Text of the last failed call on this context or on what was made from it; "" if none failed. It
  * names the value and the rule it broke. Valid until the next failing call. */
 CLNORM_API const char *clnorm_last_error(const clnorm_context *context);
 /* Waits until all work submitted through this context is done (a no-op on the CPU path). */
 CLNORM_API clnorm_status clnorm_finish(clnorm_context *context);
+
+/* The values in force, none of them 0; source may be NULL. */
+CLNORM_API clnorm_tuning clnorm_context_tuning(const clnorm_context *context,
+                                               clnorm_tuning_source *source);
+/* Keeps a tuning on disk, for contexts that are opened on this device from then on, with these values or
+ * the rule's where a member is 0; replaces what was kept. A device is known by its name, platform, driver
+ * version and number of compute units (CPU path: threads that the process may use). What is on disk is
+ * never a reason for an error: a file that is damaged, foreign or of another version is logged and
+ * ignored. Errors: INVALID_ARGUMENT (a value out of its range), STATE (cache_dir is "", or the folder
+ * cannot be written). */
+CLNORM_API clnorm_status clnorm_tuning_keep(clnorm_context *context, const clnorm_tuning *tuning);
+/* Removes what is kept for the context's device, if anything is. Errors: STATE, as above. */
+CLNORM_API clnorm_status clnorm_tuning_forget(clnorm_context *context);
+/* The file that these two write and remove; "" where cache_dir is "". Lives as long as the context. */
+CLNORM_API const char *clnorm_tuning_path(const clnorm_context *context);
+/* What is kept for a device that need not be opened; false where nothing is. cache_dir as in
+ * clnorm_context_options. */
+CLNORM_API bool clnorm_tuning_kept(const clnorm_device_info *device, const char *cache_dir,
+                                   clnorm_tuning *tuning);
 
 /* ---- 4. Memory --------------------------------------------------------------------------------- */
 
