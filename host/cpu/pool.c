@@ -31,6 +31,9 @@ struct clnorm_pool {
   _Atomic unsigned inside; /* threads that have entered, or look whether they may */
   _Atomic unsigned launch; /* number of the launch; changes wake the threads */
 
+  cpu_set_t processors; /* that the process could use when the pool was made */
+  int caller_processor; /* that threads keep away from; -1: none so far */
+
   pthread_mutex_t mutex; /* for sleeping only */
   pthread_cond_t wake;
   _Atomic unsigned sleeping;
@@ -73,11 +76,25 @@ static void *thread_main(void *argument) {
   return NULL;
 }
 
+/* A thread that wakes on the caller's processor would get no time while the caller works: the scheduler
+ * is told to use the others. Only where the caller has moved since the last time. */
+static void keep_off_caller(clnorm_pool *pool) {
+  const int processor = sched_getcpu();
+  if (processor < 0 || processor == pool->caller_processor) return;
+  cpu_set_t others = pool->processors;
+  CPU_CLR(processor, &others);
+  if (CPU_COUNT(&others) == 0) return;
+  pool->caller_processor = processor;
+  for (unsigned i = 0; i < pool->num_started; i++)
+    pthread_setaffinity_np(pool->threads[i], sizeof others, &others);
+}
+
 /* A thread counts itself as sleeping before it looks at the launch for the last time, so either it is
  * seen here or it sees the new number. */
 static void announce_launch(clnorm_pool *pool) {
   atomic_fetch_add(&pool->launch, 1);
   if (!atomic_load(&pool->sleeping)) return;
+  keep_off_caller(pool);
   pthread_mutex_lock(&pool->mutex);
   pthread_cond_broadcast(&pool->wake);
   pthread_mutex_unlock(&pool->mutex);
@@ -116,6 +133,9 @@ clnorm_pool *clnorm_pool_create(unsigned num_threads) {
   clnorm_pool *pool = calloc(1, sizeof *pool);
   if (!pool) return NULL;
   pool->num_threads = num_threads;
+  pool->caller_processor = -1;
+  if (sched_getaffinity(0, sizeof pool->processors, &pool->processors) != 0)
+    CPU_ZERO(&pool->processors);
   pthread_mutex_init(&pool->mutex, NULL);
   pthread_cond_init(&pool->wake, NULL);
   pool->threads = calloc(num_threads, sizeof *pool->threads);
