@@ -247,6 +247,8 @@ typedef struct clnorm_forward {
 } clnorm_forward;
 
 #define CLNORM_GROUP_MAX 64u
-#define CLNORM_RUN_MAX 1024u /* elements of small planes that are written as one run */
+#define CLNORM_SMALL_PLANE                                                                         \
+  512u /* elements of a plane that the vector form takes with its neighbours, */
+#define CLNORM_RUN_MAX 1024u /* up to so many in all */
 
 #endif

@@ -191,13 +191,15 @@ CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
 
 /* ---- Rows of a segment ---------------------------------------------------------------------------- */
 
-/* Row r begins at x + 64 * r in a plane, at row[r] + offset in samples. */
+/* Row r begins at x + 64 * r in a plane, at values + 64 * r in a private array, at row[r] + offset in
+ * samples. */
 typedef struct clnorm_rows {
   CLNORM_GLOBAL const float *x;
+  const float *values;
   CLNORM_GLOBAL const float *row[16];
   clnorm_ulong offset;
   clnorm_uint rows;   /* samples: how many rows there are */
-  clnorm_uint extent; /* plane: elements of all rows; samples: of each row */
+  clnorm_uint extent; /* plane, private array: elements of all rows; samples: of each row */
   clnorm_uint kind;
 } clnorm_rows;
 
@@ -215,16 +217,22 @@ typedef struct clnorm_rows {
 #define CLNORM_PLANE_PART 1
 #define CLNORM_SAMPLES_WHOLE 2
 #define CLNORM_SAMPLES_PART 3
+#define CLNORM_VALUES_PART 4
+
+CLNORM_FN clnorm_uint clnorm_uint_min(clnorm_uint a, clnorm_uint b) { return a < b ? a : b; }
 
 /* LANES places of one row; absent ones read as `fill`: 0 in the sum, the pivot in the deviations. */
 CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
                                 clnorm_vec fill, int layout) {
   if (layout == CLNORM_PLANE_WHOLE) return clnorm_vec_load(s->x + row * CLNORM_ROW + column);
   if (layout == CLNORM_SAMPLES_WHOLE) return clnorm_vec_load(s->row[row] + (s->offset + column));
-  const int plane = layout == CLNORM_PLANE_PART;
-  const clnorm_uint skipped = plane ? row * CLNORM_ROW + column : column;
-  if (plane ? skipped >= s->extent : row >= s->rows) return fill;
-  CLNORM_GLOBAL const float *p = plane ? s->x + skipped : s->row[row] + (s->offset + column);
+  const int samples = layout == CLNORM_SAMPLES_PART;
+  const clnorm_uint skipped = samples ? column : row * CLNORM_ROW + column;
+  if (samples ? row >= s->rows : skipped >= s->extent) return fill;
+  if (layout == CLNORM_VALUES_PART)
+    return clnorm_vec_load_private_part(s->values + skipped,
+                                        clnorm_uint_min(s->extent - skipped, CLNORM_LANES));
+  CLNORM_GLOBAL const float *p = samples ? s->row[row] + (s->offset + column) : s->x + skipped;
   const clnorm_uint left = s->extent - skipped;
   return left >= CLNORM_LANES ? clnorm_vec_load(p) : clnorm_vec_load_part(p, left, fill);
 }
@@ -516,7 +524,8 @@ CLNORM_FN clnorm_moments clnorm_samples_moments(clnorm_samples *s, clnorm_uint c
   return stack[0];
 }
 
-/* Both sweeps: every column of a run, the sum of its rows. rows: a constant, 0 for any. */
+/* Both sweeps: every column of a run, the sum of its rows. rows: a constant, 0 for any. Columns of a few
+ * samples are too little work to write between. */
 CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, float *sums, clnorm_writer *w,
                                    clnorm_uint rows) {
   for (clnorm_uint i = 0; i < clnorm_samples_columns(s); i++) {
@@ -524,7 +533,7 @@ CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, float *sums, clnorm_writer
     const clnorm_vec v = rows ? clnorm_sum_tree(&s->rows, column, rows, CLNORM_SAMPLES_WHOLE)
                               : clnorm_samples_sum(s, column);
     clnorm_vec_store_private(sums + column, v);
-    if (w->samples) clnorm_write_some(w, s->samples / 2 + 1);
+    if (w->samples && s->samples >= 8) clnorm_write_some(w, s->samples / 2 + 1);
   }
 }
 
@@ -538,7 +547,7 @@ CLNORM_FN void clnorm_columns_moments(clnorm_samples *s, const float *pivots, fl
              : clnorm_samples_moments(s, column, pivot);
     clnorm_vec_store_private(d + column, m.d);
     clnorm_vec_store_private(dd + column, m.dd);
-    if (w->samples) clnorm_write_some(w, s->samples / 2 + 1);
+    if (w->samples && s->samples >= 8) clnorm_write_some(w, s->samples / 2 + 1);
   }
 }
 
@@ -569,25 +578,33 @@ CLNORM_NOINLINE void clnorm_run_moments(clnorm_samples *s, const float *pivots, 
   clnorm_columns_moments(s, pivots, d, dd, w, 0, 0);
 }
 
-/* The tree over each channel's slot: by halves down to a vector, then its lanes. t is used up. */
-CLNORM_FN void clnorm_fold_slots(float *t, clnorm_uint channels, const clnorm_geometry *g,
-                                 float *sums) {
-  const clnorm_uint spatial = (clnorm_uint)g->spatial;
-  clnorm_uint extent = spatial;
-  for (clnorm_uint w = (1u << g->slot_log2) / 2; w >= CLNORM_LANES; w /= 2) {
-    if (extent <= w) continue;
-    const clnorm_uint upper = extent - w; /* what is in the upper half */
-    for (clnorm_uint i = 0; i < upper; i += CLNORM_LANES)
-      for (clnorm_uint c = 0; c < channels; c++) {
-        const clnorm_uint n = upper - i < CLNORM_LANES ? upper - i : CLNORM_LANES;
-        float *slot = t + c * spatial + i;
-        clnorm_vec_store_private(slot, clnorm_vec_load_private(slot) +
-                                           clnorm_vec_load_private_part(slot + w, n));
-      }
-    extent = w;
+/* The tree over each channel's slot, which has this many rows, a constant. */
+CLNORM_FN void clnorm_fold_rows(const float *values, clnorm_uint channels, clnorm_uint spatial,
+                                float *sums, clnorm_uint rows) {
+  clnorm_rows s;
+  s.extent = spatial;
+  for (clnorm_uint c = 0; c < channels; c++) {
+    clnorm_vec columns[CLNORM_COLUMNS];
+    s.values = values + c * spatial;
+    for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
+      columns[i] = clnorm_sum_tree(&s, i * CLNORM_LANES, rows, CLNORM_VALUES_PART);
+    sums[c] = clnorm_fold(columns);
   }
-  for (clnorm_uint c = 0; c < channels; c++)
-    sums[c] = clnorm_fold_vec(clnorm_vec_load_private_part(t + c * spatial, extent));
+}
+
+CLNORM_NOINLINE void clnorm_fold_slots(const float *values, clnorm_uint channels,
+                                       clnorm_uint spatial, float *sums) {
+  if (spatial > 4 * CLNORM_ROW)
+    clnorm_fold_rows(values, channels, spatial, sums, 8);
+  else if (spatial > 2 * CLNORM_ROW)
+    clnorm_fold_rows(values, channels, spatial, sums, 4);
+  else if (spatial > CLNORM_ROW)
+    clnorm_fold_rows(values, channels, spatial, sums, 2);
+  else if (spatial > CLNORM_LANES)
+    clnorm_fold_rows(values, channels, spatial, sums, 1);
+  else
+    for (clnorm_uint c = 0; c < channels; c++)
+      sums[c] = clnorm_fold_vec(clnorm_vec_load_private_part(values + c * spatial, spatial));
 }
 
 /* What the segments of a group of channels work with. */
@@ -605,13 +622,13 @@ CLNORM_FN void clnorm_group_segment(clnorm_group *k, clnorm_samples *s, clnorm_u
   const clnorm_uint count = s->samples * spatial;
   const float reciprocal = clnorm_div(1.0f, (float)count);
   clnorm_run_sums(s, d, w);
-  clnorm_fold_slots(d, channels, g, k->pivot);
+  clnorm_fold_slots(d, channels, spatial, k->pivot);
   for (clnorm_uint c = 0; c < channels; c++)
     k->pivot[c] = clnorm_plus_zero(k->pivot[c]) * reciprocal;
   for (clnorm_uint c = 0; c < channels; c++) clnorm_expand(pivots, c, spatial, k->pivot[c]);
   clnorm_run_moments(s, pivots, d, dd, w);
-  clnorm_fold_slots(d, channels, g, k->sum_d);
-  clnorm_fold_slots(dd, channels, g, k->sum_dd);
+  clnorm_fold_slots(d, channels, spatial, k->sum_d);
+  clnorm_fold_slots(dd, channels, spatial, k->sum_dd);
   for (clnorm_uint c = 0; c < channels; c++)
     partials[c] = clnorm_partial_make(count, reciprocal, k->pivot[c], k->sum_d[c], k->sum_dd[c]);
 }
@@ -652,8 +669,6 @@ CLNORM_FN void clnorm_group_nodes(CLNORM_GLOBAL const float *x, const clnorm_geo
 }
 
 /* ---- Nodes of either kind ------------------------------------------------------------------------- */
-
-#define CLNORM_SMALL_PLANE 512u
 
 /* Nodes of segments [begin, end) of channels [c0, c1), at most CLNORM_GROUP_MAX of them; small planes at
  * most CLNORM_RUN_MAX values. w is written on the way. */

@@ -59,8 +59,8 @@ static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits) {
     call->tile_spatial = (uint32_t)round_up(ceil_div(call->spatial, pieces), CLNORM_ROW);
   } else {
     const uint64_t most = at_most(at_least(tile / call->spatial, 1), CLNORM_GROUP_MAX);
-    call->group = traits->form == CLNORM_FORM_WIDE ? (uint32_t)at_most(most, call->channels)
-                                                   : channel_group(call, traits);
+    const bool runs = traits->form == CLNORM_FORM_VECTOR && call->spatial <= CLNORM_SMALL_PLANE;
+    call->group = runs ? channel_group(call, traits) : (uint32_t)at_most(most, call->channels);
     const uint64_t samples = at_least(tile / (call->spatial * call->group), 1);
     call->tile_spatial = (uint32_t)call->spatial;
     call->tile_batch = (uint32_t)ceil_div(call->batch, ceil_div(call->batch, samples));

@@ -20,8 +20,9 @@ typedef struct cpu_device {
   const clnorm_item_functions *functions;
 } cpu_device;
 
-/* Below this many elements a second thread costs more than it brings. */
+/* Up to this many elements a second thread costs more than it brings. */
 #define ONE_THREAD_ELEMENTS 32768u
+#define ONE_THREAD_BATCH_STATISTICS 8192u
 
 /* ---- What this processor is ----------------------------------------------------------------------- */
 
@@ -210,7 +211,9 @@ static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "sync is given, but a CPU context has no OpenCL events");
   cpu_run run = {NULL, make_buffers(call, operands), call};
-  const bool small = call->batch * call->channels * call->spatial <= ONE_THREAD_ELEMENTS;
+  const bool small =
+      call->batch * call->channels * call->spatial <=
+      (call->flags & CLNORM_BATCH_MODE ? ONE_THREAD_BATCH_STATISTICS : ONE_THREAD_ELEMENTS);
   for (unsigned i = 0; i < schedule->num_launches; i++) {
     run.function = self->functions->stages[schedule->launches[i].stage];
     if (small)
