@@ -1,6 +1,7 @@
 #include "schedule.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* Elements of an output tile: enough to hide a launch's cost, few enough to share work evenly. */
 #define TILE_MAX 16384u
@@ -22,6 +23,16 @@ bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product)
     if (__builtin_mul_overflow(result, factors[i], &result)) return false;
   *product = result;
   return true;
+}
+
+void clnorm_traits_set_caches(clnorm_traits *traits) {
+  traits->cache_bytes = 1u << 20;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (size > 0) traits->cache_bytes = (uint64_t)size;
+#endif
+  /* x and y of this size each leave the workers' caches before they are read again. */
+  traits->stream_bytes = traits->workers * traits->cache_bytes / 4;
 }
 
 static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {

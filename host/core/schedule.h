@@ -1,4 +1,4 @@
-/* How one forward problem is cut into work for a device. Pure: no memory, no device, no state. */
+/* How one forward problem is cut into work for a device. No memory, no device, no state. */
 #ifndef CLNORM_CORE_SCHEDULE_H
 #define CLNORM_CORE_SCHEDULE_H
 
@@ -15,6 +15,9 @@ typedef struct clnorm_traits {
   uint64_t cache_bytes;  /* VECTOR: a worker's own cache */
   double split_below;    /* SPLIT where there are fewer channels per worker */
 } clnorm_traits;
+
+/* The host's caches, after workers is set: cache_bytes, and stream_bytes by the rule (docs/performance.md). */
+void clnorm_traits_set_caches(clnorm_traits *traits);
 
 /* The stages that kernels/forward_vector.cl, kernels/forward_wide.cl and the CPU back end implement. */
 typedef enum clnorm_stage {

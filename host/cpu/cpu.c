@@ -69,15 +69,6 @@ static const char *isa_name(clnorm_isa isa) {
   return names[isa];
 }
 
-/* Bytes of the second cache, which a core has to itself. */
-static uint64_t own_cache_bytes(void) {
-#ifdef _SC_LEVEL2_CACHE_SIZE
-  const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (size > 0) return (uint64_t)size;
-#endif
-  return 1u << 20;
-}
-
 /* ---- Device operations ---------------------------------------------------------------------------- */
 
 static void cpu_close(clnorm_device *device) {
@@ -285,8 +276,7 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   self->base.traits.form = CLNORM_FORM_VECTOR;
   self->base.traits.workers = threads;
   self->base.traits.group_size = 1;
-  self->base.traits.stream_bytes = threads * own_cache_bytes() / 4;
-  self->base.traits.cache_bytes = own_cache_bytes();
+  clnorm_traits_set_caches(&self->base.traits);
   self->base.traits.split_below = 4;
   clnorm_tuning_choose(&self->base, options, error);
   snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s",

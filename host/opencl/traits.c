@@ -72,8 +72,7 @@ clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
   traits.form = form;
   traits.workers = units > 0 ? units : 1;
   traits.group_size = group_size;
-  traits.stream_bytes = 4u << 20;
-  traits.cache_bytes = 1u << 20; /* OpenCL tells the size of the last cache only */
+  clnorm_traits_set_caches(&traits); /* a device with the vector form is the host's processor */
   traits.split_below = form == CLNORM_FORM_WIDE ? 2 : 4;
   return traits;
 }
