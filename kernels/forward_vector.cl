@@ -39,7 +39,7 @@ typedef float16 clnorm_vec_anywhere __attribute__((aligned(4)));
 #if __has_builtin(__builtin_prefetch) && defined(POCL_DEVICE_ADDRESS_BITS)
 #define clnorm_prefetch(p) __builtin_prefetch((const void *)(size_t)(p))
 #else
-#define clnorm_prefetch(p)
+#define clnorm_prefetch(p) (void)(p)
 #endif
 
 inline static float16 clnorm_vec_load_part(__global const float *p, uint n, float16 fill) {

@@ -77,6 +77,10 @@ look() {
   have python3 || need python3
   have c++ || need g++
   have clang || need clang
+  # The GPU kernels' compilers: AMD's and NVIDIA's targets with their library, Intel's ocloc.
+  have clang-15 || need clang-15
+  [ -e /usr/lib/clc/amdgcn--amdhsa.bc ] || need libclc-15
+  have ocloc || need intel-opencl-icd
   printf '#include <setjmp.h>\n#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <cmocka.h>\nint main(void) { return 0; }\n' |
     compiles || need libcmocka-dev
 }

@@ -160,7 +160,7 @@ def find_tools():
         return path
 
     clang = program("clang-15", "clang-15")
-    lint = program("clang-14", "clang-14")
+    lint = program("clang-15", "clang-15")
     ocloc = program("ocloc", "intel-opencl-icd")
     libclc = pathlib.Path("/usr/lib/clc")
     for name in ("amdgcn--amdhsa.bc", "nvptx64--nvidiacl.bc"):
