@@ -463,12 +463,12 @@ CLNORM_FN void clnorm_samples_at(clnorm_samples *s, CLNORM_GLOBAL const float *x
 /* Columns of a run are vectors that are aligned in the first sample. The first and the last overlap their
  * neighbours where the run is long enough: the same values once more, and every vector whole. */
 CLNORM_FN clnorm_uint clnorm_samples_columns(const clnorm_samples *s) {
+  if (s->run < CLNORM_LANES) return 1;
   return (s->lead + s->run + CLNORM_LANES - 1) / CLNORM_LANES;
 }
 CLNORM_FN clnorm_uint clnorm_samples_column(const clnorm_samples *s, clnorm_uint i) {
   const clnorm_uint column = i * CLNORM_LANES - (i ? s->lead : 0);
-  if (s->run < CLNORM_LANES) return i * CLNORM_LANES;
-  return column + CLNORM_LANES > s->run ? s->run - CLNORM_LANES : column;
+  return column && column + CLNORM_LANES > s->run ? s->run - CLNORM_LANES : column;
 }
 
 /* The order in which a binary counter merges blocks to the tree: bits of i reversed. */
