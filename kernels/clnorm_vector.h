@@ -84,26 +84,30 @@ CLNORM_FN clnorm_vec clnorm_normalize(clnorm_vec x, clnorm_vec hi, clnorm_vec lo
   return clnorm_vec_fma((x - hi) - lo, scale, shift);
 }
 
+/* The affine of a whole run, in registers. */
+typedef struct clnorm_splats {
+  clnorm_vec hi, lo, scale, shift;
+} clnorm_splats;
+
 /* v is element i of the run, and what follows. */
-CLNORM_FN clnorm_vec clnorm_written(const clnorm_writer *w, clnorm_vec v, int mode,
-                                    clnorm_ulong i) {
+CLNORM_FN clnorm_vec clnorm_written(const clnorm_writer *w, const clnorm_splats *a, clnorm_vec v,
+                                    int mode, clnorm_ulong i) {
   if (mode == CLNORM_RUN_COPY) return v;
-  if (mode == CLNORM_RUN_EXPANDED) {
-    i += w->lead;
-    return clnorm_normalize(
-        v, clnorm_vec_load_private(w->hi.at + i), clnorm_vec_load_private(w->lo.at + i),
-        clnorm_vec_load_private(w->scale.at + i), clnorm_vec_load_private(w->shift.at + i));
-  }
-  const clnorm_affine a = w->affine[w->channel];
-  return clnorm_normalize(v, clnorm_splat(a.hi), clnorm_splat(a.lo), clnorm_splat(a.scale),
-                          clnorm_splat(a.shift));
+  if (mode == CLNORM_RUN_CHANNEL) return clnorm_normalize(v, a->hi, a->lo, a->scale, a->shift);
+  i += w->lead;
+  return clnorm_normalize(
+      v, clnorm_vec_load_private(w->hi.at + i), clnorm_vec_load_private(w->lo.at + i),
+      clnorm_vec_load_private(w->scale.at + i), clnorm_vec_load_private(w->shift.at + i));
 }
 
 /* Elements [w->at, end) of the present run, which starts at x and y; y may be x. Streamed stores are
  * aligned. */
 CLNORM_FN void clnorm_write_run(const clnorm_writer *w, CLNORM_GLOBAL float *y,
                                 CLNORM_GLOBAL const float *x, clnorm_ulong end, int mode) {
-#define OUTPUT(v) clnorm_written(w, v, mode, i)
+#define OUTPUT(v) clnorm_written(w, &a, v, mode, i)
+  const clnorm_affine *affine = &w->affine[w->channel];
+  const clnorm_splats a = {clnorm_splat(affine->hi), clnorm_splat(affine->lo),
+                           clnorm_splat(affine->scale), clnorm_splat(affine->shift)};
   clnorm_ulong i = w->at;
   const clnorm_uint into = clnorm_lead(y + i);
   if (into && i + CLNORM_LANES < end) {
@@ -747,7 +751,9 @@ CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *c
                                 clnorm_ulong item) {
   clnorm_writer w;
   const clnorm_tile t = clnorm_tile_at(call, item);
+  const clnorm_affine none = {0.0f, 0.0f, 1.0f, 0.0f};
   clnorm_writer_start(&w, b, call, &t);
+  w.affine[0] = none;
   clnorm_write(&w, ~(clnorm_ulong)0 / 64, CLNORM_RUN_COPY);
   if (call->flags & CLNORM_STREAM) clnorm_stream_end();
 }
