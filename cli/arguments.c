@@ -1,6 +1,7 @@
 #include "arguments.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,4 +180,23 @@ clnorm_parsed clnorm_arguments_parse(int argc, char **argv, const clnorm_option 
       return CLNORM_PARSED_WRONG;
   }
   return CLNORM_PARSED;
+}
+
+bool clnorm_arguments_options(int argc, char **argv, const clnorm_option *options, const char *help,
+                              int *status) {
+  clnorm_texts positionals = {0};
+  const clnorm_parsed parsed = clnorm_arguments_parse(argc, argv, options, &positionals);
+  *status = parsed == CLNORM_PARSED_HELP ? CLNORM_EXIT_GOOD : CLNORM_EXIT_USAGE;
+  if (parsed == CLNORM_PARSED_HELP) fputs(help, stdout);
+  if (parsed != CLNORM_PARSED) return false;
+  if (positionals.count == 0) return true;
+  clnorm_complain("%s takes no argument, but got '%s'; see clnorm %s --help", argv[0],
+                  positionals.items[0], argv[0]);
+  return false;
+}
+
+bool clnorm_arguments_seconds(double seconds) {
+  if (seconds >= 0 && seconds <= 3600) return true;
+  clnorm_complain("--seconds is %g, but must be in [0, 3600]", seconds);
+  return false;
 }

@@ -49,4 +49,12 @@ typedef enum clnorm_parsed {
 clnorm_parsed clnorm_arguments_parse(int argc, char **argv, const clnorm_option *options,
                                      clnorm_texts *positionals);
 
+/* The same for a command that takes options alone. True: go on. Else help or a message was printed, and
+ * *status is the exit status. */
+bool clnorm_arguments_options(int argc, char **argv, const clnorm_option *options, const char *help,
+                              int *status);
+
+/* Whether --seconds, the time of a measurement, is in range; else a message was printed. */
+bool clnorm_arguments_seconds(double seconds);
+
 #endif

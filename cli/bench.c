@@ -400,7 +400,6 @@ int clnorm_command_bench(int argc, char **argv) {
                .seconds = 0.3,
                .check = true,
                .costs = true};
-  clnorm_texts positionals = {0};
   const clnorm_option table[] = {
       {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},
       {"--suite", CLNORM_OPTION_TEXTS, &o.suites, NULL},
@@ -419,22 +418,11 @@ int clnorm_command_bench(int argc, char **argv) {
       {"--svg", CLNORM_OPTION_TEXT, &o.svg, NULL},
       {NULL, CLNORM_OPTION_SET, NULL, NULL},
   };
-  const clnorm_parsed parsed = clnorm_arguments_parse(argc, argv, table, &positionals);
-  if (parsed == CLNORM_PARSED_HELP) {
-    fputs(help, stdout);
-    return CLNORM_EXIT_GOOD;
-  }
-  if (parsed == CLNORM_PARSED_WRONG) return CLNORM_EXIT_USAGE;
-  if (positionals.count) {
-    clnorm_complain("bench takes no argument '%s'; see clnorm bench --help", positionals.items[0]);
-    return CLNORM_EXIT_USAGE;
-  }
-  if (!(o.seconds >= 0 && o.seconds <= 3600)) {
-    clnorm_complain("--seconds is %g, but must be in [0, 3600]", o.seconds);
-    return CLNORM_EXIT_USAGE;
-  }
+  int status;
+  if (!clnorm_arguments_options(argc, argv, table, help, &status)) return status;
+  if (!clnorm_arguments_seconds(o.seconds)) return CLNORM_EXIT_USAGE;
   session s = {0};
-  const int status = bench(&o, &s);
+  status = bench(&o, &s);
   if (s.baseline.context) clnorm_target_close(&s.baseline);
   clnorm_targets_close(s.targets, s.num_targets);
   free(s.all_costs);

@@ -86,19 +86,10 @@ static void print_table(const clnorm_device_list *list) {
 
 int clnorm_command_devices(int argc, char **argv) {
   bool as_json = false;
-  clnorm_texts positionals = {0};
   const clnorm_option options[] = {{"--json", CLNORM_OPTION_SET, &as_json, NULL},
                                    {NULL, CLNORM_OPTION_SET, NULL, NULL}};
-  const clnorm_parsed parsed = clnorm_arguments_parse(argc, argv, options, &positionals);
-  if (parsed == CLNORM_PARSED_HELP) {
-    fputs(help, stdout);
-    return CLNORM_EXIT_GOOD;
-  }
-  if (parsed == CLNORM_PARSED_WRONG) return CLNORM_EXIT_USAGE;
-  if (positionals.count > 0) {
-    clnorm_complain("devices takes no argument, but got '%s'", positionals.items[0]);
-    return CLNORM_EXIT_USAGE;
-  }
+  int usage;
+  if (!clnorm_arguments_options(argc, argv, options, help, &usage)) return usage;
   clnorm_device_list *list;
   const clnorm_status status = clnorm_device_list_create(&list);
   if (status) {

@@ -191,22 +191,26 @@ static int compare_stores(session *s, clnorm_context *context, double *ratios, s
   return status;
 }
 
-static int tune_store(session *s) {
+/* A part of the work on a context with what was chosen so far. */
+typedef int (*part)(session *s, clnorm_context *context, const clnorm_tuning *in_force);
+
+static int on_chosen(session *s, part work) {
+  clnorm_context *context = open_tuned(s, s->result->chosen);
+  if (!context) return CLNORM_EXIT_DEVICE;
+  const clnorm_tuning in_force = clnorm_context_tuning(context, NULL);
+  const int status = work(s, context, &in_force);
+  clnorm_context_destroy(context);
+  return status;
+}
+
+static int tune_store(session *s, clnorm_context *context, const clnorm_tuning *in_force) {
   clnorm_tune_result *r = s->result;
   double ratios[NUM_SIZES];
   size_t count, rule = 0;
-  clnorm_context *context = open_tuned(s, r->chosen);
-  if (!context) return CLNORM_EXIT_DEVICE;
-  const clnorm_tuning in_force = clnorm_context_tuning(context, NULL);
-  r->rule.stream_bytes = in_force.stream_bytes;
-  if (in_force.form != CLNORM_FORM_VECTOR) {
-    clnorm_context_destroy(context);
-    return CLNORM_EXIT_GOOD;
-  }
+  r->rule.stream_bytes = in_force->stream_bytes;
+  if (in_force->form != CLNORM_FORM_VECTOR) return CLNORM_EXIT_GOOD;
   const int status = compare_stores(s, context, ratios, &count);
-  clnorm_context_destroy(context);
-  if (status) return status;
-  if (count == 0) return status;
+  if (status || count == 0) return status;
   while (rule < count && size_at(rule) < r->rule.stream_bytes) rule++;
   const size_t best = clnorm_choose_threshold(ratios, count, rule);
   if (best != rule) r->chosen.stream_bytes = best < count ? size_at(best) : UINT64_MAX;
@@ -269,23 +273,17 @@ static int compare_variants(session *s, clnorm_context *context, double *ratios,
   return status;
 }
 
-static int tune_split(session *s) {
+static int tune_split(session *s, clnorm_context *context, const clnorm_tuning *in_force) {
   clnorm_tune_result *r = s->result;
   double ratios[NUM_SPLITS];
   size_t count, rule = 0;
-  clnorm_context *context = open_tuned(s, r->chosen);
-  if (!context) return CLNORM_EXIT_DEVICE;
-  const clnorm_tuning in_force = clnorm_context_tuning(context, NULL);
-  r->rule.split_below = in_force.split_below;
-  if (in_force.form == CLNORM_FORM_VECTOR && device_info(s)->compute_units == 1) {
+  r->rule.split_below = in_force->split_below;
+  if (in_force->form == CLNORM_FORM_VECTOR && device_info(s)->compute_units == 1) {
     clnorm_tune_note(r, "split_below: there is one thread, and nothing to share");
-    clnorm_context_destroy(context);
     return CLNORM_EXIT_GOOD;
   }
   const int status = compare_variants(s, context, ratios, &count);
-  clnorm_context_destroy(context);
-  if (status) return status;
-  if (count == 0) return status;
+  if (status || count == 0) return status;
   while (rule < count && per_worker[rule] < r->rule.split_below) rule++;
   const size_t best = clnorm_choose_threshold(ratios, count, rule);
   if (best == rule) return status;
@@ -317,8 +315,8 @@ static int measure(session *s) {
   int status = clnorm_target_open_baseline(s->result->target, 0, &baseline);
   s->baseline = baseline.context;
   if (!status) status = tune_form(s);
-  if (!status) status = tune_store(s);
-  if (!status) status = tune_split(s);
+  if (!status) status = on_chosen(s, tune_store);
+  if (!status) status = on_chosen(s, tune_split);
   clnorm_target_close(&baseline);
   if (!status && !s->chosen->dry_run) status = keep(s->result);
   if (!status && !s->chosen->json) clnorm_tune_print_choice(s->result, s->chosen->dry_run);
@@ -379,7 +377,6 @@ static int tune(const options *o) {
 
 int clnorm_command_tune(int argc, char **argv) {
   options o = {.target = {"all", CLNORM_FORM_AUTO, 0, true}, .seconds = 0.2};
-  clnorm_texts positionals = {0};
   const clnorm_option table[] = {
       {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},
       {"--seconds", CLNORM_OPTION_NUMBER, &o.seconds, NULL},
@@ -388,19 +385,10 @@ int clnorm_command_tune(int argc, char **argv) {
       {"--json", CLNORM_OPTION_SET, &o.json, NULL},
       {NULL, CLNORM_OPTION_SET, NULL, NULL},
   };
-  const clnorm_parsed parsed = clnorm_arguments_parse(argc, argv, table, &positionals);
-  if (parsed == CLNORM_PARSED_HELP) {
-    fputs(help, stdout);
-    return CLNORM_EXIT_GOOD;
-  }
-  if (parsed == CLNORM_PARSED_WRONG) return CLNORM_EXIT_USAGE;
-  if (positionals.count)
-    clnorm_complain("tune takes no argument '%s'; see clnorm tune --help", positionals.items[0]);
-  else if (!(o.seconds >= 0 && o.seconds <= 3600))
-    clnorm_complain("--seconds is %g, but must be in [0, 3600]", o.seconds);
-  else if (o.reset && o.dry_run)
-    clnorm_complain("--reset and --dry-run exclude each other: a reset measures nothing");
-  else
-    return tune(&o);
+  int status;
+  if (!clnorm_arguments_options(argc, argv, table, help, &status)) return status;
+  if (!clnorm_arguments_seconds(o.seconds)) return CLNORM_EXIT_USAGE;
+  if (!o.reset || !o.dry_run) return tune(&o);
+  clnorm_complain("--reset and --dry-run exclude each other: a reset measures nothing");
   return CLNORM_EXIT_USAGE;
 }

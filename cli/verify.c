@@ -424,7 +424,6 @@ static int verify(const options *chosen) {
 
 int clnorm_command_verify(int argc, char **argv) {
   options o = {.target = {.device = "all"}, .variant = VARIANT_IN_TURN, .seed = 1};
-  clnorm_texts positionals = {0};
   const clnorm_option table[] = {
       {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},
       {"--suite", CLNORM_OPTION_TEXTS, &o.suites, NULL},
@@ -437,14 +436,6 @@ int clnorm_command_verify(int argc, char **argv) {
       {"--threads", CLNORM_OPTION_COUNT, &o.target.threads, NULL},
       {"--json", CLNORM_OPTION_SET, &o.json, NULL},
       {NULL, CLNORM_OPTION_SET, NULL, NULL}};
-  const clnorm_parsed parsed = clnorm_arguments_parse(argc, argv, table, &positionals);
-  if (parsed == CLNORM_PARSED_HELP) {
-    fputs(help, stdout);
-    return CLNORM_EXIT_GOOD;
-  }
-  if (parsed == CLNORM_PARSED_WRONG) return CLNORM_EXIT_USAGE;
-  if (positionals.count == 0) return verify(&o);
-  clnorm_complain("verify takes no argument, but got '%s'; see clnorm verify --help",
-                  positionals.items[0]);
-  return CLNORM_EXIT_USAGE;
+  int status;
+  return clnorm_arguments_options(argc, argv, table, help, &status) ? verify(&o) : status;
 }

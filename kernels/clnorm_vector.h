@@ -28,7 +28,7 @@
  *   clnorm_vec_load_private_part(t, n)                           lanes from n <= LANES on are 0
  *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
  *   clnorm_stream_end()            orders streamed writes before what follows
- * *   clnorm_prefetch(p)             p may be any address
+ *   clnorm_prefetch(p)             p may be any address
  *   CLNORM_FEW_BODIES              0; 1 where compile time matters more than the last tenth of speed
  *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
  */
@@ -159,7 +159,9 @@ CLNORM_NOINLINE void clnorm_write_some(clnorm_writer *w, clnorm_ulong vectors) {
     clnorm_write(w, vectors, CLNORM_RUN_CHANNEL);
 }
 
-CLNORM_FN void clnorm_write_all(clnorm_writer *w) { clnorm_write_some(w, ~(clnorm_ulong)0 / 64); }
+#define CLNORM_ALL_VECTORS (~(clnorm_ulong)0 / 64)
+
+CLNORM_FN void clnorm_write_all(clnorm_writer *w) { clnorm_write_some(w, CLNORM_ALL_VECTORS); }
 
 CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
                                    const clnorm_forward *call, const clnorm_tile *t) {
@@ -483,7 +485,7 @@ CLNORM_FN clnorm_uint clnorm_reversed(clnorm_uint i, clnorm_uint bits) {
 }
 
 CLNORM_NOINLINE clnorm_vec clnorm_block_sum(const clnorm_rows *s, clnorm_uint column) {
-  if (s->kind == (16u | CLNORM_ROWS_WHOLE) || s->kind == CLNORM_ROWS_FULL)
+  if ((s->kind & ~CLNORM_ROWS_PAIRED) == (16u | CLNORM_ROWS_WHOLE))
     return clnorm_sum_tree(s, column, 16, CLNORM_SAMPLES_WHOLE);
 #define CLNORM_RETURN(rows) return clnorm_sum_tree(s, column, rows, CLNORM_SAMPLES_PART)
   CLNORM_BY_ROWS(s->kind, CLNORM_RETURN)
@@ -754,7 +756,7 @@ CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *c
   const clnorm_affine none = {0.0f, 0.0f, 1.0f, 0.0f};
   clnorm_writer_start(&w, b, call, &t);
   w.affine[0] = none;
-  clnorm_write(&w, ~(clnorm_ulong)0 / 64, CLNORM_RUN_COPY);
+  clnorm_write(&w, CLNORM_ALL_VECTORS, CLNORM_RUN_COPY);
   if (call->flags & CLNORM_STREAM) clnorm_stream_end();
 }
 
