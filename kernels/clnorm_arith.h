@@ -74,34 +74,33 @@ CLNORM_FN float clnorm_count_to_float(clnorm_ulong n) {
 /* a / b for a >= 0 and b in [1, 2^63]: correctly rounded where the quotient is normal. Four Newton steps
  * from an integer guess make y the correctly rounded 1 / b, but for the largest mantissa, where they end
  * one unit below; then the residual corrects the quotient (Markstein 1990). Small a is scaled up, so that
- * the residual is exact. */
+ * the residual is exact. No branches: loops over channels become vectors. */
 CLNORM_FN float clnorm_div(float a, float b) {
-  if (!(a < CLNORM_INFINITY)) return a;
   const int tiny = a < 0x1p-60f;
-  const float s = tiny ? a * 0x1p+64f : a;
+  const float s = a * (tiny ? 0x1p+64f : 1.0f);
   float y = clnorm_from_bits(0x7ef311c7u - clnorm_bits(b));
   for (int i = 0; i < 4; i++) y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
-  if ((clnorm_bits(b) & 0x7fffffu) == 0x7fffffu) y = clnorm_from_bits(clnorm_bits(y) + 1);
+  y = clnorm_from_bits(clnorm_bits(y) + ((clnorm_bits(b) & 0x7fffffu) == 0x7fffffu));
   float q = s * y;
-  q = clnorm_fma(clnorm_fma(-b, q, s), y, q);
-  return tiny ? q * 0x1p-64f : q;
+  q = clnorm_fma(clnorm_fma(-b, q, s), y, q) * (tiny ? 0x1p-64f : 1.0f);
+  return a < CLNORM_INFINITY ? q : a;
 }
 
 /* 1 / sqrt(v), correctly rounded for every v > 0; +inf for 0, NaN below 0. Three Newton steps from an
  * integer guess, then one that keeps the rounding error of v * y and the second-order term; tests try
  * both binades of mantissas, which decide all others. */
 CLNORM_FN float clnorm_rsqrt(float v) {
-  if (!(v > 0.0f)) return v == 0.0f ? CLNORM_INFINITY : CLNORM_NAN;
-  if (v == CLNORM_INFINITY) return 0.0f;
   const int tiny = v < 0x1p-60f;
-  if (tiny) v *= 0x1p+96f;
-  float y = clnorm_from_bits(0x5f375a86u - (clnorm_bits(v) >> 1));
-  for (int i = 0; i < 3; i++) y = clnorm_fma(0.5f * y, clnorm_fma(-(v * y), y, 1.0f), y);
-  const float h = v * y;
-  const float l = clnorm_fma(v, y, -h);
+  const float s = v * (tiny ? 0x1p+96f : 1.0f);
+  float y = clnorm_from_bits(0x5f375a86u - (clnorm_bits(s) >> 1));
+  for (int i = 0; i < 3; i++) y = clnorm_fma(0.5f * y, clnorm_fma(-(s * y), y, 1.0f), y);
+  const float h = s * y;
+  const float l = clnorm_fma(s, y, -h);
   const float r = clnorm_fma(-l, y, clnorm_fma(-h, y, 1.0f));
-  y = clnorm_fma(y, clnorm_fma(0.375f * r, r, 0.5f * r), y);
-  return tiny ? y * 0x1p+48f : y;
+  y = clnorm_fma(y, clnorm_fma(0.375f * r, r, 0.5f * r), y) * (tiny ? 0x1p+48f : 1.0f);
+  y = v < CLNORM_INFINITY ? y : 0.0f;
+  y = v > 0.0f ? y : CLNORM_NAN;
+  return v == 0.0f ? CLNORM_INFINITY : y;
 }
 
 /* ---- Shape: how a channel is cut into segments of 1024 places ------------------------------------- */
@@ -143,7 +142,7 @@ typedef struct clnorm_segment {
 CLNORM_FN clnorm_segment clnorm_segment_at(const clnorm_geometry *g, clnorm_uint index) {
   clnorm_segment s;
   const clnorm_ulong plane_stride = g->channels * g->spatial;
-  const clnorm_uint group = index / g->plane_segments;
+  const clnorm_uint group = g->plane_segments == 1 ? index : index / g->plane_segments;
   const clnorm_ulong position = (clnorm_ulong)(index - group * g->plane_segments) * CLNORM_SEGMENT;
   const clnorm_uint slots_log2 = 10 - g->slot_log2;
   const clnorm_ulong plane = (clnorm_ulong)group << slots_log2;
@@ -177,30 +176,44 @@ CLNORM_FN clnorm_partial clnorm_partial_make(clnorm_uint count, float reciprocal
   p.hi = m;
   p.lo = r * reciprocal;
   p.m2 = clnorm_fma(-r, p.lo, q);
-  if (p.m2 < 0.0f) p.m2 = 0.0f;
+  p.m2 = p.m2 < 0.0f ? 0.0f : p.m2;
   p.unused = 0;
   return p;
 }
 
+/* What a merge takes from the counts: the first as a float, and the second's share. */
+typedef struct clnorm_weights {
+  float na, w;
+} clnorm_weights;
+
+CLNORM_FN clnorm_weights clnorm_weights_make(clnorm_ulong na, clnorm_ulong nb) {
+  clnorm_weights k;
+  k.na = clnorm_count_to_float(na);
+  k.w = 0.5f;
+  if (na != nb) k.w = clnorm_div(clnorm_count_to_float(nb), clnorm_count_to_float(na + nb));
+  return k;
+}
+
 /* Two neighbouring nodes of the tree, a before b (Chan, Golub and LeVeque 1983, with the mean in two
  * floats). */
-CLNORM_FN clnorm_partial clnorm_merge(clnorm_partial a, clnorm_partial b) {
+CLNORM_FN clnorm_partial clnorm_merge_weighted(clnorm_partial a, clnorm_partial b,
+                                               clnorm_weights k) {
   clnorm_partial p;
   p.count = a.count + b.count;
-  const float na = clnorm_count_to_float(a.count);
-  const float w = a.count == b.count
-                      ? 0.5f
-                      : clnorm_div(clnorm_count_to_float(b.count), clnorm_count_to_float(p.count));
   const float d = (b.hi - a.hi) + (b.lo - a.lo);
-  const float t = d * w;
+  const float t = d * k.w;
   const float hi = a.hi + t; /* two_sum (Knuth): hi + err == a.hi + t exactly */
   const float z = hi - a.hi;
   const float err = (a.hi - (hi - z)) + (t - z);
   p.hi = hi;
   p.lo = a.lo + err;
-  p.m2 = clnorm_fma(d * (na * w), d, a.m2 + b.m2);
+  p.m2 = clnorm_fma(d * (k.na * k.w), d, a.m2 + b.m2);
   p.unused = 0;
   return p;
+}
+
+CLNORM_FN clnorm_partial clnorm_merge(clnorm_partial a, clnorm_partial b) {
+  return clnorm_merge_weighted(a, b, clnorm_weights_make(a.count, b.count));
 }
 
 CLNORM_FN float clnorm_partial_mean(clnorm_partial p) { return clnorm_plus_zero(p.hi + p.lo); }
@@ -241,14 +254,11 @@ typedef struct clnorm_forward {
   clnorm_uint chunk_log2;   /* 2^chunk_log2 segments are one node of the tree */
   clnorm_uint chunks;       /* nodes per channel */
   clnorm_uint group;        /* channels that one worker takes together, <= CLNORM_GROUP_MAX */
-  clnorm_uint groups;       /* groups that one worker takes one after the other */
+  clnorm_uint groups;       /* groups that one work-item takes one after the other */
   clnorm_uint tile_batch;   /* output tile: samples, */
   clnorm_uint tile_spatial; /* and positions of a plane */
 } clnorm_forward;
 
 #define CLNORM_GROUP_MAX 64u
-#define CLNORM_SMALL_PLANE                                                                         \
-  512u /* elements of a plane that the vector form takes with its neighbours, */
-#define CLNORM_RUN_MAX 1024u /* up to so many in all */
 
 #endif

@@ -36,9 +36,8 @@ typedef struct clnorm_buffers {
 CLNORM_FN clnorm_ulong clnorm_min(clnorm_ulong a, clnorm_ulong b) { return a < b ? a : b; }
 
 CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm_forward *call,
-                                           clnorm_ulong c, float hi, float lo, float var,
+                                           clnorm_ulong c, float hi, float lo, float invstd,
                                            int save) {
-  const float invstd = clnorm_rsqrt(var + call->eps);
   clnorm_affine a;
   a.hi = hi;
   a.lo = lo;
@@ -52,22 +51,40 @@ CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm
 /* Given statistics. save: this worker is the one that writes the channel's saved statistics. */
 CLNORM_FN clnorm_affine clnorm_affine_given(const clnorm_buffers *b, const clnorm_forward *call,
                                             clnorm_ulong c, int save) {
-  return clnorm_affine_make(b, call, c, b->running_mean[c], 0.0f, b->running_var[c], save);
+  const float invstd = clnorm_rsqrt(b->running_var[c] + call->eps);
+  return clnorm_affine_make(b, call, c, b->running_mean[c], 0.0f, invstd, save);
+}
+
+/* What batch statistics are to become: the variance for running_var, and the normalization's. */
+typedef struct clnorm_spread {
+  float running_var, invstd;
+} clnorm_spread;
+
+CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_forward *call, clnorm_ulong count,
+                                           float m2) {
+  clnorm_spread k;
+  const float var = clnorm_div(m2, clnorm_count_to_float(count));
+  k.invstd = clnorm_rsqrt(var + call->eps);
+  k.running_var = var;
+  if ((call->flags & (CLNORM_HAS_RUNNING | CLNORM_BIASED_RUNNING_VAR)) == CLNORM_HAS_RUNNING)
+    k.running_var = clnorm_div(m2, clnorm_count_to_float(count - 1));
+  return k;
 }
 
 /* Batch statistics: p covers the whole channel. */
-CLNORM_FN clnorm_affine clnorm_affine_batch(const clnorm_buffers *b, const clnorm_forward *call,
-                                            clnorm_ulong c, clnorm_partial p) {
-  const float var = clnorm_div(p.m2, clnorm_count_to_float(p.count));
+CLNORM_FN clnorm_affine clnorm_affine_spread(const clnorm_buffers *b, const clnorm_forward *call,
+                                             clnorm_ulong c, clnorm_partial p, clnorm_spread k) {
   if (call->flags & CLNORM_HAS_RUNNING) {
-    const float batch_var = call->flags & CLNORM_BIASED_RUNNING_VAR
-                                ? var
-                                : clnorm_div(p.m2, clnorm_count_to_float(p.count - 1));
     b->running_mean[c] =
         clnorm_running(b->running_mean[c], clnorm_partial_mean(p), call->keep, call->take);
-    b->running_var[c] = clnorm_running(b->running_var[c], batch_var, call->keep, call->take);
+    b->running_var[c] = clnorm_running(b->running_var[c], k.running_var, call->keep, call->take);
   }
-  return clnorm_affine_make(b, call, c, p.hi, p.lo, var, 1);
+  return clnorm_affine_make(b, call, c, p.hi, p.lo, k.invstd, 1);
+}
+
+CLNORM_FN clnorm_affine clnorm_affine_batch(const clnorm_buffers *b, const clnorm_forward *call,
+                                            clnorm_ulong c, clnorm_partial p) {
+  return clnorm_affine_spread(b, call, c, p, clnorm_spread_make(call, p.count, p.m2));
 }
 
 /* ---- Output tiles --------------------------------------------------------------------------------- */
@@ -92,11 +109,14 @@ CLNORM_FN clnorm_tile clnorm_tile_at(const clnorm_forward *call, clnorm_ulong in
   return t;
 }
 
-/* The affine of one of the tile's channels. The first tile of a channel saves given statistics. */
+/* The first tile of a channel saves given statistics. */
+CLNORM_FN int clnorm_tile_saves(const clnorm_tile *t) { return t->n0 == 0 && t->p0 == 0; }
+
+/* The affine of one of the tile's channels. */
 CLNORM_FN clnorm_affine clnorm_tile_affine(const clnorm_buffers *b, const clnorm_forward *call,
                                            const clnorm_tile *t, clnorm_ulong c) {
   if (call->flags & CLNORM_BATCH_MODE) return b->affine[c];
-  return clnorm_affine_given(b, call, c, t->n0 == 0 && t->p0 == 0);
+  return clnorm_affine_given(b, call, c, clnorm_tile_saves(t));
 }
 
 /* Where a counter lives; the wide form keeps it in local memory. */

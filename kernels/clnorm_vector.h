@@ -24,10 +24,11 @@
  *   clnorm_vec_load(p)                 LANES floats from memory, any alignment
  *   clnorm_vec_load_part(p, n, fill)   n < LANES floats, the other lanes from `fill`, nothing else is read
  *   clnorm_vec_store(p, v), clnorm_vec_store_part(p, v, n)
+ *   clnorm_vec_blend(n, a, b)          n lanes of a, the others of b
  *   clnorm_vec_load_private(t), clnorm_vec_store_private(t, v)   the same for private arrays;
- *   clnorm_vec_load_private_part(t, n)                           lanes from n <= LANES on are 0
+ *   clnorm_vec_load_private_part(t, part)                        lanes that the part has not are 0
+ *   clnorm_part, clnorm_part_of(n)     the first n <= LANES lanes; made once, used often
  *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
- *   clnorm_stream_end()            orders streamed writes before what follows
  *   clnorm_prefetch(p)             p may be any address
  *   CLNORM_FEW_BODIES              0; 1 where compile time matters more than the last tenth of speed
  *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
@@ -38,13 +39,9 @@
 #include "clnorm_forward.h"
 
 #define CLNORM_COLUMNS (CLNORM_ROW / CLNORM_LANES)
+#define CLNORM_LINE 16u /* elements of a line of the cache */
 
 /* ---- Output --------------------------------------------------------------------------------------- */
-
-/* One value for each element of a run, aligned like the run itself: element i is at[lead + i]. */
-typedef struct clnorm_run_values {
-  float at[CLNORM_RUN_MAX + 2 * CLNORM_LANES] __attribute__((aligned(64)));
-} clnorm_run_values;
 
 /* Elements from the vector before p to p. */
 CLNORM_FN clnorm_uint clnorm_lead(CLNORM_GLOBAL const float *p) {
@@ -59,92 +56,133 @@ CLNORM_FN void clnorm_expand(float *values, clnorm_uint i, clnorm_uint spatial, 
   clnorm_vec_store_private(values + (i + 1) * spatial, clnorm_splat(0.0f));
 }
 
+/* One value for each element of a run of planes that are smaller than a vector, aligned like the run
+ * itself: element i is at[lead + i]. */
+typedef struct clnorm_expanded {
+  float at[CLNORM_GROUP_MAX * CLNORM_LANES + 2 * CLNORM_LANES] __attribute__((aligned(64)));
+} clnorm_expanded;
+
 /* A tile's output, written piece by piece between other work: the processor stores what is ready while it
- * computes something else. Runs are the planes of the tile's channels or, where these are small, all of
- * them together; then hi, lo, scale and shift are spread out, one for each element. */
+ * computes something else. A run is what the tile has of one sample: the planes of its channels, side by
+ * side, or a piece of one plane. */
 typedef struct clnorm_writer {
-  CLNORM_GLOBAL const float *x; /* the tile's first element */
+  CLNORM_GLOBAL const float *x; /* the first run */
   CLNORM_GLOBAL float *y;
-  clnorm_ulong plane, sample; /* elements from channel to channel, from sample to sample */
-  clnorm_ulong run, at;       /* a run's length; how much of the present one is written */
-  clnorm_uint runs, channel;  /* runs of a sample; the present one */
-  clnorm_ulong samples;       /* still to write, the present one included */
-  clnorm_uint flags, lead;
+  clnorm_ulong run, at; /* a run's elements; how many of the present one are written */
+  clnorm_ulong plane,
+      edge;             /* elements of each channel; where the present channel ends in the run */
+  clnorm_ulong sample;  /* elements from run to run */
+  clnorm_ulong samples; /* runs still to write, the present one included */
+  clnorm_uint flags, lead, channel;
   clnorm_affine affine[CLNORM_GROUP_MAX];
-  clnorm_run_values hi, lo, scale, shift;
+  clnorm_expanded hi, lo, scale, shift;
 } clnorm_writer;
 
 /* Where a run's affine comes from. A constant in every call. */
 #define CLNORM_RUN_COPY 0     /* nowhere: y = x */
-#define CLNORM_RUN_CHANNEL 1  /* one for all elements */
+#define CLNORM_RUN_CHANNELS 1 /* a vector has one channel, or two */
 #define CLNORM_RUN_EXPANDED 2 /* one for each element */
 
-CLNORM_FN clnorm_vec clnorm_normalize(clnorm_vec x, clnorm_vec hi, clnorm_vec lo, clnorm_vec scale,
-                                      clnorm_vec shift) {
-  return clnorm_vec_fma((x - hi) - lo, scale, shift);
-}
-
-/* The affine of a whole run, in registers. */
+/* The affine of a vector. */
 typedef struct clnorm_splats {
   clnorm_vec hi, lo, scale, shift;
 } clnorm_splats;
 
-/* v is element i of the run, and what follows. */
-CLNORM_FN clnorm_vec clnorm_written(const clnorm_writer *w, const clnorm_splats *a, clnorm_vec v,
-                                    int mode, clnorm_ulong i) {
-  if (mode == CLNORM_RUN_COPY) return v;
-  if (mode == CLNORM_RUN_CHANNEL) return clnorm_normalize(v, a->hi, a->lo, a->scale, a->shift);
-  i += w->lead;
-  return clnorm_normalize(
-      v, clnorm_vec_load_private(w->hi.at + i), clnorm_vec_load_private(w->lo.at + i),
-      clnorm_vec_load_private(w->scale.at + i), clnorm_vec_load_private(w->shift.at + i));
+CLNORM_FN clnorm_splats clnorm_splats_make(const clnorm_affine *a) {
+  const clnorm_splats s = {clnorm_splat(a->hi), clnorm_splat(a->lo), clnorm_splat(a->scale),
+                           clnorm_splat(a->shift)};
+  return s;
 }
 
-/* Elements [w->at, end) of the present run, which starts at x and y; y may be x. Streamed stores are
- * aligned. */
-CLNORM_FN void clnorm_write_run(const clnorm_writer *w, CLNORM_GLOBAL float *y,
-                                CLNORM_GLOBAL const float *x, clnorm_ulong end, int mode) {
-#define OUTPUT(v) clnorm_written(w, &a, v, mode, i)
-  const clnorm_affine *affine = &w->affine[w->channel];
-  const clnorm_splats a = {clnorm_splat(affine->hi), clnorm_splat(affine->lo),
-                           clnorm_splat(affine->scale), clnorm_splat(affine->shift)};
-  clnorm_ulong i = w->at;
-  const clnorm_uint into = clnorm_lead(y + i);
-  if (into && i + CLNORM_LANES < end) {
-    const clnorm_uint head = CLNORM_LANES - into;
-    clnorm_vec_store_part(y + i, OUTPUT(clnorm_vec_load_part(x + i, head, clnorm_splat(0.0f))),
-                          head);
-    i += head;
-  }
+/* n lanes of a channel, the others of the next one. */
+CLNORM_FN clnorm_splats clnorm_splats_blend(clnorm_uint n, clnorm_splats a, clnorm_splats b) {
+  a.hi = clnorm_vec_blend(n, a.hi, b.hi);
+  a.lo = clnorm_vec_blend(n, a.lo, b.lo);
+  a.scale = clnorm_vec_blend(n, a.scale, b.scale);
+  a.shift = clnorm_vec_blend(n, a.shift, b.shift);
+  return a;
+}
+
+CLNORM_FN clnorm_splats clnorm_splats_expanded(const clnorm_writer *w, clnorm_ulong i) {
+  i += w->lead;
+  const clnorm_splats s = {
+      clnorm_vec_load_private(w->hi.at + i), clnorm_vec_load_private(w->lo.at + i),
+      clnorm_vec_load_private(w->scale.at + i), clnorm_vec_load_private(w->shift.at + i)};
+  return s;
+}
+
+/* y from the vector v, which is element i of a run and what follows. */
+CLNORM_FN clnorm_vec clnorm_normalized(const clnorm_writer *w, clnorm_splats a, clnorm_vec v,
+                                       clnorm_ulong i, int mode) {
+  if (mode == CLNORM_RUN_COPY) return v;
+  if (mode == CLNORM_RUN_EXPANDED) a = clnorm_splats_expanded(w, i);
+  return clnorm_vec_fma((v - a.hi) - a.lo, a.scale, a.shift);
+}
+
+CLNORM_FN void clnorm_write_part(const clnorm_writer *w, clnorm_splats a, CLNORM_GLOBAL float *y,
+                                 CLNORM_GLOBAL const float *x, clnorm_ulong i, clnorm_ulong n,
+                                 int mode) {
+  const clnorm_vec v = clnorm_vec_load_part(x + i, (clnorm_uint)n, clnorm_splat(0.0f));
+  clnorm_vec_store_part(y + i, clnorm_normalized(w, a, v, i, mode), (clnorm_uint)n);
+}
+
+/* Elements [i, end) of a run that starts at x and y, all of one channel or as mode says, as far as whole
+ * vectors go; y may be x. Streamed stores are aligned. */
+CLNORM_FN clnorm_ulong clnorm_write_whole(const clnorm_writer *w, clnorm_splats a,
+                                          CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x,
+                                          clnorm_ulong i, clnorm_ulong end, int mode) {
   if (w->flags & CLNORM_STREAM && clnorm_lead(y + i) == 0)
     for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
-      clnorm_vec_stream(y + i, OUTPUT(clnorm_vec_load(x + i)));
+      clnorm_vec_stream(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
   for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
-    clnorm_vec_store(y + i, OUTPUT(clnorm_vec_load(x + i)));
-  if (i < end) {
-    const clnorm_uint tail = (clnorm_uint)(end - i);
-    clnorm_vec_store_part(y + i, OUTPUT(clnorm_vec_load_part(x + i, tail, clnorm_splat(0.0f))),
-                          tail);
+    clnorm_vec_store(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
+  return i;
+}
+
+/* Elements [w->at, end) of a run: channel by channel, a vector that has two as one. */
+CLNORM_FN void clnorm_write_run(clnorm_writer *w, CLNORM_GLOBAL float *y,
+                                CLNORM_GLOBAL const float *x, clnorm_ulong end, int mode) {
+  clnorm_ulong i = w->at;
+  while (i < end) {
+    const clnorm_splats a = clnorm_splats_make(&w->affine[w->channel]);
+    const clnorm_ulong edge = mode == CLNORM_RUN_CHANNELS ? clnorm_min(w->edge, end) : end;
+    const clnorm_uint into = clnorm_lead(y + i);
+    if (into && i + CLNORM_LANES - into <= edge) {
+      clnorm_write_part(w, a, y, x, i, CLNORM_LANES - into, mode);
+      i += CLNORM_LANES - into;
+    }
+    i = clnorm_write_whole(w, a, y, x, i, edge, mode);
+    if (i < edge && edge < end && w->plane >= CLNORM_LANES && i + CLNORM_LANES <= end) {
+      const clnorm_splats next = clnorm_splats_make(&w->affine[w->channel + 1]);
+      clnorm_write_whole(w, clnorm_splats_blend((clnorm_uint)(edge - i), a, next), y, x, i,
+                         i + CLNORM_LANES, mode);
+      i += CLNORM_LANES;
+    } else if (i < edge) {
+      clnorm_write_part(w, a, y, x, i, edge - i, mode);
+      i = edge;
+    }
+    if (i < w->edge) continue;
+    w->channel++;
+    w->edge += w->plane;
   }
-#undef OUTPUT
+  w->at = end;
 }
 
 /* Writes about `vectors` more vectors: whole runs, or pieces that end where a vector of y ends. */
 CLNORM_FN void clnorm_write(clnorm_writer *w, clnorm_ulong vectors, int mode) {
   while (w->samples && vectors) {
     const clnorm_ulong sample = w->flags & CLNORM_LAST_FIRST ? (w->samples - 1) * w->sample : 0;
-    CLNORM_GLOBAL float *y = w->y + sample + w->channel * w->plane;
-    CLNORM_GLOBAL const float *x = w->x + sample + w->channel * w->plane;
-    const clnorm_ulong left = w->run - w->at;
-    const clnorm_ulong most = vectors * CLNORM_LANES - clnorm_lead(y + w->at);
-    const clnorm_ulong end = w->at + (left < most ? left : most);
-    clnorm_write_run(w, y, x, end, mode);
-    vectors -= (end - w->at + CLNORM_LANES - 1) / CLNORM_LANES;
-    w->at = end;
-    if (end < w->run) return;
-    w->at = 0;
-    if (++w->channel < w->runs) continue;
-    w->channel = 0;
+    CLNORM_GLOBAL float *y = w->y + sample;
+    const clnorm_ulong all = (w->run - w->at + CLNORM_LANES - 1) / CLNORM_LANES;
+    if (vectors < all) {
+      const clnorm_ulong end = w->at + vectors * CLNORM_LANES - clnorm_lead(y + w->at);
+      clnorm_write_run(w, y, w->x + sample, end, mode);
+      return;
+    }
+    clnorm_write_run(w, y, w->x + sample, w->run, mode);
+    vectors -= all;
+    w->at = w->channel = 0;
+    w->edge = w->plane;
     w->samples--;
     if (w->flags & CLNORM_LAST_FIRST) continue;
     w->x += w->sample;
@@ -156,7 +194,7 @@ CLNORM_NOINLINE void clnorm_write_some(clnorm_writer *w, clnorm_ulong vectors) {
   if (w->flags & CLNORM_EXPANDED)
     clnorm_write(w, vectors, CLNORM_RUN_EXPANDED);
   else
-    clnorm_write(w, vectors, CLNORM_RUN_CHANNEL);
+    clnorm_write(w, vectors, CLNORM_RUN_CHANNELS);
 }
 
 #define CLNORM_ALL_VECTORS (~(clnorm_ulong)0 / 64)
@@ -168,91 +206,116 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
   const clnorm_ulong first = (t->n0 * call->channels + t->c0) * call->spatial + t->p0;
   w->x = b->x + first;
   w->y = b->y + first;
-  w->plane = call->spatial;
+  w->plane = w->edge = t->p1 - t->p0;
+  w->run = (t->c1 - t->c0) * w->plane;
   w->sample = call->channels * call->spatial;
-  w->run = t->p1 - t->p0;
-  w->runs = (clnorm_uint)(t->c1 - t->c0);
   w->at = w->channel = 0;
   w->samples = t->n1 - t->n0;
   w->flags = call->flags & (CLNORM_STREAM | CLNORM_LAST_FIRST);
   w->lead = clnorm_lead(w->y);
 }
 
-/* Small planes of several samples are worth the work of spreading the affine out. */
+/* Planes smaller than a vector of several samples are worth the work of spreading the affine out. */
 CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
-  const clnorm_uint spatial = (clnorm_uint)w->plane;
-  if (w->run != w->plane || w->plane >= 256 || w->runs * w->plane > CLNORM_RUN_MAX ||
-      w->samples < 4)
-    return;
-  for (clnorm_uint c = 0; c < w->runs; c++) {
-    clnorm_expand(w->hi.at + w->lead, c, spatial, w->affine[c].hi);
-    clnorm_expand(w->lo.at + w->lead, c, spatial, w->affine[c].lo);
-    clnorm_expand(w->scale.at + w->lead, c, spatial, w->affine[c].scale);
-    clnorm_expand(w->shift.at + w->lead, c, spatial, w->affine[c].shift);
+  const clnorm_uint plane = (clnorm_uint)w->plane, channels = (clnorm_uint)(w->run / plane);
+  if (w->plane >= CLNORM_LANES || w->samples < 4) return;
+  for (clnorm_uint c = 0; c < channels; c++) {
+    clnorm_expand(w->hi.at + w->lead, c, plane, w->affine[c].hi);
+    clnorm_expand(w->lo.at + w->lead, c, plane, w->affine[c].lo);
+    clnorm_expand(w->scale.at + w->lead, c, plane, w->affine[c].scale);
+    clnorm_expand(w->shift.at + w->lead, c, plane, w->affine[c].shift);
   }
-  w->run *= w->runs;
-  w->runs = 1;
   w->flags |= CLNORM_EXPANDED;
 }
 
 /* ---- Rows of a segment ---------------------------------------------------------------------------- */
 
-/* Row r begins at x + 64 * r in a plane, at values + 64 * r in a private array, at row[r] + offset in
- * samples. */
+/* Rows of slots: row r of a slot begins at x + 64 * r, the next slot at x + sample. Rows of samples: row r
+ * begins at row[r] + offset. */
 typedef struct clnorm_rows {
   CLNORM_GLOBAL const float *x;
-  const float *values;
   CLNORM_GLOBAL const float *row[16];
-  clnorm_ulong offset;
-  clnorm_uint rows;   /* samples: how many rows there are */
-  clnorm_uint extent; /* plane, private array: elements of all rows; samples: of each row */
-  clnorm_uint kind;
+  clnorm_ulong sample, offset;
+  clnorm_uint extent;   /* elements of each slot, of each sample */
+  clnorm_uint slots;    /* how many slots there are, */
+  clnorm_uint per_slot; /* and the power of two of rows that one has */
+  clnorm_uint rows;     /* how many samples there are, */
+  clnorm_uint paired;   /* and whether the first step of the segment's tree is among them */
 } clnorm_rows;
 
-/* A kind is how many rows are looked at, 1, 2, 4, 8 or 16 (what is not there adds nothing, and is left out
- * of the tree), and whether
- *   WHOLE   all of them are there, with a whole vector each
- *   PAIRED  the tree's first step is among them: row r with row r + rows / 2 */
-#define CLNORM_ROWS_COUNT 31u
-#define CLNORM_ROWS_WHOLE 32u
-#define CLNORM_ROWS_PAIRED 64u
-#define CLNORM_ROWS_FULL (16u | CLNORM_ROWS_PAIRED | CLNORM_ROWS_WHOLE)
+/* Which of a segment's 16 rows there are, and how they lie in memory. Constants in every call. */
+typedef struct clnorm_kind {
+  int layout;
+  clnorm_uint rows;   /* rows from here on are not there */
+  clnorm_uint slot;   /* CLNORM_SLOTS: rows of a slot, */
+  clnorm_uint filled; /* and how many of them have something, the last a part */
+  clnorm_uint first;  /* the tree's first step is that of row r and row r + first */
+} clnorm_kind;
 
-/* How rows lie in memory, and whether all are there. A constant in every call. */
-#define CLNORM_PLANE_WHOLE 0
-#define CLNORM_PLANE_PART 1
-#define CLNORM_SAMPLES_WHOLE 2
-#define CLNORM_SAMPLES_PART 3
-#define CLNORM_VALUES_PART 4
+#define CLNORM_WHOLE 0        /* slots: one, with all rows */
+#define CLNORM_SLOTS 1        /* slots: all of them */
+#define CLNORM_SLOTS_PART 2   /* slots: what is there */
+#define CLNORM_SAMPLES 3      /* samples: a whole vector of each */
+#define CLNORM_SAMPLES_PART 4 /* samples: what is there */
 
 CLNORM_FN clnorm_uint clnorm_uint_min(clnorm_uint a, clnorm_uint b) { return a < b ? a : b; }
 
-/* LANES places of one row; absent ones read as `fill`: 0 in the sum, the pivot in the deviations. */
-CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_uint row, clnorm_uint column,
-                                clnorm_vec fill, int layout) {
-  if (layout == CLNORM_PLANE_WHOLE) return clnorm_vec_load(s->x + row * CLNORM_ROW + column);
-  if (layout == CLNORM_SAMPLES_WHOLE) return clnorm_vec_load(s->row[row] + (s->offset + column));
-  const int samples = layout == CLNORM_SAMPLES_PART;
-  const clnorm_uint skipped = samples ? column : row * CLNORM_ROW + column;
-  if (samples ? row >= s->rows : skipped >= s->extent) return fill;
-  if (layout == CLNORM_VALUES_PART)
-    return clnorm_vec_load_private_part(s->values + skipped,
-                                        clnorm_uint_min(s->extent - skipped, CLNORM_LANES));
-  CLNORM_GLOBAL const float *p = samples ? s->row[row] + (s->offset + column) : s->x + skipped;
-  const clnorm_uint left = s->extent - skipped;
-  return left >= CLNORM_LANES ? clnorm_vec_load(p) : clnorm_vec_load_part(p, left, fill);
+/* Up to LANES values; what is not there reads as `fill`: 0 in the sum, the pivot in the deviations. */
+CLNORM_FN clnorm_vec clnorm_some(CLNORM_GLOBAL const float *p, clnorm_uint n, clnorm_vec fill) {
+  return n >= CLNORM_LANES ? clnorm_vec_load(p) : clnorm_vec_load_part(p, n, fill);
 }
 
-CLNORM_FN clnorm_vec clnorm_sum_tree(const clnorm_rows *s, clnorm_uint column, clnorm_uint rows,
-                                     int layout) {
-#define V(r) clnorm_row(s, r, column, clnorm_splat(0.0f), layout)
-  if (rows == 1) return V(0);
-  if (rows == 2) return V(0) + V(1);
-  if (rows == 4) return (V(0) + V(2)) + (V(1) + V(3));
-  if (rows == 8) return ((V(0) + V(4)) + (V(2) + V(6))) + ((V(1) + V(5)) + (V(3) + V(7)));
-  return (((V(0) + V(8)) + (V(4) + V(12))) + ((V(2) + V(10)) + (V(6) + V(14)))) +
-         (((V(1) + V(9)) + (V(5) + V(13))) + ((V(3) + V(11)) + (V(7) + V(15))));
-#undef V
+/* Lanes of a slot that have something from element `at` on. */
+CLNORM_FN clnorm_uint clnorm_left(const clnorm_rows *s, clnorm_ulong at) {
+  if (at >= s->extent) return 0;
+  return clnorm_uint_min(s->extent - (clnorm_uint)at, CLNORM_LANES);
+}
+
+CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_kind k, clnorm_uint row,
+                                clnorm_ulong column, clnorm_vec fill) {
+  if (k.layout == CLNORM_WHOLE) return clnorm_vec_load(s->x + row * CLNORM_ROW + column);
+  if (k.layout == CLNORM_SAMPLES) return clnorm_vec_load(s->row[row] + (s->offset + column));
+  if (k.layout == CLNORM_SAMPLES_PART)
+    return row < s->rows ? clnorm_some(s->row[row] + (s->offset + column),
+                                       s->extent - (clnorm_uint)column, fill)
+                         : fill;
+  if (k.layout == CLNORM_SLOTS) {
+    const clnorm_ulong at = row % k.slot * CLNORM_ROW + column;
+    CLNORM_GLOBAL const float *p = s->x + row / k.slot * s->sample + at;
+    if (row % k.slot + 1 < k.filled) return clnorm_vec_load(p);
+    return clnorm_vec_load_part(p, clnorm_left(s, at), fill);
+  }
+  const clnorm_uint log2 = k.slot ? 4 : s->per_slot, slot = row >> log2;
+  const clnorm_ulong at = (row - (slot << log2)) * CLNORM_ROW + column;
+  if (slot >= s->slots || at >= s->extent) return fill;
+  return clnorm_some(s->x + slot * s->sample + at, s->extent - (clnorm_uint)at, fill);
+}
+
+CLNORM_FN int clnorm_row_there(clnorm_kind k, clnorm_uint row) {
+  return row < k.rows && (k.layout != CLNORM_SLOTS || row % k.slot < k.filled);
+}
+
+/* The tree: clnorm_sum_W(r) is that over rows r, r + W, r + 2 W, ... What is not there adds nothing, and is
+ * left out; where row r is not there, those after it are not either. */
+#define CLNORM_SUM(w, finer)                                                                       \
+  CLNORM_FN clnorm_vec clnorm_sum_##w(const clnorm_rows *s, clnorm_kind k, clnorm_uint row,        \
+                                      clnorm_ulong column) {                                       \
+    const clnorm_vec a = clnorm_sum_##finer(s, k, row, column);                                    \
+    if (!clnorm_row_there(k, row + w)) return a;                                                   \
+    return a + clnorm_sum_##finer(s, k, row + w, column);                                          \
+  }
+CLNORM_FN clnorm_vec clnorm_sum_16(const clnorm_rows *s, clnorm_kind k, clnorm_uint row,
+                                   clnorm_ulong column) {
+  return clnorm_row(s, k, row, column, clnorm_splat(0.0f));
+}
+CLNORM_SUM(8, 16)
+CLNORM_SUM(4, 8)
+CLNORM_SUM(2, 4)
+CLNORM_SUM(1, 2)
+#undef CLNORM_SUM
+
+CLNORM_FN clnorm_vec clnorm_sum_tree(const clnorm_rows *s, clnorm_kind k, clnorm_ulong column) {
+  return clnorm_sum_1(s, k, 0, column);
 }
 
 /* The two trees of the second sweep side by side. */
@@ -260,61 +323,41 @@ typedef struct clnorm_moments {
   clnorm_vec d, dd;
 } clnorm_moments;
 
-CLNORM_FN clnorm_moments clnorm_moments_one(const clnorm_rows *s, clnorm_uint row,
-                                            clnorm_uint column, clnorm_vec pivot, int layout) {
-  clnorm_moments m;
-  m.d = clnorm_row(s, row, column, pivot, layout) - pivot;
-  m.dd = m.d * m.d;
-  return m;
-}
-
 CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) {
   a.d = a.d + b.d;
   a.dd = a.dd + b.dd;
   return a;
 }
 
-CLNORM_FN clnorm_moments clnorm_moments_pair(const clnorm_rows *s, clnorm_uint row,
-                                             clnorm_uint other, clnorm_uint column,
-                                             clnorm_vec pivot, int layout, int paired) {
-  clnorm_moments a = clnorm_moments_one(s, row, column, pivot, layout);
-  const clnorm_moments b = clnorm_moments_one(s, other, column, pivot, layout);
-  if (!paired) return clnorm_moments_add(a, b);
-  a.d = a.d + b.d;
-  a.dd = clnorm_vec_fma(b.d, b.d, a.dd);
-  return a;
-}
-
-CLNORM_FN clnorm_moments clnorm_moments_tree(const clnorm_rows *s, clnorm_uint column,
-                                             clnorm_vec pivot, clnorm_uint rows, int layout,
-                                             int paired) {
-#define M(r) clnorm_moments_pair(s, r, r + rows / 2, column, pivot, layout, paired)
-#define A(a, b) clnorm_moments_add(a, b)
-  if (rows == 1) return clnorm_moments_one(s, 0, column, pivot, layout);
-  if (rows == 2) return M(0);
-  if (rows == 4) return A(M(0), M(1));
-  if (rows == 8) return A(A(M(0), M(2)), A(M(1), M(3)));
-  const clnorm_moments even = A(A(M(0), M(4)), A(M(2), M(6)));
-  const clnorm_moments odd = A(A(M(1), M(5)), A(M(3), M(7)));
-  return A(even, odd);
-#undef A
-#undef M
-}
-
-/* RETURN(rows) with the number of rows as a constant. */
-#define CLNORM_BY_ROWS(kind, RETURN)                                                               \
-  switch ((kind)&CLNORM_ROWS_COUNT) {                                                              \
-  case 1:                                                                                          \
-    RETURN(1);                                                                                     \
-  case 2:                                                                                          \
-    RETURN(2);                                                                                     \
-  case 4:                                                                                          \
-    RETURN(4);                                                                                     \
-  case 8:                                                                                          \
-    RETURN(8);                                                                                     \
-  default:                                                                                         \
-    RETURN(16);                                                                                    \
+#define CLNORM_MOMENTS(w, finer)                                                                   \
+  CLNORM_FN clnorm_moments clnorm_moments_##w(const clnorm_rows *s, clnorm_kind k,                 \
+                                              clnorm_uint row, clnorm_ulong column,                \
+                                              clnorm_vec pivot) {                                  \
+    clnorm_moments a = clnorm_moments_##finer(s, k, row, column, pivot);                           \
+    if (!clnorm_row_there(k, row + w)) return a;                                                   \
+    const clnorm_moments b = clnorm_moments_##finer(s, k, row + w, column, pivot);                 \
+    if (k.first != w) return clnorm_moments_add(a, b);                                             \
+    a.d = a.d + b.d;                                                                               \
+    a.dd = clnorm_vec_fma(b.d, b.d, a.dd);                                                         \
+    return a;                                                                                      \
   }
+CLNORM_FN clnorm_moments clnorm_moments_16(const clnorm_rows *s, clnorm_kind k, clnorm_uint row,
+                                           clnorm_ulong column, clnorm_vec pivot) {
+  clnorm_moments m;
+  m.d = clnorm_row(s, k, row, column, pivot) - pivot;
+  m.dd = m.d * m.d;
+  return m;
+}
+CLNORM_MOMENTS(8, 16)
+CLNORM_MOMENTS(4, 8)
+CLNORM_MOMENTS(2, 4)
+CLNORM_MOMENTS(1, 2)
+#undef CLNORM_MOMENTS
+
+CLNORM_FN clnorm_moments clnorm_moments_tree(const clnorm_rows *s, clnorm_kind k,
+                                             clnorm_ulong column, clnorm_vec pivot) {
+  return clnorm_moments_1(s, k, 0, column, pivot);
+}
 
 /* The power of two that holds n. */
 CLNORM_FN clnorm_uint clnorm_ceil_log2(clnorm_uint n) {
@@ -323,33 +366,20 @@ CLNORM_FN clnorm_uint clnorm_ceil_log2(clnorm_uint n) {
   return log2;
 }
 
-/* ---- Large planes: one segment after the other ---------------------------------------------------- */
-
-/* Segment `index` of the channel whose first plane is at x; planes have more than 512 values. */
-CLNORM_FN void clnorm_plane_rows(clnorm_rows *s, CLNORM_GLOBAL const float *x,
-                                 const clnorm_geometry *g, clnorm_uint index) {
-  const clnorm_segment segment = clnorm_segment_at(g, index);
-  s->x = x + segment.first;
-  s->extent = segment.extent;
-  s->kind = CLNORM_ROWS_FULL;
-  if (segment.extent == CLNORM_SEGMENT) return;
-  s->kind = 1u << clnorm_ceil_log2((segment.extent + CLNORM_ROW - 1) / CLNORM_ROW);
-  if (s->kind == 16u) s->kind |= CLNORM_ROWS_PAIRED;
-}
-
-CLNORM_NOINLINE clnorm_vec clnorm_plane_sum(const clnorm_rows *s, clnorm_uint column){
-#define CLNORM_RETURN(rows) return clnorm_sum_tree(s, column, rows, CLNORM_PLANE_PART)
-    CLNORM_BY_ROWS(s->kind, CLNORM_RETURN)
-#undef CLNORM_RETURN
-}
-
-CLNORM_NOINLINE clnorm_moments
-    clnorm_plane_moments(const clnorm_rows *s, clnorm_uint column, clnorm_vec pivot){
-#define CLNORM_RETURN(rows)                                                                        \
-  return clnorm_moments_tree(s, column, pivot, rows, CLNORM_PLANE_PART, rows == 16)
-        CLNORM_BY_ROWS(s->kind, CLNORM_RETURN)
-#undef CLNORM_RETURN
-    }
+/* BODY(log2) with the power of two that holds up to 16 rows as a constant. */
+#define CLNORM_BY_LOG2(rows, BODY)                                                                 \
+  switch (clnorm_ceil_log2(rows)) {                                                                \
+  case 0:                                                                                          \
+    BODY(0);                                                                                       \
+  case 1:                                                                                          \
+    BODY(1);                                                                                       \
+  case 2:                                                                                          \
+    BODY(2);                                                                                       \
+  case 3:                                                                                          \
+    BODY(3);                                                                                       \
+  default:                                                                                         \
+    BODY(4);                                                                                       \
+  }
 
 /* 64 places to one: columns by halves, then lanes by halves. */
 CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
@@ -358,92 +388,178 @@ CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
   return clnorm_fold_vec(columns[0]);
 }
 
-typedef struct clnorm_sweep {
-  float sum, d, dd;
-} clnorm_sweep;
+/* ---- Slots: planes of more than 64 values, a channel after the other ------------------------------- */
 
-/* The second sweep of one segment beside the first sweep of the next, so that neither waits for the
- * other's folding, and beside what w still has to write; s or next may be null. rows: 16, a constant,
- * where both have 16 rows, whole or not as layout, a constant, says; 0: any. */
-CLNORM_FN clnorm_sweep clnorm_sweep_columns(const clnorm_rows *s, float pivot,
-                                            const clnorm_rows *next,
-                                            CLNORM_GLOBAL const float *ahead, clnorm_writer *w,
-                                            clnorm_uint rows, int layout) {
-  clnorm_vec sum[CLNORM_COLUMNS], d[CLNORM_COLUMNS], dd[CLNORM_COLUMNS];
-  clnorm_sweep result = {0.0f, 0.0f, 0.0f};
+/* Segment `index` of the channel whose first plane is at x. */
+CLNORM_FN void clnorm_slots_at(clnorm_rows *s, CLNORM_GLOBAL const float *x,
+                               const clnorm_geometry *g, clnorm_uint index) {
+  const clnorm_segment segment = clnorm_segment_at(g, index);
+  s->x = x + segment.first;
+  s->sample = g->channels * g->spatial;
+  s->extent = segment.extent;
+  s->slots = segment.planes;
+  s->per_slot = g->slot_log2 - 6;
+}
+
+/* Brings a quarter of a segment close, in the order of memory, which is what processors foresee. */
+CLNORM_FN void clnorm_slots_fetch(const clnorm_rows *s, clnorm_uint column) {
+  const clnorm_uint lines = (s->extent + CLNORM_LINE - 1) / CLNORM_LINE;
+  const clnorm_uint begin = column * lines / CLNORM_ROW;
+  const clnorm_uint end = (column + CLNORM_LANES) * lines / CLNORM_ROW;
+  if (s->slots == 1) {
+    clnorm_uint i = begin;
+    for (; i + 4 <= end; i += 4) {
+      CLNORM_GLOBAL const float *p = s->x + i * CLNORM_LINE;
+      clnorm_prefetch(p);
+      clnorm_prefetch(p + 16);
+      clnorm_prefetch(p + 32);
+      clnorm_prefetch(p + 48);
+    }
+    for (; i < end; i++) clnorm_prefetch(s->x + i * CLNORM_LINE);
+    return;
+  }
+  for (clnorm_uint slot = 0; slot < s->slots; slot++)
+    for (clnorm_uint i = begin; i < end; i++)
+      clnorm_prefetch(s->x + slot * s->sample + i * CLNORM_LINE);
+}
+
+CLNORM_FN int clnorm_slots_whole(const clnorm_rows *s) { return s->extent == CLNORM_SEGMENT; }
+
+/* BODY(slot, filled) as constants: rows of a slot and how many of them have something. */
+#define CLNORM_SLOT_CASE(slot, filled, BODY)                                                       \
+  case slot * 16 + filled:                                                                         \
+    BODY(slot, filled);
+#define CLNORM_BY_SLOT(slot, filled, BODY)                                                         \
+  switch ((slot)*16 + (filled)) {                                                                  \
+    CLNORM_SLOT_CASE(2, 2, BODY)                                                                   \
+    CLNORM_SLOT_CASE(4, 3, BODY)                                                                   \
+    CLNORM_SLOT_CASE(4, 4, BODY)                                                                   \
+    CLNORM_SLOT_CASE(8, 5, BODY)                                                                   \
+    CLNORM_SLOT_CASE(8, 6, BODY)                                                                   \
+    CLNORM_SLOT_CASE(8, 7, BODY)                                                                   \
+    CLNORM_SLOT_CASE(8, 8, BODY)                                                                   \
+    CLNORM_SLOT_CASE(16, 1, BODY)                                                                  \
+    CLNORM_SLOT_CASE(16, 2, BODY)                                                                  \
+    CLNORM_SLOT_CASE(16, 3, BODY)                                                                  \
+    CLNORM_SLOT_CASE(16, 4, BODY)                                                                  \
+    CLNORM_SLOT_CASE(16, 5, BODY)                                                                  \
+    CLNORM_SLOT_CASE(16, 6, BODY)                                                                  \
+    CLNORM_SLOT_CASE(16, 7, BODY)                                                                  \
+    CLNORM_SLOT_CASE(16, 8, BODY)                                                                  \
+    CLNORM_SLOT_CASE(16, 9, BODY)                                                                  \
+    CLNORM_SLOT_CASE(16, 10, BODY)                                                                 \
+    CLNORM_SLOT_CASE(16, 11, BODY)                                                                 \
+    CLNORM_SLOT_CASE(16, 12, BODY)                                                                 \
+    CLNORM_SLOT_CASE(16, 13, BODY)                                                                 \
+    CLNORM_SLOT_CASE(16, 14, BODY)                                                                 \
+    CLNORM_SLOT_CASE(16, 15, BODY)                                                                 \
+    CLNORM_SLOT_CASE(16, 16, BODY)                                                                 \
+  }
+
+/* Rows of each slot that have something. */
+CLNORM_FN clnorm_uint clnorm_slots_filled(const clnorm_rows *s) {
+  return (s->extent + CLNORM_ROW - 1) / CLNORM_ROW;
+}
+
+/* Rows of a slot where all slots are there; a slot that is alone has the other rows as well, empty; else 0. */
+CLNORM_FN clnorm_uint clnorm_slots_all(const clnorm_rows *s) {
+  if (s->slots == 1) return 16;
+  return s->slots << s->per_slot == 16 ? 1u << s->per_slot : 0;
+}
+
+/* What there is of a segment, in one of three ways: one slot, of up to 4 rows or more, or several slots. */
+#define CLNORM_BY_PARTS(s, BODY)                                                                   \
+  if ((s)->slots > 1) BODY(16, 0);                                                                 \
+  if (clnorm_slots_filled(s) > 4) BODY(16, 16);                                                    \
+  BODY(4, 16);
+
+CLNORM_FN float clnorm_slots_sum(const clnorm_rows *s, clnorm_kind k) {
+  clnorm_vec sum[CLNORM_COLUMNS];
+  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) sum[i] = clnorm_sum_tree(s, k, i * CLNORM_LANES);
+  return clnorm_fold(sum);
+}
+
+CLNORM_NOINLINE float clnorm_slots_sum_part(const clnorm_rows *s) {
+#if !CLNORM_FEW_BODIES
+#define CLNORM_BODY(slot, filled)                                                                  \
+  return clnorm_slots_sum(s, (clnorm_kind){CLNORM_SLOTS, 16, slot, filled, 8})
+  CLNORM_BY_SLOT(clnorm_slots_all(s), clnorm_slots_filled(s), CLNORM_BODY)
+#undef CLNORM_BODY
+#endif
+#define CLNORM_BODY(rows, slot)                                                                    \
+  return clnorm_slots_sum(s, (clnorm_kind){CLNORM_SLOTS_PART, rows, slot, 0, 8})
+  CLNORM_BY_PARTS(s, CLNORM_BODY)
+#undef CLNORM_BODY
+}
+
+/* Sums of the deviations from the pivot and of their squares. */
+typedef struct clnorm_deviations {
+  float d, dd;
+} clnorm_deviations;
+
+/* The second sweep of a segment, while the next one, if there is one, is fetched, and beside what w still
+ * has to write: memory is read and written, and the processor computes. */
+CLNORM_FN clnorm_deviations clnorm_slots_moments(const clnorm_rows *s, clnorm_kind k, float pivot,
+                                                 const clnorm_rows *next, clnorm_writer *w) {
+  clnorm_vec d[CLNORM_COLUMNS], dd[CLNORM_COLUMNS];
   const clnorm_vec m = clnorm_splat(pivot);
+  const clnorm_uint share = (s->slots * s->extent + CLNORM_ROW - 1) / CLNORM_ROW;
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
-    const clnorm_uint column = i * CLNORM_LANES;
-    if (next) {
-      sum[i] = rows ? clnorm_sum_tree(next, column, rows, layout) : clnorm_plane_sum(next, column);
-      if (w->samples)
-        clnorm_write_some(w, 16);
-      else
-        for (clnorm_uint r = 0; r < 16; r++) clnorm_prefetch(ahead + (16 * i + r) * CLNORM_LANES);
-    }
-    if (s) {
-      const clnorm_moments moments = rows ? clnorm_moments_tree(s, column, m, rows, layout, 1)
-                                          : clnorm_plane_moments(s, column, m);
-      d[i] = moments.d;
-      dd[i] = moments.dd;
-    }
+    if (w->samples) clnorm_write_some(w, share);
+    if (next) clnorm_slots_fetch(next, i * CLNORM_LANES);
+    const clnorm_moments moments = clnorm_moments_tree(s, k, i * CLNORM_LANES, m);
+    d[i] = moments.d;
+    dd[i] = moments.dd;
   }
-  if (next) result.sum = clnorm_fold(sum);
-  if (s) {
-    result.d = clnorm_fold(d);
-    result.dd = clnorm_fold(dd);
-  }
-  return result;
+  clnorm_deviations r;
+  r.d = clnorm_fold(d);
+  r.dd = clnorm_fold(dd);
+  return r;
 }
 
-CLNORM_FN clnorm_sweep clnorm_sweep_both(const clnorm_rows *s, float pivot, const clnorm_rows *next,
-                                         CLNORM_GLOBAL const float *ahead, clnorm_writer *w) {
-  const clnorm_uint both = s->kind & next->kind;
-  if (both == CLNORM_ROWS_FULL)
-    return clnorm_sweep_columns(s, pivot, next, ahead, w, 16, CLNORM_PLANE_WHOLE);
-  if (!CLNORM_FEW_BODIES && both & 16u)
-    return clnorm_sweep_columns(s, pivot, next, ahead, w, 16, CLNORM_PLANE_PART);
-  return clnorm_sweep_columns(s, pivot, next, ahead, w, 0, CLNORM_PLANE_PART);
+CLNORM_NOINLINE clnorm_deviations clnorm_slots_moments_part(const clnorm_rows *s, float pivot,
+                                                            const clnorm_rows *next,
+                                                            clnorm_writer *w) {
+#if !CLNORM_FEW_BODIES
+#define CLNORM_BODY(slot, filled)                                                                  \
+  return clnorm_slots_moments(s, (clnorm_kind){CLNORM_SLOTS, 16, slot, filled, 8}, pivot, next, w)
+  CLNORM_BY_SLOT(clnorm_slots_all(s), clnorm_slots_filled(s), CLNORM_BODY)
+#undef CLNORM_BODY
+#endif
+#define CLNORM_BODY(rows, slot)                                                                    \
+  return clnorm_slots_moments(s, (clnorm_kind){CLNORM_SLOTS_PART, rows, slot, 0, 8}, pivot, next, w)
+  CLNORM_BY_PARTS(s, CLNORM_BODY)
+#undef CLNORM_BODY
 }
 
-/* One node: segments [begin, end) of the channel whose first plane is at x. w is written on the way. */
-CLNORM_FN clnorm_partial clnorm_plane_node(CLNORM_GLOBAL const float *x, const clnorm_geometry *g,
-                                           clnorm_uint begin, clnorm_uint end, clnorm_writer *w) {
-  clnorm_counter counter;
-  clnorm_rows s, next, ahead;
-  counter.count = counter.depth = 0;
-  clnorm_plane_rows(&s, x, g, begin);
-  clnorm_plane_rows(&next, x, g, begin + 1 < end ? begin + 1 : begin);
-  clnorm_sweep sweep = clnorm_sweep_columns(0, 0.0f, &s, next.x, w, 0, CLNORM_PLANE_PART);
-  for (clnorm_uint i = begin; i < end; i++) {
-    const float reciprocal =
-        s.kind == CLNORM_ROWS_FULL ? 0x1p-10f : clnorm_div(1.0f, (float)s.extent);
-    const float pivot = clnorm_plus_zero(sweep.sum) * reciprocal;
-    clnorm_plane_rows(&ahead, x, g, i + 2 < end ? i + 2 : begin);
-    sweep = i + 1 < end ? clnorm_sweep_both(&s, pivot, &next, ahead.x, w)
-                        : clnorm_sweep_columns(&s, pivot, 0, 0, w, 0, CLNORM_PLANE_PART);
-    clnorm_counter_push(&counter,
-                        clnorm_partial_make(s.extent, reciprocal, pivot, sweep.d, sweep.dd));
-    s.x = next.x, s.extent = next.extent, s.kind = next.kind;
-    next.x = ahead.x, next.extent = ahead.extent, next.kind = ahead.kind;
-  }
-  return clnorm_counter_result(&counter);
+#define CLNORM_WHOLE_KIND ((clnorm_kind){CLNORM_WHOLE, 16, 16, 16, 8})
+
+/* The partial of a segment that was fetched. */
+CLNORM_FN clnorm_partial clnorm_slots_partial(const clnorm_rows *s, float reciprocal,
+                                              const clnorm_rows *next, clnorm_writer *w) {
+  const int whole = clnorm_slots_whole(s);
+  const float sum = whole ? clnorm_slots_sum(s, CLNORM_WHOLE_KIND) : clnorm_slots_sum_part(s);
+  const float pivot = clnorm_plus_zero(sum) * reciprocal;
+  const clnorm_deviations k = whole ? clnorm_slots_moments(s, CLNORM_WHOLE_KIND, pivot, next, w)
+                                    : clnorm_slots_moments_part(s, pivot, next, w);
+  return clnorm_partial_make(s->slots * s->extent, reciprocal, pivot, k.d, k.dd);
 }
 
-/* ---- Small planes: a group of neighbouring channels at once --------------------------------------- */
+/* ---- Runs: planes of up to 64 values, a group of neighbouring channels at once ---------------------- */
 
 /* Samples that share a segment, in 2^blocks_log2 blocks of up to 16 rows, whose trees are merged: block k
  * has samples k, k + blocks, k + 2 * blocks, ... */
 typedef struct clnorm_samples {
   clnorm_rows rows; /* of the present block; at first of block 0 */
   clnorm_ulong stride;
-  clnorm_uint samples, run; /* how many; elements of the group in one sample */
-  clnorm_uint blocks_log2, lead;
+  clnorm_uint samples, run;            /* how many; elements of the group in one sample */
+  clnorm_uint blocks_log2, full, lead; /* full: there is a sample in the upper half of the places */
 } clnorm_samples;
 
 CLNORM_FN void clnorm_samples_block(clnorm_samples *s, clnorm_uint block) {
   s->rows.offset = block * s->stride;
   s->rows.rows = (s->samples - block + (1u << s->blocks_log2) - 1) >> s->blocks_log2;
+  s->rows.paired = s->full && (s->blocks_log2 == 0 || s->rows.rows > 8);
 }
 
 CLNORM_FN void clnorm_samples_at(clnorm_samples *s, CLNORM_GLOBAL const float *x,
@@ -460,9 +576,7 @@ CLNORM_FN void clnorm_samples_at(clnorm_samples *s, CLNORM_GLOBAL const float *x
   for (clnorm_uint r = 0; r < 16; r++)
     s->rows.row[r] = s->rows.x + ((clnorm_ulong)r << s->blocks_log2) * s->stride;
   s->rows.extent = s->run;
-  s->rows.kind = 1u << (log2 - s->blocks_log2);
-  if (log2 == 10 - g->slot_log2 && log2 > 0) s->rows.kind |= CLNORM_ROWS_PAIRED;
-  if (s->run >= CLNORM_LANES && s->samples == 1u << log2) s->rows.kind |= CLNORM_ROWS_WHOLE;
+  s->full = log2 == 10 - g->slot_log2;
   clnorm_samples_block(s, 0);
 }
 
@@ -484,12 +598,15 @@ CLNORM_FN clnorm_uint clnorm_reversed(clnorm_uint i, clnorm_uint bits) {
   return r;
 }
 
-CLNORM_NOINLINE clnorm_vec clnorm_block_sum(const clnorm_rows *s, clnorm_uint column) {
-  if ((s->kind & ~CLNORM_ROWS_PAIRED) == (16u | CLNORM_ROWS_WHOLE))
-    return clnorm_sum_tree(s, column, 16, CLNORM_SAMPLES_WHOLE);
-#define CLNORM_RETURN(rows) return clnorm_sum_tree(s, column, rows, CLNORM_SAMPLES_PART)
-  CLNORM_BY_ROWS(s->kind, CLNORM_RETURN)
-#undef CLNORM_RETURN
+/* The number of rows as a constant: its power of two where parts are looked for, and where there are few
+ * bodies; 16 whole ones always. first: half of that power of two, or none. */
+CLNORM_NOINLINE clnorm_vec clnorm_block_sum(const clnorm_rows *s, clnorm_ulong column) {
+  if (s->rows == 16 && s->extent >= CLNORM_LANES)
+    return clnorm_sum_tree(s, (clnorm_kind){CLNORM_SAMPLES, 16, 0, 0, 0}, column);
+#define CLNORM_BODY(log2)                                                                          \
+  return clnorm_sum_tree(s, (clnorm_kind){CLNORM_SAMPLES_PART, 1 << log2, 0, 0, 0}, column)
+  CLNORM_BY_LOG2(s->rows, CLNORM_BODY)
+#undef CLNORM_BODY
 }
 
 CLNORM_FN clnorm_vec clnorm_samples_sum(clnorm_samples *s, clnorm_uint column) {
@@ -504,17 +621,16 @@ CLNORM_FN clnorm_vec clnorm_samples_sum(clnorm_samples *s, clnorm_uint column) {
   return stack[0];
 }
 
-CLNORM_NOINLINE clnorm_moments clnorm_block_moments(const clnorm_rows *s, clnorm_uint column,
+CLNORM_NOINLINE clnorm_moments clnorm_block_moments(const clnorm_rows *s, clnorm_ulong column,
                                                     clnorm_vec pivot) {
-  if (s->kind == (16u | CLNORM_ROWS_WHOLE))
-    return clnorm_moments_tree(s, column, pivot, 16, CLNORM_SAMPLES_WHOLE, 0);
-  if (s->kind == CLNORM_ROWS_FULL)
-    return clnorm_moments_tree(s, column, pivot, 16, CLNORM_SAMPLES_WHOLE, 1);
-#define CLNORM_RETURN(rows)                                                                        \
-  return clnorm_moments_tree(s, column, pivot, rows, CLNORM_SAMPLES_PART,                          \
-                             (s->kind & CLNORM_ROWS_PAIRED) != 0)
-  CLNORM_BY_ROWS(s->kind, CLNORM_RETURN)
-#undef CLNORM_RETURN
+  if (s->rows == 16 && s->extent >= CLNORM_LANES && s->paired)
+    return clnorm_moments_tree(s, (clnorm_kind){CLNORM_SAMPLES, 16, 0, 0, 8}, column, pivot);
+#define CLNORM_BODY(log2)                                                                          \
+  return clnorm_moments_tree(                                                                      \
+      s, (clnorm_kind){CLNORM_SAMPLES_PART, 1 << log2, 0, 0, s->paired ? (1 << log2) / 2 : 0},     \
+      column, pivot)
+  CLNORM_BY_LOG2(s->rows, CLNORM_BODY)
+#undef CLNORM_BODY
 }
 
 CLNORM_FN clnorm_moments clnorm_samples_moments(clnorm_samples *s, clnorm_uint column,
@@ -530,202 +646,268 @@ CLNORM_FN clnorm_moments clnorm_samples_moments(clnorm_samples *s, clnorm_uint c
   return stack[0];
 }
 
-/* Both sweeps: every column of a run, the sum of its rows. rows: a constant, 0 for any. Columns of a few
- * samples are too little work to write between. */
-CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, float *sums, clnorm_writer *w,
-                                   clnorm_uint rows) {
+/* Both sweeps: every column of a run, the sum of its rows. rows: a constant, 16 where there are 16 and
+ * paired, and whole vectors, 0 for any. */
+CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, float *sums, clnorm_uint rows) {
+  const clnorm_kind k = {CLNORM_SAMPLES, rows, 0, 0, 0};
   for (clnorm_uint i = 0; i < clnorm_samples_columns(s); i++) {
     const clnorm_uint column = clnorm_samples_column(s, i);
-    const clnorm_vec v = rows ? clnorm_sum_tree(&s->rows, column, rows, CLNORM_SAMPLES_WHOLE)
-                              : clnorm_samples_sum(s, column);
+    const clnorm_vec v =
+        rows ? clnorm_sum_tree(&s->rows, k, column) : clnorm_samples_sum(s, column);
     clnorm_vec_store_private(sums + column, v);
-    if (w->samples && s->samples >= 8) clnorm_write_some(w, s->samples / 2 + 1);
   }
 }
 
 CLNORM_FN void clnorm_columns_moments(clnorm_samples *s, const float *pivots, float *d, float *dd,
-                                      clnorm_writer *w, clnorm_uint rows, int paired) {
+                                      clnorm_writer *w, clnorm_uint rows) {
+  const clnorm_kind k = {CLNORM_SAMPLES, rows, 0, 0, rows / 2};
   for (clnorm_uint i = 0; i < clnorm_samples_columns(s); i++) {
     const clnorm_uint column = clnorm_samples_column(s, i);
     const clnorm_vec pivot = clnorm_vec_load_private(pivots + column);
-    const clnorm_moments m =
-        rows ? clnorm_moments_tree(&s->rows, column, pivot, rows, CLNORM_SAMPLES_WHOLE, paired)
-             : clnorm_samples_moments(s, column, pivot);
+    const clnorm_moments m = rows ? clnorm_moments_tree(&s->rows, k, column, pivot)
+                                  : clnorm_samples_moments(s, column, pivot);
     clnorm_vec_store_private(d + column, m.d);
     clnorm_vec_store_private(dd + column, m.dd);
-    if (w->samples && s->samples >= 8) clnorm_write_some(w, s->samples / 2 + 1);
+    if (w->samples) clnorm_write_some(w, s->samples + s->samples / 2);
   }
 }
 
-CLNORM_NOINLINE void clnorm_run_sums(clnorm_samples *s, float *sums, clnorm_writer *w) {
-#define CLNORM_RETURN(rows)                                                                        \
-  clnorm_columns_sums(s, sums, w, rows);                                                           \
-  return
-  if (!CLNORM_FEW_BODIES && s->blocks_log2 == 0 && (s->rows.kind & CLNORM_ROWS_WHOLE))
-    CLNORM_BY_ROWS(s->rows.kind, CLNORM_RETURN)
-#undef CLNORM_RETURN
-  clnorm_columns_sums(s, sums, w, 0);
+CLNORM_FN int clnorm_samples_full(const clnorm_samples *s) {
+  return !CLNORM_FEW_BODIES && s->blocks_log2 == 0 && s->samples == 16 && s->rows.paired &&
+         s->run >= CLNORM_LANES;
+}
+
+CLNORM_NOINLINE void clnorm_run_sums(clnorm_samples *s, float *sums) {
+  if (clnorm_samples_full(s))
+    clnorm_columns_sums(s, sums, 16);
+  else
+    clnorm_columns_sums(s, sums, 0);
 }
 
 CLNORM_NOINLINE void clnorm_run_moments(clnorm_samples *s, const float *pivots, float *d, float *dd,
                                         clnorm_writer *w) {
-  if (!CLNORM_FEW_BODIES && s->blocks_log2 == 0 && (s->rows.kind & CLNORM_ROWS_WHOLE)) {
-#define CLNORM_RETURN(rows)                                                                        \
-  clnorm_columns_moments(s, pivots, d, dd, w, rows, 1);                                            \
-  return
-    if (s->rows.kind & CLNORM_ROWS_PAIRED) CLNORM_BY_ROWS(s->rows.kind, CLNORM_RETURN)
-#undef CLNORM_RETURN
-#define CLNORM_RETURN(rows)                                                                        \
-  clnorm_columns_moments(s, pivots, d, dd, w, rows, 0);                                            \
-  return
-    CLNORM_BY_ROWS(s->rows.kind, CLNORM_RETURN)
-#undef CLNORM_RETURN
-  }
-  clnorm_columns_moments(s, pivots, d, dd, w, 0, 0);
+  if (clnorm_samples_full(s))
+    clnorm_columns_moments(s, pivots, d, dd, w, 16);
+  else
+    clnorm_columns_moments(s, pivots, d, dd, w, 0);
 }
 
-/* The tree over each channel's slot, which has this many rows, a constant. */
-CLNORM_FN void clnorm_fold_rows(const float *values, clnorm_uint channels, clnorm_uint spatial,
-                                float *sums, clnorm_uint rows) {
-  clnorm_rows s;
-  s.extent = spatial;
+/* The tree over what is left of each channel: up to 64 values. */
+CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
+                                      clnorm_uint spatial, float *sums) {
+  clnorm_part parts[CLNORM_COLUMNS];
+  clnorm_vec columns[CLNORM_COLUMNS];
+  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
+    const clnorm_uint before = clnorm_uint_min(i * CLNORM_LANES, spatial);
+    parts[i] = clnorm_part_of(clnorm_uint_min(spatial - before, CLNORM_LANES));
+  }
   for (clnorm_uint c = 0; c < channels; c++) {
-    clnorm_vec columns[CLNORM_COLUMNS];
-    s.values = values + c * spatial;
     for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
-      columns[i] = clnorm_sum_tree(&s, i * CLNORM_LANES, rows, CLNORM_VALUES_PART);
+      columns[i] = clnorm_vec_load_private_part(values + c * spatial + i * CLNORM_LANES, parts[i]);
     sums[c] = clnorm_fold(columns);
   }
 }
 
-CLNORM_NOINLINE void clnorm_fold_slots(const float *values, clnorm_uint channels,
-                                       clnorm_uint spatial, float *sums) {
-  if (spatial > 4 * CLNORM_ROW)
-    clnorm_fold_rows(values, channels, spatial, sums, 8);
-  else if (spatial > 2 * CLNORM_ROW)
-    clnorm_fold_rows(values, channels, spatial, sums, 4);
-  else if (spatial > CLNORM_ROW)
-    clnorm_fold_rows(values, channels, spatial, sums, 2);
-  else if (spatial > CLNORM_LANES)
-    clnorm_fold_rows(values, channels, spatial, sums, 1);
-  else
-    for (clnorm_uint c = 0; c < channels; c++)
-      sums[c] = clnorm_fold_vec(clnorm_vec_load_private_part(values + c * spatial, spatial));
+/* Nodes of a group's channels, which count alike. */
+typedef struct clnorm_nodes {
+  clnorm_ulong count;
+  float hi[CLNORM_GROUP_MAX], lo[CLNORM_GROUP_MAX], m2[CLNORM_GROUP_MAX];
+} clnorm_nodes;
+
+CLNORM_FN clnorm_partial clnorm_nodes_get(const clnorm_nodes *n, clnorm_uint c) {
+  const clnorm_partial p = {n->count, n->hi[c], n->lo[c], n->m2[c], 0};
+  return p;
 }
 
-/* What the segments of a group of channels work with. */
-typedef struct clnorm_group {
+CLNORM_FN void clnorm_nodes_set(clnorm_nodes *n, clnorm_uint c, clnorm_partial p) {
+  n->hi[c] = p.hi;
+  n->lo[c] = p.lo;
+  n->m2[c] = p.m2;
+}
+
+/* a becomes what it and b after it make. */
+CLNORM_FN void clnorm_nodes_merge(clnorm_nodes *a, const clnorm_nodes *b, clnorm_uint channels) {
+  const clnorm_weights k = clnorm_weights_make(a->count, b->count);
+  for (clnorm_uint c = 0; c < channels; c++)
+    clnorm_nodes_set(a, c,
+                     clnorm_merge_weighted(clnorm_nodes_get(a, c), clnorm_nodes_get(b, c), k));
+  a->count += b->count;
+}
+
+/* Elements of a row that is reduced at a time: both sweeps of 16 such rows stay in a first cache. */
+#define CLNORM_RUN_MAX 256u
+
+/* One value for each element of a row, aligned like the row in the first sample. */
+typedef struct clnorm_run_values {
+  float at[CLNORM_RUN_MAX + 2 * CLNORM_LANES + CLNORM_ROW] __attribute__((aligned(64)));
+} clnorm_run_values;
+
+/* What the segments of some channels work with. */
+typedef struct clnorm_run {
   clnorm_run_values d, dd, pivots; /* one for each element */
   float pivot[CLNORM_GROUP_MAX], sum_d[CLNORM_GROUP_MAX], sum_dd[CLNORM_GROUP_MAX];
-} clnorm_group;
+} clnorm_run;
 
-/* Partials of one segment of each of a group's channels. */
-CLNORM_FN void clnorm_group_segment(clnorm_group *k, clnorm_samples *s, clnorm_uint channels,
-                                    const clnorm_geometry *g, clnorm_partial *partials,
-                                    clnorm_writer *w) {
-  float *d = k->d.at + s->lead, *dd = k->dd.at + s->lead, *pivots = k->pivots.at + s->lead;
+/* Nodes of one segment of channels [c0, c0 + channels) of a group, whose first plane is at x. */
+CLNORM_FN void clnorm_run_segment(clnorm_run *k, CLNORM_GLOBAL const float *x,
+                                  const clnorm_geometry *g, clnorm_uint index, float reciprocal,
+                                  clnorm_uint c0, clnorm_uint channels, clnorm_nodes *nodes,
+                                  clnorm_writer *w) {
+  clnorm_samples s;
+  clnorm_samples_at(&s, x + c0 * g->spatial, g, channels, index);
+  float *d = k->d.at + s.lead, *dd = k->dd.at + s.lead, *pivots = k->pivots.at + s.lead;
   const clnorm_uint spatial = (clnorm_uint)g->spatial;
-  const clnorm_uint count = s->samples * spatial;
-  const float reciprocal = clnorm_div(1.0f, (float)count);
-  clnorm_run_sums(s, d, w);
-  clnorm_fold_slots(d, channels, spatial, k->pivot);
+  clnorm_run_sums(&s, d);
+  clnorm_fold_runs(d, channels, spatial, k->pivot);
   for (clnorm_uint c = 0; c < channels; c++)
     k->pivot[c] = clnorm_plus_zero(k->pivot[c]) * reciprocal;
   for (clnorm_uint c = 0; c < channels; c++) clnorm_expand(pivots, c, spatial, k->pivot[c]);
-  clnorm_run_moments(s, pivots, d, dd, w);
-  clnorm_fold_slots(d, channels, spatial, k->sum_d);
-  clnorm_fold_slots(dd, channels, spatial, k->sum_dd);
+  clnorm_run_moments(&s, pivots, d, dd, w);
+  clnorm_fold_runs(d, channels, spatial, k->sum_d);
+  clnorm_fold_runs(dd, channels, spatial, k->sum_dd);
   for (clnorm_uint c = 0; c < channels; c++)
-    partials[c] = clnorm_partial_make(count, reciprocal, k->pivot[c], k->sum_d[c], k->sum_dd[c]);
-}
-
-/* A counter (clnorm_forward.h) for each channel of a group: they count alike. */
-typedef struct clnorm_counters {
-  clnorm_partial stack[32][CLNORM_GROUP_MAX];
-  clnorm_uint count, depth;
-} clnorm_counters;
-
-/* p becomes the node on top of the stack. */
-CLNORM_FN void clnorm_counters_push(clnorm_counters *k, clnorm_uint channels, clnorm_partial *p) {
-  for (clnorm_uint ones = k->count; ones & 1; ones >>= 1) {
-    k->depth--;
-    for (clnorm_uint c = 0; c < channels; c++) p[c] = clnorm_merge(k->stack[k->depth][c], p[c]);
-  }
-  for (clnorm_uint c = 0; c < channels; c++) k->stack[k->depth][c] = p[c];
-  k->depth++;
-  k->count++;
-}
-
-/* The nodes of segments [begin, end) of a group of channels, the first of whose planes is at x. */
-CLNORM_FN void clnorm_group_nodes(CLNORM_GLOBAL const float *x, const clnorm_geometry *g,
-                                  clnorm_uint channels, clnorm_uint begin, clnorm_uint end,
-                                  clnorm_partial *nodes, clnorm_writer *w) {
-  clnorm_group work;
-  clnorm_counters counters;
-  counters.count = counters.depth = 0;
-  for (clnorm_uint i = begin; i < end; i++) {
-    clnorm_samples s;
-    clnorm_samples_at(&s, x, g, channels, i);
-    clnorm_group_segment(&work, &s, channels, g, nodes, w);
-    clnorm_counters_push(&counters, channels, nodes);
-  }
-  for (clnorm_uint level = counters.depth - 1; level; level--)
-    for (clnorm_uint c = 0; c < channels; c++)
-      nodes[c] = clnorm_merge(counters.stack[level - 1][c], nodes[c]);
+    clnorm_nodes_set(
+        nodes, c0 + c,
+        clnorm_partial_make(nodes->count, reciprocal, k->pivot[c], k->sum_d[c], k->sum_dd[c]));
 }
 
 /* ---- Nodes of either kind ------------------------------------------------------------------------- */
 
-/* Nodes of segments [begin, end) of channels [c0, c1), at most CLNORM_GROUP_MAX of them; small planes at
- * most CLNORM_RUN_MAX values. w is written on the way. */
-CLNORM_FN void clnorm_nodes(const clnorm_buffers *b, const clnorm_geometry *g, clnorm_ulong c0,
-                            clnorm_ulong c1, clnorm_uint begin, clnorm_uint end,
-                            clnorm_partial *nodes, clnorm_writer *w) {
-  CLNORM_GLOBAL const float *x = b->x + c0 * g->spatial;
-  if (g->spatial <= CLNORM_SMALL_PLANE)
-    clnorm_group_nodes(x, g, (clnorm_uint)(c1 - c0), begin, end, nodes, w);
+/* What the segments of a group of channels work with. */
+typedef struct clnorm_group {
+  CLNORM_GLOBAL const float *x; /* the first plane */
+  clnorm_uint channels, end;    /* channels of the group; the first segment that is not asked for */
+  clnorm_uint count;            /* of the last segment that was not whole; */
+  float reciprocal;             /* 1 / count */
+  clnorm_uint present;          /* which of the two rows is; the other one is the next */
+  clnorm_rows rows[2];
+  clnorm_run run;
+} clnorm_group;
+
+/* Nodes of segment `index`. */
+CLNORM_FN void clnorm_group_slots(clnorm_group *k, const clnorm_geometry *g, clnorm_uint index,
+                                  float reciprocal, clnorm_nodes *nodes, clnorm_writer *w) {
+  for (clnorm_uint c = 0; c < k->channels; c++) {
+    const clnorm_rows *s = &k->rows[k->present];
+    clnorm_rows *next = &k->rows[1 - k->present];
+    if (c + 1 < k->channels)
+      clnorm_slots_at(next, k->x + (c + 1) * g->spatial, g, index);
+    else if (index + 1 < k->end)
+      clnorm_slots_at(next, k->x, g, index + 1);
+    else
+      next = 0;
+    clnorm_nodes_set(nodes, c, clnorm_slots_partial(s, reciprocal, next, w));
+    k->present = 1 - k->present;
+  }
+}
+
+CLNORM_FN void clnorm_group_runs(clnorm_group *k, const clnorm_geometry *g, clnorm_uint index,
+                                 float reciprocal, clnorm_nodes *nodes, clnorm_writer *w) {
+  const clnorm_uint most = CLNORM_RUN_MAX / (clnorm_uint)g->spatial;
+  for (clnorm_uint c = 0; c < k->channels; c += most)
+    clnorm_run_segment(&k->run, k->x, g, index, reciprocal, c,
+                       clnorm_uint_min(most, k->channels - c), nodes, w);
+}
+
+CLNORM_FN void clnorm_group_segment(clnorm_group *k, const clnorm_geometry *g, clnorm_uint index,
+                                    clnorm_nodes *nodes, clnorm_writer *w) {
+  const clnorm_segment s = clnorm_segment_at(g, index);
+  const clnorm_uint count = s.planes * s.extent;
+  if (count != CLNORM_SEGMENT && count != k->count) {
+    k->count = count;
+    k->reciprocal = clnorm_div(1.0f, (float)count);
+  }
+  const float reciprocal = count == CLNORM_SEGMENT ? 0x1p-10f : k->reciprocal;
+  nodes->count = count;
+  if (g->spatial <= CLNORM_ROW)
+    clnorm_group_runs(k, g, index, reciprocal, nodes, w);
   else
-    for (clnorm_ulong c = 0; c < c1 - c0; c++)
-      nodes[c] = clnorm_plane_node(x + c * g->spatial, g, begin, end, w);
+    clnorm_group_slots(k, g, index, reciprocal, nodes, w);
+}
+
+/* Nodes of segments [begin, end) of channels [c0, c1), at most CLNORM_GROUP_MAX of them, merged as by a
+ * counter (clnorm_forward.h), all channels alike. w is written on the way. */
+CLNORM_FN void clnorm_group_nodes(const clnorm_buffers *b, const clnorm_geometry *g,
+                                  clnorm_ulong c0, clnorm_ulong c1, clnorm_uint begin,
+                                  clnorm_uint end, clnorm_nodes *nodes, clnorm_writer *w) {
+  clnorm_group k;
+  clnorm_nodes stack[32];
+  clnorm_uint depth = 0;
+  k.x = b->x + c0 * g->spatial;
+  k.channels = (clnorm_uint)(c1 - c0);
+  k.end = end;
+  k.count = k.present = 0;
+  if (g->spatial > CLNORM_ROW) clnorm_slots_at(&k.rows[0], k.x, g, begin);
+  for (clnorm_uint i = begin; i < end; i++) {
+    clnorm_group_segment(&k, g, i, &stack[depth], w);
+    for (clnorm_uint ones = i - begin; ones & 1; ones >>= 1, depth--)
+      clnorm_nodes_merge(&stack[depth - 1], &stack[depth], k.channels);
+    depth++;
+  }
+  for (depth--; depth; depth--) clnorm_nodes_merge(&stack[depth - 1], &stack[depth], k.channels);
+  nodes->count = stack[0].count;
+  for (clnorm_uint c = 0; c < k.channels; c++)
+    clnorm_nodes_set(nodes, c, clnorm_nodes_get(&stack[0], c));
 }
 
 /* ---- Items: what one worker does at a time (clnorm_stage in host/core/schedule.h) ------------------ */
 
-/* While the statistics of one group of channels are computed, the output of the group before is written. */
-CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_forward *call,
-                                   clnorm_ulong item) {
+/* The affines of a tile's channels, in two loops: the first becomes vectors. */
+CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *b,
+                                   const clnorm_forward *call, const clnorm_tile *t,
+                                   const clnorm_nodes *nodes) {
+  const clnorm_uint channels = (clnorm_uint)(t->c1 - t->c0);
+  clnorm_spread spread[CLNORM_GROUP_MAX];
+  for (clnorm_uint c = 0; c < channels; c++)
+    spread[c] = clnorm_spread_make(call, nodes->count, nodes->m2[c]);
+  for (clnorm_uint c = 0; c < channels; c++)
+    w->affine[c] = clnorm_affine_spread(b, call, t->c0 + c, clnorm_nodes_get(nodes, c), spread[c]);
+}
+
+CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *b,
+                                   const clnorm_forward *call, const clnorm_tile *t) {
+  const clnorm_uint channels = (clnorm_uint)(t->c1 - t->c0);
+  float invstd[CLNORM_GROUP_MAX];
+  for (clnorm_uint c = 0; c < channels; c++)
+    invstd[c] = clnorm_rsqrt(b->running_var[t->c0 + c] + call->eps);
+  for (clnorm_uint c = 0; c < channels; c++)
+    w->affine[c] = clnorm_affine_make(b, call, t->c0 + c, b->running_mean[t->c0 + c], 0.0f,
+                                      invstd[c], clnorm_tile_saves(t));
+}
+
+/* Groups [begin, end): while the statistics of one are computed, the output of the one before is written. */
+CLNORM_FN void clnorm_items_channel(const clnorm_buffers *b, const clnorm_forward *call,
+                                    clnorm_ulong begin, clnorm_ulong end) {
   clnorm_writer w;
-  clnorm_partial nodes[CLNORM_GROUP_MAX];
+  clnorm_nodes nodes;
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
-  const clnorm_ulong begin = item * call->groups * call->group;
-  const clnorm_ulong end = clnorm_min(begin + call->groups * call->group, g.channels);
   w.samples = w.flags = 0;
-  for (clnorm_ulong c0 = begin; c0 < end; c0 += call->group) {
-    const clnorm_tile t = {c0, clnorm_min(c0 + call->group, end), 0, g.batch, 0, g.spatial};
-    clnorm_nodes(b, &g, t.c0, t.c1, 0, g.segments, nodes, &w);
+  for (clnorm_ulong item = begin; item < end; item++) {
+    const clnorm_ulong c0 = item * call->group;
+    const clnorm_tile t = {c0, clnorm_min(c0 + call->group, g.channels), 0, g.batch, 0, g.spatial};
+    clnorm_group_nodes(b, &g, t.c0, t.c1, 0, g.segments, &nodes, &w);
     clnorm_write_all(&w);
     clnorm_writer_start(&w, b, call, &t);
-    for (clnorm_ulong c = t.c0; c < t.c1; c++)
-      w.affine[c - c0] = clnorm_affine_batch(b, call, c, nodes[c - c0]);
+    clnorm_writer_batch(&w, b, call, &t, &nodes);
     clnorm_writer_expand(&w);
   }
   clnorm_write_all(&w);
-  if (call->flags & CLNORM_STREAM) clnorm_stream_end();
 }
 
 /* One node of each channel of a group. */
 CLNORM_FN void clnorm_item_partials(const clnorm_buffers *b, const clnorm_forward *call,
                                     clnorm_ulong item) {
   clnorm_writer none;
-  clnorm_partial nodes[CLNORM_GROUP_MAX];
+  clnorm_nodes nodes;
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
   const clnorm_ulong group = item / call->chunks, chunk = item - group * call->chunks;
   const clnorm_ulong c0 = group * call->group, c1 = clnorm_min(c0 + call->group, g.channels);
   const clnorm_ulong begin = chunk << call->chunk_log2;
   const clnorm_ulong end = clnorm_min(begin + ((clnorm_ulong)1 << call->chunk_log2), g.segments);
   none.samples = none.flags = 0;
-  clnorm_nodes(b, &g, c0, c1, (clnorm_uint)begin, (clnorm_uint)end, nodes, &none);
-  for (clnorm_ulong c = c0; c < c1; c++) b->partials[c * call->chunks + chunk] = nodes[c - c0];
+  clnorm_group_nodes(b, &g, c0, c1, (clnorm_uint)begin, (clnorm_uint)end, &nodes, &none);
+  for (clnorm_uint c = 0; c < c1 - c0; c++)
+    b->partials[(c0 + c) * call->chunks + chunk] = clnorm_nodes_get(&nodes, c);
 }
 
 CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_forward *call,
@@ -742,11 +924,12 @@ CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_forward *
   clnorm_writer w;
   const clnorm_tile t = clnorm_tile_at(call, item);
   clnorm_writer_start(&w, b, call, &t);
-  for (clnorm_ulong c = t.c0; c < t.c1; c++)
-    w.affine[c - t.c0] = clnorm_tile_affine(b, call, &t, c);
+  if (call->flags & CLNORM_BATCH_MODE)
+    for (clnorm_ulong c = t.c0; c < t.c1; c++) w.affine[c - t.c0] = b->affine[c];
+  else
+    clnorm_writer_given(&w, b, call, &t);
   clnorm_writer_expand(&w);
   clnorm_write_all(&w);
-  if (call->flags & CLNORM_STREAM) clnorm_stream_end();
 }
 
 CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *call,
@@ -757,7 +940,6 @@ CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *c
   clnorm_writer_start(&w, b, call, &t);
   w.affine[0] = none;
   clnorm_write(&w, CLNORM_ALL_VECTORS, CLNORM_RUN_COPY);
-  if (call->flags & CLNORM_STREAM) clnorm_stream_end();
 }
 
 #endif

@@ -5,14 +5,14 @@
  * Build option
  *   CLNORM_SOFT_FMA   defined for devices without CL_FP_FMA (clnorm_arith.h)
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
- * CLNORM_KERNEL_PARAMETERS; local size 1, global size = items (clnorm_stage in host/core/schedule.h).
+ * CLNORM_KERNEL_PARAMETERS; local size 1, global size = items (clnorm_stage in host/core/schedule.h), and for
+ * clnorm_channel so many that each takes call.groups of them.
  */
 #define CLNORM_LANES 16u
 #define CLNORM_FEW_BODIES 1
 #define clnorm_vec float16
 #define clnorm_splat(s) ((float16)(s))
 #define clnorm_vec_fma(a, b, c) clnorm_fma16(a, b, c)
-#define clnorm_stream_end()
 
 /* PoCL builds vload16 from loads of two floats, and its compiler then computes in twos. */
 #ifdef POCL_DEVICE_ADDRESS_BITS
@@ -48,9 +48,16 @@ inline static float16 clnorm_vec_load_part(__global const float *p, uint n, floa
   return fill;
 }
 
-inline static float16 clnorm_vec_load_private_part(const float *t, uint n) {
+/* Lane i of `a` where i < n, else of `b`. */
+inline static float16 clnorm_vec_blend(uint n, float16 a, float16 b) {
   const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  return select((float16)(0.0f), clnorm_vec_load_private(t), lane < (int16)((int)n));
+  return select(b, a, lane < (int16)((int)n));
+}
+
+typedef uint clnorm_part;
+#define clnorm_part_of(n) (n)
+inline static float16 clnorm_vec_load_private_part(const float *t, clnorm_part n) {
+  return n ? clnorm_vec_blend(n, clnorm_vec_load_private(t), (float16)(0.0f)) : (float16)(0.0f);
 }
 
 inline static void clnorm_vec_store_part(__global float *p, float16 v, uint n) {
@@ -75,7 +82,13 @@ inline static float clnorm_fold_vec(float16 v) {
     clnorm_item_##stage(&b, &call, get_global_id(0));                                              \
   }
 
-CLNORM_KERNEL(channel)
+__kernel void clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
+  const clnorm_buffers b = CLNORM_KERNEL_BUFFERS;
+  const ulong begin = get_global_id(0) * call.groups;
+  const ulong groups = (call.channels + call.group - 1) / call.group;
+  clnorm_items_channel(&b, &call, begin, clnorm_min(begin + call.groups, groups));
+}
+
 CLNORM_KERNEL(partials)
 CLNORM_KERNEL(finalize)
 CLNORM_KERNEL(apply)

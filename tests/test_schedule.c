@@ -87,8 +87,8 @@ static void check_cover(const clnorm_forward_desc *desc, const clnorm_traits *tr
   memset(seen, 0, sizeof seen);
   for (unsigned l = 0; l < s.num_launches; l++) {
     if (s.launches[l].stage == CLNORM_STAGE_CHANNEL)
-      assert_true(s.launches[l].items * s.call.group * s.call.groups >= s.call.channels &&
-                  (s.launches[l].items - 1) * s.call.group * s.call.groups < s.call.channels);
+      assert_true(s.launches[l].items * s.call.group >= s.call.channels &&
+                  (s.launches[l].items - 1) * s.call.group < s.call.channels);
     if (s.launches[l].stage == CLNORM_STAGE_PARTIALS)
       assert_int_equal(s.launches[l].items,
                        s.call.chunks * (s.form == CLNORM_FORM_WIDE

@@ -11,6 +11,9 @@
 /* Items per worker, so that uneven speeds and the last item cost little. */
 #define ITEMS_PER_WORKER 8u
 #define CHANNEL_ITEMS_PER_WORKER 4u
+/* Elements of one sample that a worker takes at a time: enough for the processor to foresee the next. */
+#define RUN_ELEMENTS 4096u
+#define GROUPS_PER_WORKER 8u
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 static uint64_t at_least(uint64_t a, uint64_t b) { return a > b ? a : b; }
@@ -36,24 +39,22 @@ void clnorm_traits_set_caches(clnorm_traits *traits) {
 }
 
 static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {
-  s->launches[s->num_launches].stage = stage;
-  s->launches[s->num_launches].items = items;
-  s->num_launches++;
+  const clnorm_launch launch = {.stage = stage, .items = items, .each = 1};
+  s->launches[s->num_launches++] = launch;
 }
 
 static uint64_t num_groups(const clnorm_forward *call) {
   return ceil_div(call->channels, call->group);
 }
 
-/* Neighbouring channels that the vector form takes together, so that small planes make long runs. Where it
- * can be, a run is whole lines of the cache: a line that two workers write is moved twice as often. */
-static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits) {
+/* Neighbouring channels that the vector form takes together, at most so many. Where it can be, their planes
+ * are whole lines of the cache: a line that two workers write is moved twice as often. */
+static uint32_t side_by_side(const clnorm_forward *call, uint64_t most) {
   const uint64_t line = 16;
-  uint64_t aligned = 1;
-  while (aligned < line && aligned * call->spatial % line) aligned *= 2;
-  const uint64_t most = at_most(at_least(CLNORM_RUN_MAX / call->spatial, 1), CLNORM_GROUP_MAX);
-  uint64_t group = most >= aligned ? most - most % aligned : most;
-  while (group > 1 && ceil_div(call->channels, group) < 2ull * traits->workers) group /= 2;
+  uint64_t group = 1;
+  while (group < line && group * call->spatial % line) group *= 2;
+  if (group > most) group = 1;
+  while (2 * group <= most) group *= 2;
   return (uint32_t)at_most(group, call->channels);
 }
 
@@ -70,8 +71,8 @@ static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits) {
     call->tile_spatial = (uint32_t)round_up(ceil_div(call->spatial, pieces), CLNORM_ROW);
   } else {
     const uint64_t most = at_most(at_least(tile / call->spatial, 1), CLNORM_GROUP_MAX);
-    const bool runs = traits->form == CLNORM_FORM_VECTOR && call->spatial <= CLNORM_SMALL_PLANE;
-    call->group = runs ? channel_group(call, traits) : (uint32_t)at_most(most, call->channels);
+    const bool vector = traits->form == CLNORM_FORM_VECTOR;
+    call->group = vector ? side_by_side(call, most) : (uint32_t)at_most(most, call->channels);
     const uint64_t samples = at_least(tile / (call->spatial * call->group), 1);
     call->tile_spatial = (uint32_t)call->spatial;
     call->tile_batch = (uint32_t)ceil_div(call->batch, ceil_div(call->batch, samples));
@@ -85,22 +86,33 @@ static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
                  ceil_div(call->spatial, call->tile_spatial));
 }
 
-/* Several groups per item keep both directions of the memory busy: one is read while the one before is
+/* Groups that make long runs of memory in every sample, but are enough to go round. */
+static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits,
+                              uint64_t cached_elements) {
+  const uint64_t share = call->channels / (GROUPS_PER_WORKER * (uint64_t)traits->workers);
+  const uint64_t run = at_most(RUN_ELEMENTS, cached_elements / call->batch);
+  const uint64_t most = at_most(at_most(run / call->spatial, share), CLNORM_GROUP_MAX);
+  return side_by_side(call, at_least(most, 1));
+}
+
+/* Several groups by one worker keep both directions of the memory busy: one is read while the one before is
  * written. That takes room for two in a worker's own cache. Where there is none, the part of a group that
  * was read last is written first. */
 static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   clnorm_forward *call = &s->call;
-  call->group = traits->form == CLNORM_FORM_WIDE ? 1 : channel_group(call, traits);
+  const bool vector = traits->form == CLNORM_FORM_VECTOR;
+  const uint64_t cached = traits->cache_bytes * 3 / 8 / sizeof(float);
+  call->group = vector ? channel_group(call, traits, cached) : 1;
   call->groups = 1;
   call->tile_batch = 1;
   call->tile_spatial = 1;
-  const uint64_t bytes = call->batch * call->group * call->spatial * sizeof(float);
-  if (bytes > traits->cache_bytes * 3 / 8)
+  if (call->batch * call->group * call->spatial > cached)
     call->flags |= CLNORM_LAST_FIRST;
-  else if (traits->form == CLNORM_FORM_VECTOR)
+  else if (vector)
     call->groups =
         (uint32_t)ceil_div(num_groups(call), (uint64_t)traits->workers * CHANNEL_ITEMS_PER_WORKER);
-  add_launch(s, CLNORM_STAGE_CHANNEL, ceil_div(num_groups(call), call->groups));
+  add_launch(s, CLNORM_STAGE_CHANNEL, num_groups(call));
+  s->launches[0].each = call->groups;
 }
 
 static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {

@@ -32,7 +32,9 @@ typedef enum clnorm_stage {
 
 typedef struct clnorm_launch {
   clnorm_stage stage;
-  uint64_t items; /* VECTOR: calls of the item function; WIDE: work-groups */
+  uint64_t items; /* WIDE: work-groups; VECTOR: what a worker does at a time, and */
+  uint32_t
+      each; /* how many of them a work-item takes; the CPU's threads share them out themselves */
 } clnorm_launch;
 
 typedef struct clnorm_schedule {

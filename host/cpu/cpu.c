@@ -17,7 +17,7 @@
 typedef struct cpu_device {
   clnorm_device base; /* first */
   clnorm_pool *pool;
-  const clnorm_item_functions *functions;
+  const clnorm_items_functions *functions;
 } cpu_device;
 
 /* Up to this many elements a second thread costs more than it brings. */
@@ -55,7 +55,7 @@ static bool isa_available(clnorm_isa isa) {
   return isa == CLNORM_ISA_PLAIN;
 }
 
-static const clnorm_item_functions *isa_functions(clnorm_isa isa) {
+static const clnorm_items_functions *isa_functions(clnorm_isa isa) {
 #if defined(__x86_64__)
   if (isa == CLNORM_ISA_AVX512) return &clnorm_forward_avx512;
   if (isa == CLNORM_ISA_AVX2) return &clnorm_forward_avx2;
@@ -150,7 +150,7 @@ static void cpu_unprepare(clnorm_device *device, void *prepared) {
 /* ---- Runs ----------------------------------------------------------------------------------------- */
 
 typedef struct cpu_run {
-  clnorm_item_function function;
+  clnorm_items_function function;
   clnorm_buffers buffers;
   const clnorm_forward *call;
 } cpu_run;
@@ -163,8 +163,9 @@ static void run_items(void *argument, uint64_t begin, uint64_t end) {
   const unsigned control = _mm_getcsr();
   _mm_setcsr(0x1f80);
 #endif
-  for (uint64_t item = begin; item < end; item++) run->function(&run->buffers, run->call, item);
+  run->function(&run->buffers, run->call, begin, end);
 #if defined(__SSE2__)
+  _mm_sfence(); /* streamed stores are seen by whoever sees that the items are done */
   _mm_setcsr(control);
 #endif
 }

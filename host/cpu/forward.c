@@ -4,11 +4,21 @@
 
 #include "clnorm_vector.h"
 
-const clnorm_item_functions CLNORM_FORWARD_NAME = {
+#define CLNORM_ITEMS(stage)                                                                        \
+  static void clnorm_items_##stage(const clnorm_buffers *b, const clnorm_forward *call,            \
+                                   clnorm_ulong begin, clnorm_ulong end) {                         \
+    for (clnorm_ulong item = begin; item < end; item++) clnorm_item_##stage(b, call, item);        \
+  }
+CLNORM_ITEMS(partials)
+CLNORM_ITEMS(finalize)
+CLNORM_ITEMS(apply)
+CLNORM_ITEMS(copy)
+
+const clnorm_items_functions CLNORM_FORWARD_NAME = {
     .stages = {
-        [CLNORM_STAGE_CHANNEL] = clnorm_item_channel,
-        [CLNORM_STAGE_PARTIALS] = clnorm_item_partials,
-        [CLNORM_STAGE_FINALIZE] = clnorm_item_finalize,
-        [CLNORM_STAGE_APPLY] = clnorm_item_apply,
-        [CLNORM_STAGE_COPY] = clnorm_item_copy,
+        [CLNORM_STAGE_CHANNEL] = clnorm_items_channel,
+        [CLNORM_STAGE_PARTIALS] = clnorm_items_partials,
+        [CLNORM_STAGE_FINALIZE] = clnorm_items_finalize,
+        [CLNORM_STAGE_APPLY] = clnorm_items_apply,
+        [CLNORM_STAGE_COPY] = clnorm_items_copy,
     }};

@@ -5,18 +5,19 @@
 #include "clnorm_forward.h"
 #include "schedule.h"
 
-typedef void (*clnorm_item_function)(const clnorm_buffers *buffers, const clnorm_forward *call,
-                                     clnorm_ulong item);
+/* Items [begin, end) of a stage. */
+typedef void (*clnorm_items_function)(const clnorm_buffers *buffers, const clnorm_forward *call,
+                                      clnorm_ulong begin, clnorm_ulong end);
 
 /* Indexed by clnorm_stage. */
-typedef struct clnorm_item_functions {
-  clnorm_item_function stages[CLNORM_NUM_STAGES];
-} clnorm_item_functions;
+typedef struct clnorm_items_functions {
+  clnorm_items_function stages[CLNORM_NUM_STAGES];
+} clnorm_items_functions;
 
-extern const clnorm_item_functions clnorm_forward_plain;
+extern const clnorm_items_functions clnorm_forward_plain;
 #if defined(__x86_64__)
-extern const clnorm_item_functions clnorm_forward_avx2;
-extern const clnorm_item_functions clnorm_forward_avx512;
+extern const clnorm_items_functions clnorm_forward_avx2;
+extern const clnorm_items_functions clnorm_forward_avx512;
 #endif
 
 #endif

@@ -29,6 +29,14 @@ static inline void clnorm_vec_store_part(float *p, clnorm_vec v, uint32_t n) {
   _mm512_mask_storeu_ps(p, clnorm_mask(n), v);
 }
 static inline void clnorm_vec_stream(float *p, clnorm_vec v) { _mm512_stream_ps(p, v); }
+static inline clnorm_vec clnorm_vec_blend(uint32_t n, clnorm_vec a, clnorm_vec b) {
+  return _mm512_mask_blend_ps(clnorm_mask(n), b, a);
+}
+typedef __mmask16 clnorm_part;
+static inline clnorm_part clnorm_part_of(uint32_t n) { return clnorm_mask(n); }
+static inline clnorm_vec clnorm_vec_load_private_part(const float *t, clnorm_part part) {
+  return _mm512_maskz_loadu_ps(part, t);
+}
 static inline float clnorm_fold_vec(clnorm_vec v) {
   const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v),
                                  _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)));
@@ -60,6 +68,14 @@ static inline void clnorm_vec_store_part(float *p, clnorm_vec v, uint32_t n) {
   _mm256_maskstore_ps(p, clnorm_mask(n), v);
 }
 static inline void clnorm_vec_stream(float *p, clnorm_vec v) { _mm256_stream_ps(p, v); }
+static inline clnorm_vec clnorm_vec_blend(uint32_t n, clnorm_vec a, clnorm_vec b) {
+  return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(clnorm_mask(n)));
+}
+typedef __m256i clnorm_part;
+static inline clnorm_part clnorm_part_of(uint32_t n) { return clnorm_mask(n); }
+static inline clnorm_vec clnorm_vec_load_private_part(const float *t, clnorm_part part) {
+  return _mm256_maskload_ps(t, part);
+}
 static inline float clnorm_fold_vec(clnorm_vec v) {
   const __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
@@ -90,23 +106,21 @@ static inline void clnorm_vec_store_part(float *p, clnorm_vec v, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) p[i] = v[i];
 }
 static inline void clnorm_vec_stream(float *p, clnorm_vec v) { clnorm_vec_store(p, v); }
+static inline clnorm_vec clnorm_vec_blend(uint32_t n, clnorm_vec a, clnorm_vec b) {
+  for (uint32_t i = 0; i < n; i++) b[i] = a[i];
+  return b;
+}
+typedef uint32_t clnorm_part;
+static inline clnorm_part clnorm_part_of(uint32_t n) { return n; }
+static inline clnorm_vec clnorm_vec_load_private_part(const float *t, clnorm_part part) {
+  return part == 4 ? clnorm_vec_load(t) : clnorm_vec_load_part(t, part, clnorm_splat(0.0f));
+}
 static inline float clnorm_fold_vec(clnorm_vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
 #endif
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-static inline void clnorm_stream_end(void) { _mm_sfence(); }
-#else
-static inline void clnorm_stream_end(void) {}
-#endif
-
 static inline clnorm_vec clnorm_vec_load_private(const float *t) { return clnorm_vec_load(t); }
 static inline void clnorm_vec_store_private(float *t, clnorm_vec v) { clnorm_vec_store(t, v); }
-
-static inline clnorm_vec clnorm_vec_load_private_part(const float *t, uint32_t n) {
-  return n == CLNORM_LANES ? clnorm_vec_load(t) : clnorm_vec_load_part(t, n, clnorm_splat(0.0f));
-}
 
 static inline void clnorm_prefetch(const float *p) { __builtin_prefetch(p); }
 

@@ -25,7 +25,7 @@ struct clnorm_pool {
   /* One launch. Written by the caller while it is closed and nobody is inside. */
   clnorm_pool_function function;
   void *argument;
-  uint64_t items, grain;
+  uint64_t items;
   _Atomic uint64_t next;   /* first item that nobody has taken */
   _Atomic bool open;       /* threads may enter */
   _Atomic unsigned inside; /* threads that have entered, or look whether they may */
@@ -40,12 +40,16 @@ struct clnorm_pool {
   _Atomic bool quit;
 };
 
+/* Two thirds of an even share of what is left: long ranges first, since items side by side share work, and
+ * short ones last, so that no thread waits long for another. */
 static void take_items(clnorm_pool *pool) {
-  for (;;) {
-    const uint64_t begin = atomic_fetch_add(&pool->next, pool->grain);
-    if (begin >= pool->items) return;
-    const uint64_t left = pool->items - begin;
-    pool->function(pool->argument, begin, begin + (left < pool->grain ? left : pool->grain));
+  uint64_t begin = atomic_load(&pool->next);
+  while (begin < pool->items) {
+    const uint64_t share = (pool->items - begin) * 2 / (3 * (uint64_t)pool->num_threads);
+    const uint64_t end = begin + (share ? share : 1);
+    if (!atomic_compare_exchange_weak(&pool->next, &begin, end)) continue;
+    pool->function(pool->argument, begin, end);
+    begin = atomic_load(&pool->next);
   }
 }
 
@@ -119,8 +123,6 @@ void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *arg
   pool->function = function;
   pool->argument = argument;
   pool->items = items;
-  const uint64_t share = items / ((uint64_t)pool->num_threads * 16);
-  pool->grain = share ? share : 1;
   atomic_store(&pool->next, 0);
   atomic_store(&pool->open, true);
   announce_launch(pool);

@@ -153,7 +153,9 @@ static clnorm_status submit(clnorm_opencl_device *device, const prepared_launche
   for (unsigned i = 0; i < schedule->num_launches; i++) {
     const bool last = i + 1 == schedule->num_launches;
     const size_t local = device->base.traits.group_size;
-    const size_t global = (size_t)schedule->launches[i].items * local;
+    const clnorm_launch *launch = &schedule->launches[i];
+    const uint64_t groups = launch->items / launch->each + (launch->items % launch->each != 0);
+    const size_t global = (size_t)groups * local;
     cl_event done = NULL;
     cl_int code = api->clEnqueueNDRangeKernel(device->queue, launches->kernels[i], 1, NULL, &global,
                                               &local, num_waits, waits,
