@@ -646,8 +646,8 @@ CLNORM_FN clnorm_moments clnorm_samples_moments(clnorm_samples *s, clnorm_uint c
   return stack[0];
 }
 
-/* Both sweeps: every column of a run, the sum of its rows. rows: a constant, 16 where there are 16 and
- * paired, and whole vectors, 0 for any. */
+/* Both sweeps: every column of a run, the sum of its rows. rows: a constant, where there are so many and
+ * whole vectors; 0 for any. */
 CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, float *sums, clnorm_uint rows) {
   const clnorm_kind k = {CLNORM_SAMPLES, rows, 0, 0, 0};
   for (clnorm_uint i = 0; i < clnorm_samples_columns(s); i++) {
@@ -660,7 +660,7 @@ CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, float *sums, clnorm_uint r
 
 CLNORM_FN void clnorm_columns_moments(clnorm_samples *s, const float *pivots, float *d, float *dd,
                                       clnorm_writer *w, clnorm_uint rows) {
-  const clnorm_kind k = {CLNORM_SAMPLES, rows, 0, 0, rows / 2};
+  const clnorm_kind k = {CLNORM_SAMPLES, rows, 0, 0, rows == 16 ? 8 : 0};
   for (clnorm_uint i = 0; i < clnorm_samples_columns(s); i++) {
     const clnorm_uint column = clnorm_samples_column(s, i);
     const clnorm_vec pivot = clnorm_vec_load_private(pivots + column);
@@ -672,24 +672,45 @@ CLNORM_FN void clnorm_columns_moments(clnorm_samples *s, const float *pivots, fl
   }
 }
 
-CLNORM_FN int clnorm_samples_full(const clnorm_samples *s) {
-  return !CLNORM_FEW_BODIES && s->blocks_log2 == 0 && s->samples == 16 && s->rows.paired &&
-         s->run >= CLNORM_LANES;
+/* Samples of a segment, where a body is made for so many: 16 are all there can be, or else the upper half
+ * of the places is empty. */
+CLNORM_FN clnorm_uint clnorm_samples_constant(const clnorm_samples *s) {
+  if (CLNORM_FEW_BODIES || s->blocks_log2 || s->run < CLNORM_LANES) return 0;
+  return s->rows.paired == (s->samples == 16) ? s->samples : 0;
 }
 
-CLNORM_NOINLINE void clnorm_run_sums(clnorm_samples *s, float *sums) {
-  if (clnorm_samples_full(s))
-    clnorm_columns_sums(s, sums, 16);
-  else
-    clnorm_columns_sums(s, sums, 0);
+#define CLNORM_BY_SAMPLES(s, BODY)                                                                 \
+  switch (clnorm_samples_constant(s)) {                                                            \
+  case 1:                                                                                          \
+    BODY(1);                                                                                       \
+    break;                                                                                         \
+  case 2:                                                                                          \
+    BODY(2);                                                                                       \
+    break;                                                                                         \
+  case 4:                                                                                          \
+    BODY(4);                                                                                       \
+    break;                                                                                         \
+  case 8:                                                                                          \
+    BODY(8);                                                                                       \
+    break;                                                                                         \
+  case 16:                                                                                         \
+    BODY(16);                                                                                      \
+    break;                                                                                         \
+  default:                                                                                         \
+    BODY(0);                                                                                       \
+  }
+
+CLNORM_NOINLINE void clnorm_run_sums(clnorm_samples *s, float *sums){
+#define CLNORM_BODY(rows) clnorm_columns_sums(s, sums, rows)
+    CLNORM_BY_SAMPLES(s, CLNORM_BODY)
+#undef CLNORM_BODY
 }
 
 CLNORM_NOINLINE void clnorm_run_moments(clnorm_samples *s, const float *pivots, float *d, float *dd,
-                                        clnorm_writer *w) {
-  if (clnorm_samples_full(s))
-    clnorm_columns_moments(s, pivots, d, dd, w, 16);
-  else
-    clnorm_columns_moments(s, pivots, d, dd, w, 0);
+                                        clnorm_writer *w){
+#define CLNORM_BODY(rows) clnorm_columns_moments(s, pivots, d, dd, w, rows)
+    CLNORM_BY_SAMPLES(s, CLNORM_BODY)
+#undef CLNORM_BODY
 }
 
 /* The tree over what is left of each channel: up to 64 values. */
@@ -734,8 +755,10 @@ CLNORM_FN void clnorm_nodes_merge(clnorm_nodes *a, const clnorm_nodes *b, clnorm
   a->count += b->count;
 }
 
-/* Elements of a row that is reduced at a time: both sweeps of 16 such rows stay in a first cache. */
-#define CLNORM_RUN_MAX 256u
+/* Elements of a row that is reduced at a time, and of the rows of a block: both sweeps of so many stay in a
+ * first cache. */
+#define CLNORM_RUN_MAX 1024u
+#define CLNORM_BLOCK_MAX 4096u
 
 /* One value for each element of a row, aligned like the row in the first sample. */
 typedef struct clnorm_run_values {
@@ -803,7 +826,9 @@ CLNORM_FN void clnorm_group_slots(clnorm_group *k, const clnorm_geometry *g, cln
 
 CLNORM_FN void clnorm_group_runs(clnorm_group *k, const clnorm_geometry *g, clnorm_uint index,
                                  float reciprocal, clnorm_nodes *nodes, clnorm_writer *w) {
-  const clnorm_uint most = CLNORM_RUN_MAX / (clnorm_uint)g->spatial;
+  const clnorm_uint rows = (clnorm_uint)clnorm_min(g->batch, 16);
+  const clnorm_uint most =
+      clnorm_uint_min(CLNORM_RUN_MAX, CLNORM_BLOCK_MAX / rows) / (clnorm_uint)g->spatial;
   for (clnorm_uint c = 0; c < k->channels; c += most)
     clnorm_run_segment(&k->run, k->x, g, index, reciprocal, c,
                        clnorm_uint_min(most, k->channels - c), nodes, w);

@@ -47,12 +47,18 @@ static uint64_t num_groups(const clnorm_forward *call) {
   return ceil_div(call->channels, call->group);
 }
 
-/* Neighbouring channels that the vector form takes together, at most so many. Where it can be, their planes
- * are whole lines of the cache: a line that two workers write is moved twice as often. */
-static uint32_t side_by_side(const clnorm_forward *call, uint64_t most) {
-  const uint64_t line = 16;
-  uint64_t group = 1;
+/* Neighbouring channels whose planes are whole lines of the cache: a line that two workers write is moved
+ * twice as often. */
+static uint32_t whole_lines(const clnorm_forward *call) {
+  const uint32_t line = 16;
+  uint32_t group = 1;
   while (group < line && group * call->spatial % line) group *= 2;
+  return group;
+}
+
+/* Channels that the vector form takes together, at most so many; whole lines where it can be. */
+static uint32_t side_by_side(const clnorm_forward *call, uint64_t most) {
+  uint64_t group = whole_lines(call);
   if (group > most) group = 1;
   while (2 * group <= most) group *= 2;
   return (uint32_t)at_most(group, call->channels);
@@ -90,9 +96,11 @@ static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
 static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits,
                               uint64_t cached_elements) {
   const uint64_t share = call->channels / (GROUPS_PER_WORKER * (uint64_t)traits->workers);
-  const uint64_t run = at_most(RUN_ELEMENTS, cached_elements / call->batch);
-  const uint64_t most = at_most(at_most(run / call->spatial, share), CLNORM_GROUP_MAX);
-  return side_by_side(call, at_least(most, 1));
+  const uint64_t most = at_most(at_most(RUN_ELEMENTS / call->spatial, share), CLNORM_GROUP_MAX);
+  const uint32_t group = side_by_side(call, at_least(most, 1));
+  const uint64_t cached = cached_elements / call->batch / call->spatial;
+  return cached < group ? side_by_side(call, at_least(cached, at_most(group, whole_lines(call))))
+                        : group;
 }
 
 /* Several groups by one worker keep both directions of the memory busy: one is read while the one before is
