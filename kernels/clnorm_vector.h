@@ -646,11 +646,12 @@ CLNORM_FN clnorm_moments clnorm_samples_moments(clnorm_samples *s, clnorm_uint c
   return stack[0];
 }
 
-/* Both sweeps: every column of a run, the sum of its rows. rows: a constant, where there are so many and
- * whole vectors; 0 for any. */
-CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, float *sums, clnorm_uint rows) {
+/* Both sweeps: each of columns [begin, end) of a run, the sum of its rows. rows: a constant, where there are
+ * so many and whole vectors; 0 for any. */
+CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, clnorm_uint begin, clnorm_uint end,
+                                   float *sums, clnorm_uint rows) {
   const clnorm_kind k = {CLNORM_SAMPLES, rows, 0, 0, 0};
-  for (clnorm_uint i = 0; i < clnorm_samples_columns(s); i++) {
+  for (clnorm_uint i = begin; i < end; i++) {
     const clnorm_uint column = clnorm_samples_column(s, i);
     const clnorm_vec v =
         rows ? clnorm_sum_tree(&s->rows, k, column) : clnorm_samples_sum(s, column);
@@ -658,10 +659,11 @@ CLNORM_FN void clnorm_columns_sums(clnorm_samples *s, float *sums, clnorm_uint r
   }
 }
 
-CLNORM_FN void clnorm_columns_moments(clnorm_samples *s, const float *pivots, float *d, float *dd,
-                                      clnorm_writer *w, clnorm_uint rows) {
+CLNORM_FN void clnorm_columns_moments(clnorm_samples *s, clnorm_uint begin, clnorm_uint end,
+                                      const float *pivots, float *d, float *dd, clnorm_writer *w,
+                                      clnorm_uint rows) {
   const clnorm_kind k = {CLNORM_SAMPLES, rows, 0, 0, rows == 16 ? 8 : 0};
-  for (clnorm_uint i = 0; i < clnorm_samples_columns(s); i++) {
+  for (clnorm_uint i = begin; i < end; i++) {
     const clnorm_uint column = clnorm_samples_column(s, i);
     const clnorm_vec pivot = clnorm_vec_load_private(pivots + column);
     const clnorm_moments m = rows ? clnorm_moments_tree(&s->rows, k, column, pivot)
@@ -700,21 +702,22 @@ CLNORM_FN clnorm_uint clnorm_samples_constant(const clnorm_samples *s) {
     BODY(0);                                                                                       \
   }
 
-CLNORM_NOINLINE void clnorm_run_sums(clnorm_samples *s, float *sums){
-#define CLNORM_BODY(rows) clnorm_columns_sums(s, sums, rows)
+CLNORM_NOINLINE void clnorm_run_sums(clnorm_samples *s, clnorm_uint begin, clnorm_uint end,
+                                     float *sums){
+#define CLNORM_BODY(rows) clnorm_columns_sums(s, begin, end, sums, rows)
     CLNORM_BY_SAMPLES(s, CLNORM_BODY)
 #undef CLNORM_BODY
 }
 
-CLNORM_NOINLINE void clnorm_run_moments(clnorm_samples *s, const float *pivots, float *d, float *dd,
-                                        clnorm_writer *w){
-#define CLNORM_BODY(rows) clnorm_columns_moments(s, pivots, d, dd, w, rows)
+CLNORM_NOINLINE void clnorm_run_moments(clnorm_samples *s, clnorm_uint begin, clnorm_uint end,
+                                        const float *pivots, float *d, float *dd, clnorm_writer *w){
+#define CLNORM_BODY(rows) clnorm_columns_moments(s, begin, end, pivots, d, dd, w, rows)
     CLNORM_BY_SAMPLES(s, CLNORM_BODY)
 #undef CLNORM_BODY
 }
 
-/* The tree over what is left of each channel: up to 64 values. */
-CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
+/* The tree over what is left of each of channels [begin, end): up to 64 values. */
+CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint begin, clnorm_uint end,
                                       clnorm_uint spatial, float *sums) {
   clnorm_part parts[CLNORM_COLUMNS];
   clnorm_vec columns[CLNORM_COLUMNS];
@@ -722,7 +725,7 @@ CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
     const clnorm_uint before = clnorm_uint_min(i * CLNORM_LANES, spatial);
     parts[i] = clnorm_part_of(clnorm_uint_min(spatial - before, CLNORM_LANES));
   }
-  for (clnorm_uint c = 0; c < channels; c++) {
+  for (clnorm_uint c = begin; c < end; c++) {
     for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
       columns[i] = clnorm_vec_load_private_part(values + c * spatial + i * CLNORM_LANES, parts[i]);
     sums[c] = clnorm_fold(columns);
@@ -755,12 +758,11 @@ CLNORM_FN void clnorm_nodes_merge(clnorm_nodes *a, const clnorm_nodes *b, clnorm
   a->count += b->count;
 }
 
-/* Elements of a row that is reduced at a time, and of the rows of a block: both sweeps of so many stay in a
- * first cache. */
+/* Elements of a run, and of a piece of all its rows: both sweeps of so many stay in a first cache. */
 #define CLNORM_RUN_MAX 1024u
-#define CLNORM_BLOCK_MAX 4096u
+#define CLNORM_PIECE_MAX 4096u
 
-/* One value for each element of a row, aligned like the row in the first sample. */
+/* One value for each element of a run, aligned like the run in the first sample. */
 typedef struct clnorm_run_values {
   float at[CLNORM_RUN_MAX + 2 * CLNORM_LANES + CLNORM_ROW] __attribute__((aligned(64)));
 } clnorm_run_values;
@@ -771,23 +773,43 @@ typedef struct clnorm_run {
   float pivot[CLNORM_GROUP_MAX], sum_d[CLNORM_GROUP_MAX], sum_dd[CLNORM_GROUP_MAX];
 } clnorm_run;
 
-/* Nodes of one segment of channels [c0, c0 + channels) of a group, whose first plane is at x. */
+/* Columns that have something of the first n elements of a run, and those that have nothing else. */
+CLNORM_FN clnorm_uint clnorm_columns_touched(const clnorm_samples *s, clnorm_uint n) {
+  return n == s->run ? clnorm_samples_columns(s) : (s->lead + n + CLNORM_LANES - 1) / CLNORM_LANES;
+}
+CLNORM_FN clnorm_uint clnorm_columns_within(const clnorm_samples *s, clnorm_uint n) {
+  return n == s->run ? clnorm_samples_columns(s) : (s->lead + n) / CLNORM_LANES;
+}
+
+/* Nodes of one segment of channels [c0, c0 + channels) of a group, whose first plane is at x. A piece of
+ * `most` channels after the other goes through both sweeps. A column that has something of the next piece
+ * waits for it with the second sweep, and the channel before with it. */
 CLNORM_FN void clnorm_run_segment(clnorm_run *k, CLNORM_GLOBAL const float *x,
                                   const clnorm_geometry *g, clnorm_uint index, float reciprocal,
-                                  clnorm_uint c0, clnorm_uint channels, clnorm_nodes *nodes,
-                                  clnorm_writer *w) {
+                                  clnorm_uint c0, clnorm_uint channels, clnorm_uint most,
+                                  clnorm_nodes *nodes, clnorm_writer *w) {
   clnorm_samples s;
   clnorm_samples_at(&s, x + c0 * g->spatial, g, channels, index);
   float *d = k->d.at + s.lead, *dd = k->dd.at + s.lead, *pivots = k->pivots.at + s.lead;
   const clnorm_uint spatial = (clnorm_uint)g->spatial;
-  clnorm_run_sums(&s, d);
-  clnorm_fold_runs(d, channels, spatial, k->pivot);
-  for (clnorm_uint c = 0; c < channels; c++)
-    k->pivot[c] = clnorm_plus_zero(k->pivot[c]) * reciprocal;
-  for (clnorm_uint c = 0; c < channels; c++) clnorm_expand(pivots, c, spatial, k->pivot[c]);
-  clnorm_run_moments(&s, pivots, d, dd, w);
-  clnorm_fold_runs(d, channels, spatial, k->sum_d);
-  clnorm_fold_runs(dd, channels, spatial, k->sum_dd);
+  clnorm_uint summed = 0, swept = 0, ready = 0; /* columns, columns, channels */
+  for (clnorm_uint begin = 0; begin < channels; begin += most) {
+    const clnorm_uint end = clnorm_uint_min(begin + most, channels);
+    const clnorm_uint touched = clnorm_columns_touched(&s, end * spatial);
+    const clnorm_uint within = clnorm_columns_within(&s, end * spatial);
+    const clnorm_uint done = end == channels ? end : (within * CLNORM_LANES - s.lead) / spatial;
+    clnorm_run_sums(&s, summed, touched, d);
+    clnorm_fold_runs(d, begin, end, spatial, k->pivot);
+    for (clnorm_uint c = begin; c < end; c++)
+      k->pivot[c] = clnorm_plus_zero(k->pivot[c]) * reciprocal;
+    for (clnorm_uint c = begin; c < end; c++) clnorm_expand(pivots, c, spatial, k->pivot[c]);
+    clnorm_run_moments(&s, swept, within, pivots, d, dd, w);
+    clnorm_fold_runs(d, ready, done, spatial, k->sum_d);
+    clnorm_fold_runs(dd, ready, done, spatial, k->sum_dd);
+    summed = touched;
+    swept = within;
+    ready = done;
+  }
   for (clnorm_uint c = 0; c < channels; c++)
     clnorm_nodes_set(
         nodes, c0 + c,
@@ -824,14 +846,18 @@ CLNORM_FN void clnorm_group_slots(clnorm_group *k, const clnorm_geometry *g, cln
   }
 }
 
+/* Runs are whole vectors where they can be: `vectors` channels are. */
 CLNORM_FN void clnorm_group_runs(clnorm_group *k, const clnorm_geometry *g, clnorm_uint index,
                                  float reciprocal, clnorm_nodes *nodes, clnorm_writer *w) {
+  const clnorm_uint spatial = (clnorm_uint)g->spatial;
   const clnorm_uint rows = (clnorm_uint)clnorm_min(g->batch, 16);
-  const clnorm_uint most =
-      clnorm_uint_min(CLNORM_RUN_MAX, CLNORM_BLOCK_MAX / rows) / (clnorm_uint)g->spatial;
+  const clnorm_uint piece = CLNORM_PIECE_MAX / rows / spatial;
+  const clnorm_uint vectors = CLNORM_LANES / clnorm_uint_min(spatial & -spatial, CLNORM_LANES);
+  clnorm_uint most = CLNORM_RUN_MAX / spatial;
+  if (most > vectors) most -= most % vectors;
   for (clnorm_uint c = 0; c < k->channels; c += most)
     clnorm_run_segment(&k->run, k->x, g, index, reciprocal, c,
-                       clnorm_uint_min(most, k->channels - c), nodes, w);
+                       clnorm_uint_min(most, k->channels - c), piece, nodes, w);
 }
 
 CLNORM_FN void clnorm_group_segment(clnorm_group *k, const clnorm_geometry *g, clnorm_uint index,

@@ -92,15 +92,16 @@ static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
                  ceil_div(call->spatial, call->tile_spatial));
 }
 
-/* Groups that make long runs of memory in every sample, but are enough to go round. */
+/* Groups that make long runs of memory in every sample, and that are many and fit in the cache as far as
+ * whole lines allow. */
 static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits,
                               uint64_t cached_elements) {
+  const uint64_t lines = at_most(whole_lines(call), call->channels / (uint64_t)traits->workers);
   const uint64_t share = call->channels / (GROUPS_PER_WORKER * (uint64_t)traits->workers);
-  const uint64_t most = at_most(at_most(RUN_ELEMENTS / call->spatial, share), CLNORM_GROUP_MAX);
-  const uint32_t group = side_by_side(call, at_least(most, 1));
+  const uint64_t run = at_most(RUN_ELEMENTS / call->spatial, CLNORM_GROUP_MAX);
   const uint64_t cached = cached_elements / call->batch / call->spatial;
-  return cached < group ? side_by_side(call, at_least(cached, at_most(group, whole_lines(call))))
-                        : group;
+  const uint64_t most = at_most(at_most(run, cached), share);
+  return side_by_side(call, at_least(at_least(most, at_most(lines, run)), 1));
 }
 
 /* Several groups by one worker keep both directions of the memory busy: one is read while the one before is
