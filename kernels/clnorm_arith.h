@@ -79,7 +79,10 @@ CLNORM_FN float clnorm_div(float a, float b) {
   const int tiny = a < 0x1p-60f;
   const float s = a * (tiny ? 0x1p+64f : 1.0f);
   float y = clnorm_from_bits(0x7ef311c7u - clnorm_bits(b));
-  for (int i = 0; i < 4; i++) y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
+  y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
+  y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
+  y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
+  y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
   y = clnorm_from_bits(clnorm_bits(y) + ((clnorm_bits(b) & 0x7fffffu) == 0x7fffffu));
   float q = s * y;
   q = clnorm_fma(clnorm_fma(-b, q, s), y, q) * (tiny ? 0x1p-64f : 1.0f);
@@ -93,7 +96,9 @@ CLNORM_FN float clnorm_rsqrt(float v) {
   const int tiny = v < 0x1p-60f;
   const float s = v * (tiny ? 0x1p+96f : 1.0f);
   float y = clnorm_from_bits(0x5f375a86u - (clnorm_bits(s) >> 1));
-  for (int i = 0; i < 3; i++) y = clnorm_fma(0.5f * y, clnorm_fma(-(s * y), y, 1.0f), y);
+  y = clnorm_fma(0.5f * y, clnorm_fma(-(s * y), y, 1.0f), y);
+  y = clnorm_fma(0.5f * y, clnorm_fma(-(s * y), y, 1.0f), y);
+  y = clnorm_fma(0.5f * y, clnorm_fma(-(s * y), y, 1.0f), y);
   const float h = s * y;
   const float l = clnorm_fma(s, y, -h);
   const float r = clnorm_fma(-l, y, clnorm_fma(-h, y, 1.0f));

@@ -62,12 +62,10 @@ typedef struct clnorm_spread {
 
 CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_forward *call, clnorm_ulong count,
                                            float m2) {
+  const int biased = (call->flags & CLNORM_BIASED_RUNNING_VAR) != 0;
   clnorm_spread k;
-  const float var = clnorm_div(m2, clnorm_count_to_float(count));
-  k.invstd = clnorm_rsqrt(var + call->eps);
-  k.running_var = var;
-  if ((call->flags & (CLNORM_HAS_RUNNING | CLNORM_BIASED_RUNNING_VAR)) == CLNORM_HAS_RUNNING)
-    k.running_var = clnorm_div(m2, clnorm_count_to_float(count - 1));
+  k.running_var = clnorm_div(m2, clnorm_count_to_float(biased ? count : count - 1));
+  k.invstd = clnorm_rsqrt(clnorm_div(m2, clnorm_count_to_float(count)) + call->eps);
   return k;
 }
 
