@@ -61,7 +61,10 @@ static inline float clnorm_from_bits(uint32_t b) {
 #define CLNORM_NAN clnorm_from_bits(0x7fc00000u)
 
 /* -0 becomes +0. In bits, since to some compilers x + 0.0f is x. */
-CLNORM_FN float clnorm_plus_zero(float x) { return clnorm_bits(x) == 0x80000000u ? 0.0f : x; }
+CLNORM_FN float clnorm_plus_zero(float x) {
+  const clnorm_uint bits = clnorm_bits(x);
+  return clnorm_from_bits(bits & (0u - (clnorm_uint)(bits != 0x80000000u)));
+}
 
 /* ---- Scalars ------------------------------------------------------------------------------------ */
 

@@ -259,6 +259,7 @@ typedef struct clnorm_kind {
 #define CLNORM_SAMPLES_PART 4 /* samples: what is there */
 
 CLNORM_FN clnorm_uint clnorm_uint_min(clnorm_uint a, clnorm_uint b) { return a < b ? a : b; }
+CLNORM_FN clnorm_uint clnorm_uint_max(clnorm_uint a, clnorm_uint b) { return a < b ? b : a; }
 
 /* Up to LANES values; what is not there reads as `fill`: 0 in the sum, the pivot in the deviations. */
 CLNORM_FN clnorm_vec clnorm_some(CLNORM_GLOBAL const float *p, clnorm_uint n, clnorm_vec fill) {
@@ -670,7 +671,7 @@ CLNORM_FN void clnorm_columns_moments(clnorm_samples *s, clnorm_uint begin, clno
                                   : clnorm_samples_moments(s, column, pivot);
     clnorm_vec_store_private(d + column, m.d);
     clnorm_vec_store_private(dd + column, m.dd);
-    if (w->samples) clnorm_write_some(w, s->samples + s->samples / 2);
+    if (w->samples) clnorm_write_some(w, clnorm_uint_max(s->samples + s->samples / 2, 8));
   }
 }
 
