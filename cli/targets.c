@@ -98,6 +98,8 @@ static int add_target(opener *o, const char *device, const clnorm_context_option
   return status;
 }
 
+bool clnorm_vector_form_compiles(const clnorm_device_info *info) { return info->vector_width >= 4; }
+
 /* The device in every form asked for. It is opened as the user wrote it, and is the CPU path if
  * that is what came out. */
 static int add_device(opener *o, const char *device) {
@@ -115,7 +117,14 @@ static int add_device(opener *o, const char *device) {
   }
   if (!all_forms) return CLNORM_EXIT_GOOD;
   const clnorm_context_options wide = context_options(o->options, CLNORM_FORM_WIDE);
-  return add_target(o, device, &wide);
+  const clnorm_device_info *info = clnorm_context_device(opened->context);
+  if (clnorm_vector_form_compiles(info)) return add_target(o, device, &wide);
+  clnorm_complain(
+      "%s (%s), vector form is left out: the driver's native vector has %d float%s, and it "
+      "could compile for many minutes; --form vector tries it",
+      info->name, info->id, info->vector_width, info->vector_width == 1 ? "" : "s");
+  clnorm_target_close(opened);
+  return open_with(device, &wide, opened);
 }
 
 static int add_all(opener *o) {

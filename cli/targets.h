@@ -34,6 +34,10 @@ int clnorm_target_open_baseline(const clnorm_target *target, int64_t threads,
 int clnorm_target_check(const clnorm_target *target, int dtype, int layout);
 void clnorm_target_close(clnorm_target *target);
 
+/* False where a driver makes vectors of work-items instead: its compiler may take many minutes, and more
+ * memory than there is, over the vector form. */
+bool clnorm_vector_form_compiles(const clnorm_device_info *info);
+
 /* Opens one device, or all that are usable, in every form asked for; the CPU path among them is
  * opened as its plain code on one thread, unless cpu_as_it_is. *targets has *count of them; release
  * with clnorm_targets_close. */

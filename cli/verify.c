@@ -24,7 +24,7 @@ static const char help[] =
     "                     smoke: a short part of edge, not in all\n"
     "  --shape NxCxHxW    this shape with every kind of data, in both modes\n"
     "  --form F           kernel form, OpenCL: auto (default), vector, wide, or all\n"
-    "                     (vector and wide)\n"
+    "                     (vector, where the driver compiles for vectors, and wide)\n"
     "  --variant V        auto, channel, split, or all; default: in turn\n"
     "  --dtype f32        the only type so far\n"
     "  --layout nchw      the only layout so far\n"

@@ -364,6 +364,7 @@ class TestVerify(CliTest):
         self.assertTrue(text.splitlines()[-1].startswith("equal: "), text)
         if DEVICE != "cpu":
             self.assertIn("wide form", text)
+            self.assertEqual("vector form is left out" in self.err, "RUSTICL_ENABLE" in os.environ, self.err)
 
     def test_all_devices(self):
         found = json.loads(self.clnorm("verify", "--device", "all", "--shape", "2x3x5x5", "--json"))
