@@ -1,6 +1,8 @@
-/* clnorm as a contestant, through its public API. target: a device of clnorm_context_create. */
+/* clnorm as a contestant, through its public API. target: a device of clnorm_context_create. option "queued":
+ * passes are enqueued one after the other, as an engine does it, and waited for at the end. */
 #include <clnorm/clnorm.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "peer.h"
 
@@ -11,12 +13,11 @@ struct peer {
   clnorm_memory own[PEER_OPERANDS]; /* device memory; absent on the CPU path */
   float *host_operands[PEER_OPERANDS];
   size_t sizes[PEER_OPERANDS]; /* bytes */
-  int training, on_device;
+  int training, on_device, queued;
   char text[PEER_TEXT];
 };
 
 peer *peer_open(const char *target, const char *option, int threads, char *why) {
-  (void)option;
   peer *self = calloc(1, sizeof(*self));
   if (!self) return peer_fail(why, "clnorm", "no memory"), NULL;
   clnorm_context_options options = clnorm_context_options_defaults();
@@ -29,6 +30,7 @@ peer *peer_open(const char *target, const char *option, int threads, char *why) 
   }
   const clnorm_device_info *device = clnorm_context_device(self->context);
   self->on_device = device->id[0] != 'c';
+  self->queued = strcmp(option, "queued") == 0;
   snprintf(self->text, sizeof(self->text), "clnorm %s, %s (%s)", clnorm_version(),
            clnorm_context_description(self->context), device->platform);
   return self;
@@ -99,7 +101,8 @@ int peer_prepare(peer *self, int training, const int64_t dims[4],
 double peer_time(peer *self, long calls, char *why) {
   const double begin = peer_now();
   for (long i = 0; i < calls; i++) {
-    if (clnorm_forward_run(self->plan, &self->args) || clnorm_finish(self->context)) {
+    const int wait = !self->queued || i + 1 == calls;
+    if (clnorm_forward_run(self->plan, &self->args) || (wait && clnorm_finish(self->context))) {
       peer_fail(why, "clnorm", clnorm_last_error(self->context));
       return -1;
     }

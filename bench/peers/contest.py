@@ -19,8 +19,8 @@ TEXT = 4096  # PEER_TEXT of peer.h
 OPERANDS = "x y weight bias running_mean running_var mean invstd"
 Operands = collections.namedtuple("Operands", OPERANDS)
 
-# role: "own" (clnorm's CPU path), "opencl" (clnorm on an OpenCL device), "peer" (same layout),
-# "blocked" (another layout)
+# role: "own" (clnorm's CPU path), "opencl" (clnorm on an OpenCL device, each call waited for), "queued" (the
+# same with calls queued one after the other), "peer" (same layout), "blocked" (another layout)
 Entry = collections.namedtuple("Entry", "key title role contestant")
 Result = collections.namedtuple("Result", "case seconds ratios rounds differences")
 
@@ -156,6 +156,8 @@ def entries(ready, threads, opencl):
         ("clnorm", "clnorm CPU", "own", lambda: Shared(objects["clnorm"], "cpu", "", threads)),
         ("clnorm_opencl", "clnorm OpenCL", "opencl",
          lambda: Shared(objects["clnorm"], opencl, "", threads)),
+        ("clnorm_opencl_queued", "clnorm OpenCL queued", "queued",
+         lambda: Shared(objects["clnorm"], opencl, "queued", threads)),
         ("torch", "PyTorch", "peer", lambda: Torch(threads, ready["torch_source"])),
         ("onednn", "oneDNN", "peer", dnnl("onednn", "nchw")),
         ("onednn_openmp", "oneDNN OpenMP", "peer", dnnl("onednn_openmp", "nchw")),
@@ -296,9 +298,10 @@ def measure(case, found, budget, max_rounds):
     own = seconds[found[0].key]
     ratios = {key: statistics.median(a / b for a, b in zip(times, own))
               for key, times in seconds.items()}
-    if "clnorm_opencl" in seconds and "torch" in seconds:
-        ratios["torch_to_opencl"] = statistics.median(
-            a / b for a, b in zip(seconds["torch"], seconds["clnorm_opencl"]))
+    for key in ("opencl", "opencl_queued"):
+        if f"clnorm_{key}" in seconds and "torch" in seconds:
+            ratios[f"torch_to_{key}"] = statistics.median(
+                a / b for a, b in zip(seconds["torch"], seconds[f"clnorm_{key}"]))
     medians = {key: statistics.median(times) for key, times in seconds.items()}
     return Result(case, medians, ratios, rounds, differences)
 

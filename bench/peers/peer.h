@@ -39,7 +39,8 @@ const char *peer_description(const peer *self);
 int peer_prepare(peer *self, int training, const int64_t dims[4],
                  float *const operands[PEER_OPERANDS], double eps, char *why);
 void peer_drop(peer *self);
-/* Seconds for `calls` passes, each one finished before the next; negative on failure. */
+/* Seconds for `calls` passes, each one finished before the next, unless the contestant's option says
+ * otherwise; negative on failure. */
 double peer_time(peer *self, long calls, char *why);
 /* Brings y, and after training mean and invstd, into the operands, as (N, C, H, W). */
 int peer_fetch(peer *self, char *why);

@@ -8,7 +8,7 @@ WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 900, 330, 70, 35, 70, 75
 SERIES = [  # attribute of a row, text, color, shape
     ("ratio", "fastest peer, NCHW / clnorm CPU", "#1f5fbf", "circle"),
     ("blocked_ratio", "oneDNN blocked / clnorm CPU", "#d9822b", "diamond"),
-    ("opencl_ratio", "PyTorch / clnorm OpenCL", "#3a8f4d", "triangle"),
+    ("queued_ratio", "PyTorch / clnorm OpenCL, queued", "#3a8f4d", "triangle"),
 ]
 SHAPES = {"circle": None, "diamond": [(0, -5), (5, 0), (0, 5), (-5, 0)],
           "triangle": [(0, -5), (5, 4), (-5, 4)]}

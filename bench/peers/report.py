@@ -27,6 +27,7 @@ class Row:
         self.blocked = fastest(result, entries, "blocked")
         self.blocked_ratio = self.ratios.get(self.blocked, math.nan)
         self.opencl_ratio = self.ratios.get("torch_to_opencl", math.nan)
+        self.queued_ratio = self.ratios.get("torch_to_opencl_queued", math.nan)
 
     @property
     def lost(self):
@@ -66,6 +67,8 @@ def summary(table, op):
         "opencl_cases": len(large),
         "opencl_lost": sum(row.opencl_ratio < 1 for row in large),
         "geomean_opencl": geometric_mean([row.opencl_ratio for row in large]),
+        "queued_lost": sum(row.queued_ratio < 1 for row in large),
+        "geomean_queued": geometric_mean([row.queued_ratio for row in large]),
     }
 
 
@@ -82,7 +85,8 @@ def sentences(table):
             ("geomean_blocked", "{lost_to_blocked} behind oneDNN's blocked layout, geometric mean "
              "{geomean_blocked:.2f}x"),
             ("geomean_opencl", "OpenCL behind PyTorch on {opencl_lost} of {opencl_cases} tensors "
-             "over 1 MiB, geometric mean {geomean_opencl:.2f}x"),
+             "over 1 MiB, geometric mean {geomean_opencl:.2f}x, where each call is waited for"),
+            ("geomean_queued", "{queued_lost} of them, {geomean_queued:.2f}x, where calls are queued"),
         ]
         texts = [text for key, text in parts if not math.isnan(figures[key])]
         yield f"{OPS[figures['op']].capitalize()}: " + "; ".join(texts).format(**figures)
@@ -105,17 +109,20 @@ def header(entries):
     """Titles of the columns; those of `cells`."""
     compared = [entry for entry in entries[1:] if entry.role in ("peer", "blocked")]
     return (["op", "N x C x H x W", "MiB", "us", "GB/s", "ratio", "fastest peer"]
-            + [entry.title for entry in compared] + ["OpenCL us", "PyTorch/OpenCL", "suites"])
+            + [entry.title for entry in compared]
+            + ["OpenCL us", "PyTorch/OpenCL", "queued us", "PyTorch/queued", "suites"])
 
 
 def cells(row, entries):
     compared = [entry for entry in entries[1:] if entry.role in ("peer", "blocked")]
     titles = {entry.key: entry.title for entry in entries}
     opencl = row.seconds.get("clnorm_opencl")
+    queued = row.seconds.get("clnorm_opencl_queued")
     return ([row.op, row.shape, f"{row.bytes / 2**20:.3g}", number(row.seconds[row.own] * 1e6, 1),
              number(row.gbps, 1), number(row.ratio), titles.get(row.peer, "-")]
             + [number(row.ratios.get(entry.key)) for entry in compared]
             + [number(opencl * 1e6 if opencl else None, 1), number(row.opencl_ratio),
+               number(queued * 1e6 if queued else None, 1), number(row.queued_ratio),
                " ".join(row.suites)])
 
 
@@ -143,7 +150,8 @@ def markdown(table, entries, facts, plot):
     lines = ["# clnorm beside its peers", "", "Forward batch normalization, f32. "
              "Ratio: the fastest peer's time on the same layout (NCHW) / clnorm's time on the CPU "
              "path; over 1, clnorm is faster. The peers' own columns are such ratios too, medians "
-             "of the rounds. GB/s counts the tensor once read and once written.", ""]
+             "of the rounds. GB/s counts the tensor once read and once written. OpenCL: each call is "
+             "waited for; queued: calls follow one another in the queue, and only the last is.", ""]
     lines += [f"- {sentence}." for sentence in sentences(table)] + [""]
     if plot:
         lines += [f"![Ratios over the tensor's size]({plot})", ""]
@@ -162,13 +170,13 @@ def comma_separated(table, entries):
     keys = [entry.key for entry in entries]
     writer.writerow(["op", "n", "c", "h", "w", "bytes", "suites", "rounds", "fastest_peer", "ratio"]
                     + [f"{key}_s" for key in keys] + [f"{key}_ratio" for key in keys[1:]]
-                    + ["torch_to_opencl_ratio"])
+                    + ["torch_to_opencl_ratio", "torch_to_opencl_queued_ratio"])
     for row in table:
         writer.writerow([row.op, *row.dims, row.bytes, " ".join(row.suites), row.result.rounds,
                          row.peer, f"{row.ratio:.4g}"]
                         + [f"{row.seconds.get(key, math.nan):.4g}" for key in keys]
                         + [f"{row.ratios.get(key, math.nan):.4g}" for key in keys[1:]]
-                        + [f"{row.opencl_ratio:.4g}"])
+                        + [f"{row.opencl_ratio:.4g}", f"{row.queued_ratio:.4g}"])
     return text.getvalue()
 
 
