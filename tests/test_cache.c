@@ -172,6 +172,28 @@ static void no_cache(void **state) {
   assert_true(works_with("", NULL));
 }
 
+/* PoCL keeps programs itself: it is asked for them only where a folder is named. */
+static void only_a_named_folder(void **state) {
+  (void)state;
+  char folder[600], before[600];
+  const char *named = getenv("CLNORM_CACHE_DIR");
+  assert_non_null(named); /* of all tests */
+  snprintf(before, sizeof before, "%s", named);
+  fresh_folder(folder, sizeof folder, "default");
+  setenv("XDG_CACHE_HOME", folder, 1);
+  unsetenv("CLNORM_CACHE_DIR");
+  const bool by_default = works_with(NULL, NULL);
+  const int entries = for_entries(folder, NULL);
+  setenv("CLNORM_CACHE_DIR", folder, 1);
+  const bool by_name = works_with(NULL, NULL);
+  setenv("CLNORM_CACHE_DIR", before, 1);
+  unsetenv("XDG_CACHE_HOME");
+  assert_true(by_default);
+  assert_int_equal(entries, 0);
+  assert_true(by_name);
+  assert_true(for_entries(folder, NULL) >= 1);
+}
+
 static void damaged_entries_are_rebuilt(void **state) {
   (void)state;
   char folder[600];
@@ -268,7 +290,8 @@ static int make_base(void **state) {
 
 static int remove_base(void **state) {
   (void)state;
-  static const char *const names[] = {"made", "damaged", "readonly", "shared", "writers", "alone"};
+  static const char *const names[] = {"made",    "damaged", "readonly", "shared",
+                                      "writers", "alone",   "default"};
   char folder[600];
   for (size_t i = 0; i < FIXTURE_LENGTH(names); i++) fresh_folder(folder, sizeof folder, names[i]);
   return rmdir(base);
@@ -280,6 +303,7 @@ int main(void) {
       cmocka_unit_test(entries_are_made_once_and_are_private),
       cmocka_unit_test(parents_are_made),
       cmocka_unit_test(no_cache),
+      cmocka_unit_test(only_a_named_folder),
       cmocka_unit_test(damaged_entries_are_rebuilt),
       cmocka_unit_test(folders_that_cannot_be_used),
       cmocka_unit_test(a_read_only_folder),

@@ -35,6 +35,10 @@ static char *join(const char *a, const char *b) {
   return path;
 }
 
+bool clnorm_cache_folder_is_named(const char *cache_dir) {
+  return cache_dir || getenv("CLNORM_CACHE_DIR");
+}
+
 char *clnorm_cache_folder(const char *cache_dir) {
   if (!cache_dir) cache_dir = getenv("CLNORM_CACHE_DIR");
   if (cache_dir) return cache_dir[0] ? join(cache_dir, "") : NULL;

@@ -21,6 +21,9 @@ typedef struct clnorm_blob {
  * is short. */
 char *clnorm_cache_folder(const char *cache_dir);
 
+/* Did somebody name that folder, as a program's author or its user? Else it is the default. */
+bool clnorm_cache_folder_is_named(const char *cache_dir);
+
 /* FNV-1a. */
 uint64_t clnorm_cache_hash(const void *data, size_t size);
 

@@ -40,7 +40,7 @@ static clnorm_status find_program(clnorm_opencl_device *device, const clnorm_sch
     const clnorm_opencl_source source = {
         wide ? clnorm_kernel_forward_wide : clnorm_kernel_forward_vector,
         wide ? clnorm_kernel_forward_wide_size : clnorm_kernel_forward_vector_size, options,
-        device->base.cache_folder};
+        device->keeps_programs ? device->base.cache_folder : NULL};
     status = clnorm_opencl_program_create(&device->api, device->context, device->id, &source, kept,
                                           error);
   }

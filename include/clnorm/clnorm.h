@@ -143,9 +143,8 @@ typedef enum clnorm_isa {
 /* The parameters of the rule that cuts work for a device (docs/performance.md). They change speed, never
  * bits. A member that is 0 (AUTO) takes the rule's own value. `clnorm tune` measures them. */
 typedef struct clnorm_tuning {
-  clnorm_form form; /* OpenCL: VECTOR or WIDE. The CPU path has VECTOR only */
-  double
-      split_below; /* training takes CLNORM_VARIANT_SPLIT where there are fewer channels
+  clnorm_form form;      /* OpenCL: VECTOR or WIDE. The CPU path has VECTOR only */
+  double split_below;    /* training takes CLNORM_VARIANT_SPLIT where there are fewer channels
                           per worker (thread, compute unit) than this, and a channel has more than 32
                           segments of 1024 values. In [0.001, 1e6]; kept in thousandths */
   uint64_t stream_bytes; /* VECTOR: outputs of this size and larger are written around the caches.
@@ -166,7 +165,8 @@ typedef struct clnorm_context_options {
   clnorm_isa isa;          /* CPU path; an instruction set the processor lacks is an error */
   clnorm_form form;        /* OpenCL: force a kernel form */
   const char *cache_dir;   /* folder of compiled programs and tunings. NULL: $CLNORM_CACHE_DIR, else
-                            $XDG_CACHE_HOME/clnorm, else ~/.cache/clnorm. "": keep and read none */
+                            $XDG_CACHE_HOME/clnorm, else ~/.cache/clnorm. "": keep and read none.
+                            PoCL keeps programs itself: for it, only in a folder that is named */
   clnorm_log_function log; /* NULL: no log */
   void *log_user_data;
   const clnorm_tuning
