@@ -30,7 +30,6 @@
  *   clnorm_part, clnorm_part_of(n)     the first n <= LANES lanes; made once, used often
  *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
  *   clnorm_prefetch(p)             p may be any address
- *   CLNORM_FEW_BODIES              0; 1 where compile time matters more than the last tenth of speed
  *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
  */
 #ifndef CLNORM_VECTOR_H
@@ -286,8 +285,8 @@ CLNORM_FN clnorm_vec clnorm_row(const clnorm_rows *s, clnorm_kind k, clnorm_uint
     if (row % k.slot + 1 < k.filled) return clnorm_vec_load(p);
     return clnorm_vec_load_part(p, clnorm_left(s, at), fill);
   }
-  const clnorm_uint log2 = k.slot ? 4 : s->per_slot, slot = row >> log2;
-  const clnorm_ulong at = (row - (slot << log2)) * CLNORM_ROW + column;
+  const clnorm_uint slot = row >> s->per_slot;
+  const clnorm_ulong at = (row - (slot << s->per_slot)) * CLNORM_ROW + column;
   if (slot >= s->slots || at >= s->extent) return fill;
   return clnorm_some(s->x + slot * s->sample + at, s->extent - (clnorm_uint)at, fill);
 }
@@ -468,11 +467,9 @@ CLNORM_FN clnorm_uint clnorm_slots_all(const clnorm_rows *s) {
   return s->slots << s->per_slot == 16 ? 1u << s->per_slot : 0;
 }
 
-/* What there is of a segment, in one of three ways: one slot, of up to 4 rows or more, or several slots. */
-#define CLNORM_BY_PARTS(s, BODY)                                                                   \
-  if ((s)->slots > 1) BODY(16, 0);                                                                 \
-  if (clnorm_slots_filled(s) > 4) BODY(16, 16);                                                    \
-  BODY(4, 16);
+#define CLNORM_WHOLE_KIND ((clnorm_kind){CLNORM_WHOLE, 16, 16, 16, 8})
+#define CLNORM_PART_KIND                                                                           \
+  ((clnorm_kind){CLNORM_SLOTS_PART, 16, 0, 0, 8}) /* some slots are missing */
 
 CLNORM_FN float clnorm_slots_sum(const clnorm_rows *s, clnorm_kind k) {
   clnorm_vec sum[CLNORM_COLUMNS];
@@ -481,16 +478,11 @@ CLNORM_FN float clnorm_slots_sum(const clnorm_rows *s, clnorm_kind k) {
 }
 
 CLNORM_NOINLINE float clnorm_slots_sum_part(const clnorm_rows *s) {
-#if !CLNORM_FEW_BODIES
 #define CLNORM_BODY(slot, filled)                                                                  \
   return clnorm_slots_sum(s, (clnorm_kind){CLNORM_SLOTS, 16, slot, filled, 8})
   CLNORM_BY_SLOT(clnorm_slots_all(s), clnorm_slots_filled(s), CLNORM_BODY)
 #undef CLNORM_BODY
-#endif
-#define CLNORM_BODY(rows, slot)                                                                    \
-  return clnorm_slots_sum(s, (clnorm_kind){CLNORM_SLOTS_PART, rows, slot, 0, 8})
-  CLNORM_BY_PARTS(s, CLNORM_BODY)
-#undef CLNORM_BODY
+  return clnorm_slots_sum(s, CLNORM_PART_KIND);
 }
 
 /* Sums of the deviations from the pivot and of their squares. */
@@ -521,19 +513,12 @@ CLNORM_FN clnorm_deviations clnorm_slots_moments(const clnorm_rows *s, clnorm_ki
 CLNORM_NOINLINE clnorm_deviations clnorm_slots_moments_part(const clnorm_rows *s, float pivot,
                                                             const clnorm_rows *next,
                                                             clnorm_writer *w) {
-#if !CLNORM_FEW_BODIES
 #define CLNORM_BODY(slot, filled)                                                                  \
   return clnorm_slots_moments(s, (clnorm_kind){CLNORM_SLOTS, 16, slot, filled, 8}, pivot, next, w)
   CLNORM_BY_SLOT(clnorm_slots_all(s), clnorm_slots_filled(s), CLNORM_BODY)
 #undef CLNORM_BODY
-#endif
-#define CLNORM_BODY(rows, slot)                                                                    \
-  return clnorm_slots_moments(s, (clnorm_kind){CLNORM_SLOTS_PART, rows, slot, 0, 8}, pivot, next, w)
-  CLNORM_BY_PARTS(s, CLNORM_BODY)
-#undef CLNORM_BODY
+  return clnorm_slots_moments(s, CLNORM_PART_KIND, pivot, next, w);
 }
-
-#define CLNORM_WHOLE_KIND ((clnorm_kind){CLNORM_WHOLE, 16, 16, 16, 8})
 
 /* The partial of a segment that was fetched. */
 CLNORM_FN clnorm_partial clnorm_slots_partial(const clnorm_rows *s, float reciprocal,
@@ -599,8 +584,7 @@ CLNORM_FN clnorm_uint clnorm_reversed(clnorm_uint i, clnorm_uint bits) {
   return r;
 }
 
-/* The number of rows as a constant: its power of two where parts are looked for, and where there are few
- * bodies; 16 whole ones always. first: half of that power of two, or none. */
+/* The number of rows as a constant: its power of two where parts are looked for; 16 whole ones. first: half of that power of two, or none. */
 CLNORM_NOINLINE clnorm_vec clnorm_block_sum(const clnorm_rows *s, clnorm_ulong column) {
   if (s->rows == 16 && s->extent >= CLNORM_LANES)
     return clnorm_sum_tree(s, (clnorm_kind){CLNORM_SAMPLES, 16, 0, 0, 0}, column);
@@ -678,7 +662,7 @@ CLNORM_FN void clnorm_columns_moments(clnorm_samples *s, clnorm_uint begin, clno
 /* Samples of a segment, where a body is made for so many: 16 are all there can be, or else the upper half
  * of the places is empty. */
 CLNORM_FN clnorm_uint clnorm_samples_constant(const clnorm_samples *s) {
-  if (CLNORM_FEW_BODIES || s->blocks_log2 || s->run < CLNORM_LANES) return 0;
+  if (s->blocks_log2 || s->run < CLNORM_LANES) return 0;
   return s->rows.paired == (s->samples == 16) ? s->samples : 0;
 }
 

@@ -9,7 +9,6 @@
  * clnorm_channel so many that each takes call.groups of them.
  */
 #define CLNORM_LANES 16u
-#define CLNORM_FEW_BODIES 1
 #define clnorm_vec float16
 #define clnorm_splat(s) ((float16)(s))
 #define clnorm_vec_fma(a, b, c) clnorm_fma16(a, b, c)

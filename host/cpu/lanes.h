@@ -7,7 +7,6 @@
 
 #include "clnorm_arith.h"
 
-#define CLNORM_FEW_BODIES 0
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
