@@ -381,11 +381,14 @@ CLNORM_FN clnorm_uint clnorm_ceil_log2(clnorm_uint n) {
     BODY(4);                                                                                       \
   }
 
-/* 64 places to one: columns by halves, then lanes by halves. */
+/* 64 places to one: columns by halves, in loops that every compiler unrolls, then lanes by halves. */
 CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
-  for (clnorm_uint w = CLNORM_COLUMNS / 2; w; w /= 2)
-    for (clnorm_uint i = 0; i < w; i++) columns[i] = columns[i] + columns[i + w];
-  return clnorm_fold_vec(columns[0]);
+  for (clnorm_uint i = 0; CLNORM_COLUMNS > 8 && i < 8; i++)
+    columns[i] = columns[i] + columns[i + 8];
+  for (clnorm_uint i = 0; CLNORM_COLUMNS > 4 && i < 4; i++)
+    columns[i] = columns[i] + columns[i + 4];
+  for (clnorm_uint i = 0; i < 2; i++) columns[i] = columns[i] + columns[i + 2];
+  return clnorm_fold_vec(columns[0] + columns[1]);
 }
 
 /* ---- Slots: planes of more than 64 values, a channel after the other ------------------------------- */

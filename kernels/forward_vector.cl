@@ -64,7 +64,14 @@ inline static void clnorm_vec_store_part(__global float *p, float16 v, uint n) {
   for (uint i = 0; i < n; i++) p[i] = lanes[i];
 }
 
-/* Not v.lo + v.hi: Oclgrind 21.10 takes v.hi for uninitialized. */
+#ifdef POCL_DEVICE_ADDRESS_BITS
+inline static float clnorm_fold_vec(float16 v) {
+  const float8 a = v.lo + v.hi;
+  const float4 b = a.lo + a.hi;
+  const float2 c = b.lo + b.hi;
+  return c.x + c.y;
+}
+#else /* Oclgrind 21.10 takes v.hi for uninitialized */
 inline static float clnorm_fold_vec(float16 v) {
   float t[16];
   vstore16(v, 0, t);
@@ -72,6 +79,7 @@ inline static float clnorm_fold_vec(float16 v) {
     for (uint i = 0; i < w; i++) t[i] = t[i] + t[i + w];
   return t[0];
 }
+#endif
 
 #include "clnorm_vector.h"
 
