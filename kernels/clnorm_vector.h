@@ -5,13 +5,14 @@
  * A segment is 16 rows that are added first, column by column; then what remains is folded. There are two
  * ways to lay rows over memory, with one tree (docs/arithmetic.md):
  *
- *   large planes, more than 512 values     rows are 64 neighbouring values of one plane
+ *   slots: planes of more than 64 values      rows are 64 neighbouring values of one plane; a slot is the
+ *                                             power of two of rows that holds a plane, or a piece of one
  *
  *      row 0  | x0  x1  .. x63    (0+8)+(4+12) and so on: the order of the tree, walked so
  *      row 1  | x64 x65 ..        that few vectors are alive at once
  *
- *   small planes                           a row is a run: the planes of neighbouring channels, which are
- *                                          one piece of memory; rows are samples
+ *   runs: planes of up to 64 values           a row is a run: the planes of neighbouring channels, which are
+ *                                             one piece of memory; rows are samples
  *
  *      sample 0  | c0 c0 .. c0 c1 c1 .. c1 c2 ..
  *      sample 1  | c0 c0 .. c0 c1 c1 .. c1 c2 ..

@@ -13,7 +13,8 @@ from install import Failure, say
 
 EPS = 1e-5
 TOLERANCE = 0.02  # of results of a few units: some peers sum a million floats in one float
-TURN_SECONDS = 0.0015  # calls are repeated until a turn takes about this long
+TURN_SECONDS = 0.0015  # calls are repeated until a turn takes about this long,
+SHORT_SECONDS = 0.005  # and three times at least where one takes less than this
 MIN_ROUNDS = 3
 TEXT = 4096  # PEER_TEXT of peer.h
 OPERANDS = "x y weight bias running_mean running_var mean invstd"
@@ -223,10 +224,16 @@ def settle():
             return
 
 
+def warming(calls):
+    """Calls before those that are measured. After the contestant before, the first three or four are up to
+    twice as slow as those that follow: x is not in the last cache yet, y of the one before still is."""
+    return min(calls + 1, max(4, calls // 4))
+
+
 def turn(contestant, calls):
     """Seconds for a call, warm."""
     settle()
-    contestant.time(max(1, calls // 4))
+    contestant.time(warming(calls))
     return contestant.time(calls) / calls
 
 
@@ -236,8 +243,9 @@ def plan_turns(found):
     for entry in found:
         settle()
         once = max(min(entry.contestant.time(1) for _ in range(3)), 1e-7)
-        calls[entry.key] = max(1, round(TURN_SECONDS / once))
-        seconds += 0.005 + once * (calls[entry.key] + max(1, calls[entry.key] // 4))
+        count = max(3 if once < SHORT_SECONDS else 1, round(TURN_SECONDS / once))
+        calls[entry.key] = count
+        seconds += 0.005 + once * (count + warming(count))
     return calls, seconds
 
 
