@@ -14,6 +14,8 @@
 /* Elements of one sample that a worker takes at a time: enough for the processor to foresee the next. */
 #define RUN_ELEMENTS 4096u
 #define GROUPS_PER_WORKER 8u
+/* Elements of a group that are worth what a group costs. */
+#define GROUP_MIN 2048u
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 static uint64_t at_least(uint64_t a, uint64_t b) { return a > b ? a : b; }
@@ -93,7 +95,7 @@ static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
 }
 
 /* Groups that make long runs of memory in every sample, and that are many and fit in the cache as far as
- * whole lines allow. */
+ * whole lines and a least size allow. */
 static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits,
                               uint64_t cached_elements) {
   const uint64_t lines = at_most(whole_lines(call), call->channels / (uint64_t)traits->workers);
@@ -101,7 +103,8 @@ static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *t
   const uint64_t run = at_most(RUN_ELEMENTS / call->spatial, CLNORM_GROUP_MAX);
   const uint64_t cached = cached_elements / call->batch / call->spatial;
   const uint64_t most = at_most(at_most(run, cached), share);
-  return side_by_side(call, at_least(at_least(most, at_most(lines, run)), 1));
+  const uint64_t least = at_least(lines, GROUP_MIN / (call->batch * call->spatial));
+  return side_by_side(call, at_least(at_least(most, at_most(least, run)), 1));
 }
 
 /* Several groups by one worker keep both directions of the memory busy: one is read while the one before is
