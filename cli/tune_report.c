@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 static const char *const form_names[] = {"rule", "vector", "wide"};
 
@@ -67,13 +66,12 @@ void clnorm_tune_print_row(const clnorm_tune_result *result, size_t index) {
 }
 
 static void print_kept(const clnorm_tune_result *r, bool dry_run) {
-  const clnorm_tuning defaults = clnorm_tuning_defaults();
   if (dry_run)
     printf("not kept (--dry-run)\n");
   else if (r->kept)
     printf("kept in %s\nclnorm tune --device %s --reset goes back to the rule\n",
            clnorm_tuning_path(r->target->context), device_id(r));
-  else if (memcmp(&r->chosen, &defaults, sizeof defaults) == 0)
+  else if (clnorm_tuning_path(r->target->context)[0])
     printf("nothing is kept: the rule's own values are the best here\n");
   else
     printf("not kept: this context has no folder (CLNORM_CACHE_DIR is empty)\n");
