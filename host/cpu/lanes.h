@@ -7,7 +7,6 @@
 
 #include "clnorm_arith.h"
 
-
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
