@@ -98,7 +98,13 @@ static int add_target(opener *o, const char *device, const clnorm_context_option
   return status;
 }
 
-bool clnorm_vector_form_compiles(const clnorm_device_info *info) { return info->vector_width >= 4; }
+bool clnorm_vector_form_compiles(const clnorm_device_info *info, clnorm_message *why) {
+  if (info->vector_width >= 4) return true;
+  snprintf(why->text, sizeof why->text,
+           "the driver's native vector has %d float%s, and it could compile for many minutes",
+           info->vector_width, info->vector_width == 1 ? "" : "s");
+  return false;
+}
 
 /* The device in every form asked for. It is opened as the user wrote it, and is the CPU path if
  * that is what came out. */
@@ -118,11 +124,10 @@ static int add_device(opener *o, const char *device) {
   if (!all_forms) return CLNORM_EXIT_GOOD;
   const clnorm_context_options wide = context_options(o->options, CLNORM_FORM_WIDE);
   const clnorm_device_info *info = clnorm_context_device(opened->context);
-  if (clnorm_vector_form_compiles(info)) return add_target(o, device, &wide);
-  clnorm_complain(
-      "%s (%s), vector form is left out: the driver's native vector has %d float%s, and it "
-      "could compile for many minutes; --form vector tries it",
-      info->name, info->id, info->vector_width, info->vector_width == 1 ? "" : "s");
+  clnorm_message why;
+  if (clnorm_vector_form_compiles(info, &why)) return add_target(o, device, &wide);
+  clnorm_complain("%s (%s), vector form is left out: %s; --form vector tries it", info->name,
+                  info->id, why.text);
   clnorm_target_close(opened);
   return open_with(device, &wide, opened);
 }

@@ -35,8 +35,8 @@ int clnorm_target_check(const clnorm_target *target, int dtype, int layout);
 void clnorm_target_close(clnorm_target *target);
 
 /* False where a driver makes vectors of work-items instead: its compiler may take many minutes, and more
- * memory than there is, over the vector form. */
-bool clnorm_vector_form_compiles(const clnorm_device_info *info);
+ * memory than there is, over the vector form. why: then says so. */
+bool clnorm_vector_form_compiles(const clnorm_device_info *info, clnorm_message *why);
 
 /* Opens one device, or all that are usable, in every form asked for; the CPU path among them is
  * opened as its plain code on one thread, unless cpu_as_it_is. *targets has *count of them; release

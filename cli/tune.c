@@ -137,11 +137,10 @@ static int compare_forms(session *s, clnorm_context *const contexts[2], double *
 static bool has_two_forms(session *s) {
   const clnorm_device_info *info = device_info(s);
   if (strcmp(info->id, "cpu") == 0) return false;
-  if (s->result->rule.form == CLNORM_FORM_VECTOR || clnorm_vector_form_compiles(info)) return true;
-  clnorm_tune_note(s->result,
-                   "form: the vector form is not tried: the driver's native vector has %d float%s, "
-                   "and it could compile for many minutes",
-                   info->vector_width, info->vector_width == 1 ? "" : "s");
+  clnorm_message why;
+  if (s->result->rule.form == CLNORM_FORM_VECTOR || clnorm_vector_form_compiles(info, &why))
+    return true;
+  clnorm_tune_note(s->result, "form: the vector form is not tried: %s", why.text);
   return false;
 }
 

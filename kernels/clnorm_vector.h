@@ -367,17 +367,19 @@ CLNORM_FN clnorm_uint clnorm_ceil_log2(clnorm_uint n) {
   return log2;
 }
 
+/* A case of a switch that finds a body with constants. */
+#define CLNORM_CASE(value, body)                                                                   \
+  case value:                                                                                      \
+    body;                                                                                          \
+    break;
+
 /* BODY(log2) with the power of two that holds up to 16 rows as a constant. */
 #define CLNORM_BY_LOG2(rows, BODY)                                                                 \
   switch (clnorm_ceil_log2(rows)) {                                                                \
-  case 0:                                                                                          \
-    BODY(0);                                                                                       \
-  case 1:                                                                                          \
-    BODY(1);                                                                                       \
-  case 2:                                                                                          \
-    BODY(2);                                                                                       \
-  case 3:                                                                                          \
-    BODY(3);                                                                                       \
+    CLNORM_CASE(0, BODY(0))                                                                        \
+    CLNORM_CASE(1, BODY(1))                                                                        \
+    CLNORM_CASE(2, BODY(2))                                                                        \
+    CLNORM_CASE(3, BODY(3))                                                                        \
   default:                                                                                         \
     BODY(4);                                                                                       \
   }
@@ -430,9 +432,7 @@ CLNORM_FN void clnorm_slots_fetch(const clnorm_rows *s, clnorm_uint column) {
 CLNORM_FN int clnorm_slots_whole(const clnorm_rows *s) { return s->extent == CLNORM_SEGMENT; }
 
 /* BODY(slot, filled) as constants: rows of a slot and how many of them have something. */
-#define CLNORM_SLOT_CASE(slot, filled, BODY)                                                       \
-  case slot * 16 + filled:                                                                         \
-    BODY(slot, filled);
+#define CLNORM_SLOT_CASE(slot, filled, BODY) CLNORM_CASE((slot)*16 + (filled), BODY(slot, filled))
 #define CLNORM_BY_SLOT(slot, filled, BODY)                                                         \
   switch ((slot)*16 + (filled)) {                                                                  \
     CLNORM_SLOT_CASE(2, 2, BODY)                                                                   \
@@ -588,7 +588,8 @@ CLNORM_FN clnorm_uint clnorm_reversed(clnorm_uint i, clnorm_uint bits) {
   return r;
 }
 
-/* The number of rows as a constant: its power of two where parts are looked for; 16 whole ones. first: half of that power of two, or none. */
+/* The number of rows as a constant: its power of two where parts are looked for; 16 whole ones. first: half
+ * of that power of two, or none. */
 CLNORM_NOINLINE clnorm_vec clnorm_block_sum(const clnorm_rows *s, clnorm_ulong column) {
   if (s->rows == 16 && s->extent >= CLNORM_LANES)
     return clnorm_sum_tree(s, (clnorm_kind){CLNORM_SAMPLES, 16, 0, 0, 0}, column);
@@ -672,36 +673,27 @@ CLNORM_FN clnorm_uint clnorm_samples_constant(const clnorm_samples *s) {
 
 #define CLNORM_BY_SAMPLES(s, BODY)                                                                 \
   switch (clnorm_samples_constant(s)) {                                                            \
-  case 1:                                                                                          \
-    BODY(1);                                                                                       \
-    break;                                                                                         \
-  case 2:                                                                                          \
-    BODY(2);                                                                                       \
-    break;                                                                                         \
-  case 4:                                                                                          \
-    BODY(4);                                                                                       \
-    break;                                                                                         \
-  case 8:                                                                                          \
-    BODY(8);                                                                                       \
-    break;                                                                                         \
-  case 16:                                                                                         \
-    BODY(16);                                                                                      \
-    break;                                                                                         \
+    CLNORM_CASE(1, BODY(1))                                                                        \
+    CLNORM_CASE(2, BODY(2))                                                                        \
+    CLNORM_CASE(4, BODY(4))                                                                        \
+    CLNORM_CASE(8, BODY(8))                                                                        \
+    CLNORM_CASE(16, BODY(16))                                                                      \
   default:                                                                                         \
     BODY(0);                                                                                       \
   }
 
 CLNORM_NOINLINE void clnorm_run_sums(clnorm_samples *s, clnorm_uint begin, clnorm_uint end,
-                                     float *sums){
+                                     float *sums) {
 #define CLNORM_BODY(rows) clnorm_columns_sums(s, begin, end, sums, rows)
-    CLNORM_BY_SAMPLES(s, CLNORM_BODY)
+  CLNORM_BY_SAMPLES(s, CLNORM_BODY);
 #undef CLNORM_BODY
 }
 
 CLNORM_NOINLINE void clnorm_run_moments(clnorm_samples *s, clnorm_uint begin, clnorm_uint end,
-                                        const float *pivots, float *d, float *dd, clnorm_writer *w){
+                                        const float *pivots, float *d, float *dd,
+                                        clnorm_writer *w) {
 #define CLNORM_BODY(rows) clnorm_columns_moments(s, begin, end, pivots, d, dd, w, rows)
-    CLNORM_BY_SAMPLES(s, CLNORM_BODY)
+  CLNORM_BY_SAMPLES(s, CLNORM_BODY);
 #undef CLNORM_BODY
 }
 

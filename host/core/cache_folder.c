@@ -35,13 +35,16 @@ static char *join(const char *a, const char *b) {
   return path;
 }
 
-bool clnorm_cache_folder_is_named(const char *cache_dir) {
-  return cache_dir || getenv("CLNORM_CACHE_DIR");
+/* The folder that somebody named; "" where there is to be none, NULL where nobody named one. */
+static const char *named_folder(const char *cache_dir) {
+  return cache_dir ? cache_dir : getenv("CLNORM_CACHE_DIR");
 }
 
+bool clnorm_cache_folder_is_named(const char *cache_dir) { return named_folder(cache_dir) != NULL; }
+
 char *clnorm_cache_folder(const char *cache_dir) {
-  if (!cache_dir) cache_dir = getenv("CLNORM_CACHE_DIR");
-  if (cache_dir) return cache_dir[0] ? join(cache_dir, "") : NULL;
+  const char *named = named_folder(cache_dir);
+  if (named) return named[0] ? join(named, "") : NULL;
   const char *base = getenv("XDG_CACHE_HOME");
   if (base && base[0] == '/') return join(base, "/clnorm");
   base = getenv("HOME");
