@@ -21,6 +21,8 @@
  *   mixed      magnitudes from 1e-15 to 1e15 side by side
  *   zeros      +0 and -0 only
  *   outlier    normal, and one element of 1e6
+ *   levels     a level for some hundred neighbours, then another: the first values of a segment say
+ *              little of the rest
  *   not_finite NaN and infinities in one channel; the others must stay right
  *   overflow   up to 1e38: sums of squares overflow, only the equality of bits is promised
  *   subnormal  subnormal elements; promised where the device keeps them */
@@ -34,6 +36,7 @@
   X(CLNORM_DATA_MIXED, "mixed")                                                                    \
   X(CLNORM_DATA_ZEROS, "zeros")                                                                    \
   X(CLNORM_DATA_OUTLIER, "outlier")                                                                \
+  X(CLNORM_DATA_LEVELS, "levels")                                                                  \
   X(CLNORM_DATA_NOT_FINITE, "not_finite")                                                          \
   X(CLNORM_DATA_OVERFLOW, "overflow")                                                              \
   X(CLNORM_DATA_SUBNORMAL, "subnormal")

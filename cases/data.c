@@ -30,9 +30,9 @@ static double bell(uint64_t *state) {
 /* ---- Exact data ---------------------------------------------------------------------------------
  *
  * Every sum that any order of summation can form is a small integer, and so exact. For the means of
- * parts to be exact as well, each part that docs/arithmetic.md computes a mean of (1024 positions
- * of a plane, or as many whole small planes as fit in 1024 places) sums to zero: it consists of
- * pairs +a, -a in random order, with zeros between. Pairs of 2 and 1 are dealt out so that the
+ * parts to be exact as well, each part that docs/arithmetic.md computes a mean of (the first block
+ * of a segment, and so the rest of it too) sums to zero: it consists of pairs +a, -a in random
+ * order, with zeros between. Pairs of 2 and 1 are dealt out so that the
  * variance of the channel is 2; eps is 2 as well, and 1 / sqrt(4) is exact. Where every part has a
  * power of two of elements, an integer mean is added. Weights and biases are multiples of 1/4. */
 
@@ -42,40 +42,49 @@ double clnorm_exact_eps(int64_t elements_per_channel) {
   return 4 - exact_variance(elements_per_channel);
 }
 
-/* A part of a channel: `planes` runs of `extent` elements. */
+enum { SEGMENT = 2048, BLOCK = 512 };
+
+/* A part of a channel: `count` elements of a segment, from element `begin` on; the segment has runs of
+ * `extent` elements. */
 typedef struct part {
   float *first;
-  int64_t planes, extent, plane_stride;
+  int64_t extent, plane_stride, begin, count;
 } part;
 
-static int64_t planes_per_part(int64_t spatial) {
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Places of a slot: the power of two that holds a plane, or a segment. */
+static int64_t slot_of(int64_t spatial) {
   int64_t slot = 1;
-  while (slot < spatial && slot < 1024) slot *= 2;
-  return 1024 / slot;
+  while (slot < spatial && slot < SEGMENT) slot *= 2;
+  return slot;
 }
 
-/* How many parts a plane has (1 where planes share a part), and how many parts a channel. */
-static int64_t parts_of_plane(int64_t spatial) {
-  return spatial > 1024 ? (spatial + 1023) / 1024 : 1;
-}
+/* How many segments a plane has (1 where planes share one), and how many parts a channel: two for
+ * each segment. */
+static int64_t segments_of_plane(int64_t spatial) { return (spatial + SEGMENT - 1) / SEGMENT; }
 static int64_t parts_of_channel(const clnorm_forward_desc *desc) {
-  const int64_t together = planes_per_part(desc->spatial);
-  return (desc->batch + together - 1) / together * parts_of_plane(desc->spatial);
+  const int64_t together = SEGMENT / slot_of(desc->spatial);
+  return (desc->batch + together - 1) / together * segments_of_plane(desc->spatial) * 2;
 }
 
 static part part_at(const clnorm_forward_desc *desc, float *x, int64_t channel, int64_t index) {
-  const int64_t pieces = parts_of_plane(desc->spatial);
-  const int64_t together = planes_per_part(desc->spatial);
-  const int64_t n = index / pieces * together, position = index % pieces * 1024;
+  const int64_t pieces = segments_of_plane(desc->spatial);
+  const int64_t slot = slot_of(desc->spatial), segment = index / 2;
+  const int64_t n = segment / pieces * (SEGMENT / slot), position = segment % pieces * SEGMENT;
+  const int64_t planes = smaller(desc->batch - n, SEGMENT / slot);
   part p;
-  p.planes = desc->batch - n < together ? desc->batch - n : together;
-  p.extent = desc->spatial - position < 1024 ? desc->spatial - position : 1024;
+  p.extent = smaller(desc->spatial - position, SEGMENT);
   p.plane_stride = desc->channels * desc->spatial;
   p.first = x + n * p.plane_stride + channel * desc->spatial + position;
+  const int64_t block =
+      slot > BLOCK ? smaller(p.extent, BLOCK) : smaller(planes, BLOCK / slot) * p.extent;
+  p.begin = index % 2 ? block : 0;
+  p.count = index % 2 ? planes * p.extent - block : block;
   return p;
 }
 
-static bool power_of_two(int64_t n) { return (n & (n - 1)) == 0; }
+static bool power_of_two(int64_t n) { return (n & (n - 1)) == 0; } /* or 0 */
 
 /* What is known of a channel before its values are dealt out. */
 typedef struct deal {
@@ -89,8 +98,8 @@ static deal deal_make(const clnorm_forward_desc *desc, float *x) {
   const int64_t parts = parts_of_channel(desc);
   for (int64_t i = 0; i < parts; i++) {
     const part p = part_at(desc, x, 0, i);
-    d.pairs += p.planes * p.extent / 2;
-    d.mean_allowed = d.mean_allowed && power_of_two(p.planes * p.extent);
+    d.pairs += p.count / 2;
+    d.mean_allowed = d.mean_allowed && power_of_two(p.count);
   }
   if (count == 2) d.ones = 1;
   return d;
@@ -127,19 +136,20 @@ static void fill_exact_channel(const clnorm_forward_desc *desc, float *x, int64_
   const float mean = d.mean_allowed ? (float)below(state, 17) - 8 : 0;
   const int64_t parts = parts_of_channel(desc);
   int64_t pair = 0, ones_left = d.ones;
-  float values[1024];
+  float values[SEGMENT];
   for (int64_t i = 0; i < parts; i++) {
     const part p = part_at(desc, x, channel, i);
-    const int64_t count = p.planes * p.extent;
-    for (int64_t k = 0; k < count; k++) values[k] = 0;
+    for (int64_t k = 0; k < p.count; k++) values[k] = 0;
     if (!deal_by_hand(desc->batch * desc->spatial, values))
-      for (int64_t k = 0; k + 1 < count; k += 2) {
+      for (int64_t k = 0; k + 1 < p.count; k += 2) {
         values[k] = (float)pair_value(&d, pair++, &ones_left);
         values[k + 1] = -values[k];
       }
-    shuffle(state, values, count);
-    for (int64_t k = 0; k < count; k++)
-      p.first[k / p.extent * p.plane_stride + k % p.extent] = mean + values[k];
+    shuffle(state, values, p.count);
+    for (int64_t k = 0; k < p.count; k++) {
+      const int64_t at = p.begin + k;
+      p.first[at / p.extent * p.plane_stride + at % p.extent] = mean + values[k];
+    }
   }
 }
 
@@ -210,6 +220,23 @@ static void fill_channel(const clnorm_forward_desc *desc, float *x, int64_t chan
   }
 }
 
+/* Most levels are as long as a first block, and little is added to them. */
+static void fill_levels(const clnorm_forward_desc *desc, float *x, int64_t channel, const source *s,
+                        uint64_t *state) {
+  uint64_t left = 0;
+  double level = 0;
+  for (int64_t n = 0; n < desc->batch; n++) {
+    float *plane = x + (n * desc->channels + channel) * desc->spatial;
+    for (int64_t i = 0; i < desc->spatial; i++, left--) {
+      if (left == 0) {
+        left = below(state, 4) ? BLOCK : 1 + below(state, 2 * BLOCK);
+        level = s->mean + s->std * bell(state);
+      }
+      plane[i] = (float)(level + 1e-3 * s->std * bell(state));
+    }
+  }
+}
+
 /* A random element of a channel. */
 static float *pick(const clnorm_forward_desc *desc, float *x, int64_t channel, uint64_t *state) {
   const int64_t n = (int64_t)below(state, (uint64_t)desc->batch);
@@ -266,7 +293,10 @@ static void fill(const clnorm_case *item, const clnorm_forward_desc *desc, float
       if (!empty) fill_exact_channel(desc, x, c, &state);
     } else {
       fill_parameters(&s, p, c, &state);
-      if (!empty) fill_channel(desc, x, c, &s, &state);
+      if (!empty && item->data == CLNORM_DATA_LEVELS)
+        fill_levels(desc, x, c, &s, &state);
+      else if (!empty)
+        fill_channel(desc, x, c, &s, &state);
     }
   }
   uint64_t state = item->seed;

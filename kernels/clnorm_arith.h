@@ -111,10 +111,15 @@ CLNORM_FN float clnorm_rsqrt(float v) {
   return v == 0.0f ? CLNORM_INFINITY : y;
 }
 
-/* ---- Shape: how a channel is cut into segments of 1024 places ------------------------------------- */
+/* ---- Shape: how a channel is cut into segments of 2048 places ------------------------------------- */
 
-#define CLNORM_SEGMENT 1024u
-#define CLNORM_ROW 64u /* a segment is 16 rows of 64 places */
+#define CLNORM_SEGMENT_LOG2 11u
+#define CLNORM_SEGMENT (1u << CLNORM_SEGMENT_LOG2)
+#define CLNORM_ROW 64u /* a segment is rows of 64 places, */
+#define CLNORM_ROWS (CLNORM_SEGMENT / CLNORM_ROW)
+#define CLNORM_BLOCKS 4u /* and 4 blocks of as many rows */
+#define CLNORM_BLOCK_ROWS (CLNORM_ROWS / CLNORM_BLOCKS)
+#define CLNORM_BLOCK (CLNORM_SEGMENT / CLNORM_BLOCKS)
 
 typedef struct clnorm_geometry {
   clnorm_ulong batch, channels, spatial;
@@ -131,9 +136,10 @@ CLNORM_FN clnorm_geometry clnorm_geometry_make(clnorm_ulong batch, clnorm_ulong 
   g.channels = channels;
   g.spatial = spatial;
   g.slot_log2 = 0;
-  while (g.slot_log2 < 10 && ((clnorm_ulong)1 << g.slot_log2) < spatial) g.slot_log2++;
+  while (g.slot_log2 < CLNORM_SEGMENT_LOG2 && ((clnorm_ulong)1 << g.slot_log2) < spatial)
+    g.slot_log2++;
   g.plane_segments = (clnorm_uint)((spatial + CLNORM_SEGMENT - 1) / CLNORM_SEGMENT);
-  const clnorm_uint slots_log2 = 10 - g.slot_log2;
+  const clnorm_uint slots_log2 = CLNORM_SEGMENT_LOG2 - g.slot_log2;
   const clnorm_ulong groups = (batch + ((clnorm_ulong)1 << slots_log2) - 1) >> slots_log2;
   g.segments = (clnorm_uint)groups * g.plane_segments;
   return g;
@@ -152,7 +158,7 @@ CLNORM_FN clnorm_segment clnorm_segment_at(const clnorm_geometry *g, clnorm_uint
   const clnorm_ulong plane_stride = g->channels * g->spatial;
   const clnorm_uint group = g->plane_segments == 1 ? index : index / g->plane_segments;
   const clnorm_ulong position = (clnorm_ulong)(index - group * g->plane_segments) * CLNORM_SEGMENT;
-  const clnorm_uint slots_log2 = 10 - g->slot_log2;
+  const clnorm_uint slots_log2 = CLNORM_SEGMENT_LOG2 - g->slot_log2;
   const clnorm_ulong plane = (clnorm_ulong)group << slots_log2;
   const clnorm_ulong left = g->batch - plane;
   s.first = plane * plane_stride + position;
@@ -164,6 +170,13 @@ CLNORM_FN clnorm_segment clnorm_segment_at(const clnorm_geometry *g, clnorm_uint
   return s;
 }
 
+/* Elements in the first block of a segment. */
+CLNORM_FN clnorm_uint clnorm_segment_first(const clnorm_geometry *g, const clnorm_segment *s) {
+  if (1u << g->slot_log2 > CLNORM_BLOCK) return s->extent < CLNORM_BLOCK ? s->extent : CLNORM_BLOCK;
+  const clnorm_uint planes = CLNORM_BLOCK >> g->slot_log2;
+  return s->extent * (s->planes < planes ? s->planes : planes);
+}
+
 /* ---- Statistics ----------------------------------------------------------------------------------- */
 
 /* Mean hi + lo and sum of squared deviations m2 of count elements. */
@@ -173,17 +186,44 @@ typedef struct clnorm_partial {
   clnorm_uint unused; /* keeps the size the same for every compiler */
 } clnorm_partial;
 
-/* A segment's partial from its pivot m = (tree sum of x) * reciprocal, and the tree sums R of x - m and
- * Q of (x - m)^2. m2 cannot be negative but for rounding; there it is 0. */
+/* a + b == hi + lo exactly, hi the rounded sum (Knuth's two_sum). */
+typedef struct clnorm_two {
+  float hi, lo;
+} clnorm_two;
+
+CLNORM_FN clnorm_two clnorm_two_sum(float a, float b) {
+  clnorm_two s;
+  s.hi = a + b;
+  const float z = s.hi - a;
+  s.lo = (a - (s.hi - z)) + (b - z);
+  return s;
+}
+
+/* 1 / elements of a segment, and of its first block. */
+typedef struct clnorm_reciprocals {
+  float all, first;
+} clnorm_reciprocals;
+
+CLNORM_FN clnorm_reciprocals clnorm_reciprocals_make(clnorm_uint count, clnorm_uint first) {
+  clnorm_reciprocals r;
+  r.all = clnorm_div(1.0f, (float)count);
+  r.first = first == count ? r.all : clnorm_div(1.0f, (float)first);
+  return r;
+}
+
+/* A segment's partial from its pivot m, and the sums R of x - m and Q of (x - m)^2. m2 cannot be negative
+ * but for rounding; there it is 0. */
 CLNORM_FN clnorm_partial clnorm_partial_make(clnorm_uint count, float reciprocal, float m,
                                              float sum_d, float sum_dd) {
   clnorm_partial p;
   const float r = clnorm_plus_zero(sum_d);
   const float q = clnorm_plus_zero(sum_dd);
+  const float t = r * reciprocal;
+  const clnorm_two mean = clnorm_two_sum(m, t);
   p.count = count;
-  p.hi = m;
-  p.lo = r * reciprocal;
-  p.m2 = clnorm_fma(-r, p.lo, q);
+  p.hi = mean.hi;
+  p.lo = mean.lo;
+  p.m2 = clnorm_fma(-r, t, q);
   p.m2 = p.m2 < 0.0f ? 0.0f : p.m2;
   p.unused = 0;
   return p;
@@ -210,11 +250,9 @@ CLNORM_FN clnorm_partial clnorm_merge_weighted(clnorm_partial a, clnorm_partial 
   p.count = a.count + b.count;
   const float d = (b.hi - a.hi) + (b.lo - a.lo);
   const float t = d * k.w;
-  const float hi = a.hi + t; /* two_sum (Knuth): hi + err == a.hi + t exactly */
-  const float z = hi - a.hi;
-  const float err = (a.hi - (hi - z)) + (t - z);
-  p.hi = hi;
-  p.lo = a.lo + err;
+  const clnorm_two mean = clnorm_two_sum(a.hi, t);
+  p.hi = mean.hi;
+  p.lo = a.lo + mean.lo;
   p.m2 = clnorm_fma(d * (k.na * k.w), d, a.m2 + b.m2);
   p.unused = 0;
   return p;
@@ -228,9 +266,9 @@ CLNORM_FN float clnorm_partial_mean(clnorm_partial p) { return clnorm_plus_zero(
 
 /* ---- Normalization -------------------------------------------------------------------------------- */
 
-/* y = fma((x - hi) - lo, scale, shift) */
+/* y = fma(x - hi, scale, shift) */
 typedef struct clnorm_affine {
-  float hi, lo, scale, shift;
+  float hi, scale, shift;
 } clnorm_affine;
 
 CLNORM_FN float clnorm_running(float running, float batch, float keep, float take) {

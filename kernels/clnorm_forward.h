@@ -35,14 +35,15 @@ typedef struct clnorm_buffers {
 
 CLNORM_FN clnorm_ulong clnorm_min(clnorm_ulong a, clnorm_ulong b) { return a < b ? a : b; }
 
+/* Writes the saved statistics, if they are asked for and `save` says that this worker is to. */
 CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm_forward *call,
                                            clnorm_ulong c, float hi, float lo, float invstd,
                                            int save) {
   clnorm_affine a;
   a.hi = hi;
-  a.lo = lo;
   a.scale = call->flags & CLNORM_HAS_WEIGHT ? b->weight[c] * invstd : invstd;
   a.shift = call->flags & CLNORM_HAS_BIAS ? b->bias[c] : 0.0f;
+  if (call->flags & CLNORM_BATCH_MODE) a.shift = clnorm_fma(-lo, a.scale, a.shift);
   if (save && (call->flags & CLNORM_SAVE_MEAN)) b->saved_mean[c] = clnorm_plus_zero(hi + lo);
   if (save && (call->flags & CLNORM_SAVE_INVSTD)) b->saved_invstd[c] = invstd;
   return a;

@@ -90,10 +90,14 @@ inline static float clnorm_fold_vec(float16 v) {
   }
 
 __kernel void clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
+  clnorm_writer w;
   const clnorm_buffers b = CLNORM_KERNEL_BUFFERS;
   const ulong begin = get_global_id(0) * call.groups;
   const ulong groups = (call.channels + call.group - 1) / call.group;
-  clnorm_items_channel(&b, &call, begin, clnorm_min(begin + call.groups, groups));
+  const ulong end = clnorm_min(begin + call.groups, groups);
+  clnorm_writer_none(&w);
+  for (ulong item = begin; item < end; item++) clnorm_item_channel(&b, &call, item, &w);
+  clnorm_write_all(&w);
 }
 
 CLNORM_KERNEL(partials)

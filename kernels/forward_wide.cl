@@ -1,11 +1,11 @@
 /*
  * Forward batch normalization, wide form: for GPUs. A work-group is one or more teams of 64 work-items;
- * a team holds one segment of 1024 places in registers, lane l the places l, 64 + l, 128 + l, ...
+ * a team walks one segment of 2048 places block by block, lane l the places l, 64 + l, 128 + l, ...
  *
  *      lane       0    1    2  ...  63
  *      row 0    [ 0 ][ 1 ][ 2 ] ... [63]     each row is one coalesced load of the team
- *      row 1    [64 ][65 ][66 ] ... [127]    the tree's first four steps add rows, in registers;
- *      ...                                   its last six add lanes, in local memory
+ *      row 1    [64 ][65 ][66 ] ... [127]    rows are added one after the other, in registers;
+ *      ...                                   then lanes as a tree, in local memory
  *
  * Build options
  *   CLNORM_GROUP_SIZE      work-items in a work-group: 64, 128 or 256 (the default)
@@ -31,7 +31,7 @@ typedef uint clnorm_offset;
 #endif
 
 /* Where a segment's rows are, for lane 0: plane, position in it, floats from the segment's first. In local
- * memory, since the compiler would otherwise keep all 16 in registers across the loop over segments. 16
+ * memory, since the compiler would otherwise keep all of them in registers across the loop over segments. 16
  * aligned bytes, which is one read, and `at` needs no register to be widened in. */
 typedef struct clnorm_row {
   int plane, position;
@@ -40,7 +40,7 @@ typedef struct clnorm_row {
 
 /* Local memory of each stage, no more than it needs: it limits how many work-groups run at a time. */
 typedef struct clnorm_local {
-  clnorm_row rows[16];
+  clnorm_row rows[CLNORM_ROWS];
   float2 sums[CLNORM_GROUP_SIZE];
   clnorm_partial nodes[CLNORM_TEAMS];
   clnorm_counter counter;
@@ -63,7 +63,7 @@ typedef int clnorm_copy_local; /* none */
  * carry into each other: the row's is the same everywhere (clnorm_row), the lane's does not change. */
 typedef struct clnorm_places {
   clnorm_ulong first;  /* the lane's own place of row 0, in floats from the channel's first plane */
-  uint count;          /* elements of the segment */
+  uint count, first_count; /* elements of the segment, and of its first block; at least 1 */
   int planes, extent;  /* how many there are from the lane's own on; may be negative */
 } clnorm_places;
 
@@ -74,7 +74,8 @@ CLNORM_FN clnorm_places clnorm_places_at(const clnorm_geometry *g, uint index, u
   const uint plane = lane >> g->slot_log2, position = lane & ((1u << g->slot_log2) - 1);
   clnorm_places p;
   p.first = s.first + plane * (clnorm_offset)(g->channels * g->spatial) + position;
-  p.count = index < end ? s.planes * s.extent : 0;
+  p.count = s.planes * s.extent;
+  p.first_count = clnorm_segment_first(g, &s);
   p.planes = index < end ? (int)s.planes - (int)plane : 0;
   p.extent = (int)s.extent - (int)position;
   return p;
@@ -83,7 +84,7 @@ CLNORM_FN clnorm_places clnorm_places_at(const clnorm_geometry *g, uint index, u
 /* Fills the table of rows. The caller's next barrier makes it visible. */
 CLNORM_FN void clnorm_rows_make(const clnorm_geometry *g, __local clnorm_row *rows) {
   const uint row = get_local_id(0);
-  if (row >= 16) return;
+  if (row >= CLNORM_ROWS) return;
   rows[row].plane = (int)(64 * row >> g->slot_log2);
   rows[row].position = (int)(64 * row & ((1u << g->slot_log2) - 1));
   rows[row].at =
@@ -95,12 +96,12 @@ CLNORM_FN int clnorm_there(const clnorm_places *p, __local const clnorm_row *row
   return row->plane < p->planes && row->position < p->extent;
 }
 
-/* The work-item's 16 values, 0 where there is none. */
-CLNORM_FN void clnorm_load_rows(__global const float *x, const clnorm_places *p,
-                                __local const clnorm_row *rows, float *v) {
+/* The work-item's values of a block, 0 where there is none. */
+CLNORM_FN void clnorm_load_block(__global const float *x, const clnorm_places *p,
+                                 __local const clnorm_row *rows, float *v) {
   __global const float *first = x + p->first;
 #pragma unroll
-  for (uint row = 0; row < 16; row++)
+  for (uint row = 0; row < CLNORM_BLOCK_ROWS; row++)
     v[row] = clnorm_there(p, &rows[row]) ? first[rows[row].at] : 0.0f;
 }
 
@@ -119,36 +120,34 @@ CLNORM_FN float2 clnorm_fold(__local float2 *sums, float2 value) {
   return sums[id - lane];
 }
 
-CLNORM_FN float clnorm_sum_rows(const float *v) {
-  return (((v[0] + v[8]) + (v[4] + v[12])) + ((v[2] + v[10]) + (v[6] + v[14]))) +
-         (((v[1] + v[9]) + (v[5] + v[13])) + ((v[3] + v[11]) + (v[7] + v[15])));
-}
-
-CLNORM_FN float clnorm_sum_pairs(const float *v) {
-  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
-}
-
 /* The partial of this team's segment, the same in all its work-items. Which rows are there is found anew
- * in the second sweep: 16 answers kept across barriers cost more registers than asking twice. */
+ * after they are loaded: the answers cost more registers than asking twice. */
 CLNORM_FN clnorm_partial clnorm_reduce(__global const float *x, const clnorm_places *p,
                                        __local clnorm_local *local_memory) {
   __local const clnorm_row *rows = local_memory->rows;
-  float v[16], d[8], dd[8];
-  clnorm_load_rows(x, p, rows, v);
-  const float reciprocal = clnorm_div(1.0f, (float)(p->count ? p->count : 1));
-  const float2 sum = clnorm_fold(local_memory->sums, (float2)(clnorm_sum_rows(v), 0.0f));
-  const float pivot = clnorm_plus_zero(sum.x) * reciprocal;
+  const clnorm_reciprocals r = clnorm_reciprocals_make(p->count, p->first_count);
+  float v[CLNORM_BLOCK_ROWS], sum = 0.0f;
+  clnorm_load_block(x, p, rows, v);
 #pragma unroll
-  for (uint row = 0; row < 8; row++) {
-    const float a = clnorm_there(p, &rows[row]) ? v[row] - pivot : 0.0f;
-    const float b = clnorm_there(p, &rows[row + 8]) ? v[row + 8] - pivot : 0.0f;
-    d[row] = a + b;
-    dd[row] = clnorm_fma(b, b, a * a);
+  for (uint row = 0; row < CLNORM_BLOCK_ROWS; row++) sum += v[row];
+  const float pivot =
+      clnorm_plus_zero(clnorm_fold(local_memory->sums, (float2)(sum, 0.0f)).x) * r.first;
+  float2 sums = (float2)(0.0f);
+#pragma unroll 1
+  for (uint block = 0; block < CLNORM_BLOCKS; block++, rows += CLNORM_BLOCK_ROWS) {
+    float d = 0.0f, dd = 0.0f;
+    if (block) clnorm_load_block(x, p, rows, v); /* the first one is there */
+#pragma unroll
+    for (uint row = 0; row < CLNORM_BLOCK_ROWS; row++) {
+      const float deviation = clnorm_there(p, &rows[row]) ? v[row] - pivot : 0.0f;
+      d += deviation;
+      dd = clnorm_fma(deviation, deviation, dd);
+    }
+    sums += (float2)(d, dd);
   }
   barrier(CLK_LOCAL_MEM_FENCE); /* everyone has read the first sum */
-  const float2 moments =
-      clnorm_fold(local_memory->sums, (float2)(clnorm_sum_pairs(d), clnorm_sum_pairs(dd)));
-  return clnorm_partial_make(p->count, reciprocal, pivot, moments.x, moments.y);
+  const float2 moments = clnorm_fold(local_memory->sums, sums);
+  return clnorm_partial_make(p->count, r.all, pivot, moments.x, moments.y);
 }
 
 /* ---- One node per work-group ---------------------------------------------------------------------- */
@@ -177,7 +176,7 @@ CLNORM_FN clnorm_partial clnorm_node(__global const float *x, const clnorm_geome
 /* ---- Stages --------------------------------------------------------------------------------------- */
 
 CLNORM_FN float clnorm_normalize(float x, clnorm_affine a) {
-  return clnorm_fma((x - a.hi) - a.lo, a.scale, a.shift);
+  return clnorm_fma(x - a.hi, a.scale, a.shift);
 }
 
 /* One channel: statistics, then output by the same places (x comes from the cache where it fits). */
@@ -192,8 +191,8 @@ CLNORM_FN void clnorm_group_channel(const clnorm_buffers *b, const clnorm_forwar
   const clnorm_affine a = local_memory->affine;
   for (uint i = get_local_id(0) / 64; i < g.segments; i += CLNORM_TEAMS) {
     const clnorm_places p = clnorm_places_at(&g, i, g.segments);
-#pragma unroll 4 /* all 16 would keep the whole table of rows in registers */
-    for (uint row = 0; row < 16; row++) {
+#pragma unroll 4 /* all of them would keep the whole table of rows in registers */
+    for (uint row = 0; row < CLNORM_ROWS; row++) {
       const clnorm_ulong at = p.first + local_memory->rows[row].at;
       if (clnorm_there(&p, &local_memory->rows[row])) y[at] = clnorm_normalize(x[at], a);
     }
@@ -244,7 +243,7 @@ CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_forward 
     if (width == 4) {
       const float4 v = *(__global const float4 *)(b->x + at);
       *(__global float4 *)(b->y + at) =
-          clnorm_fma4((v - (float4)(a.hi)) - (float4)(a.lo), (float4)(a.scale), (float4)(a.shift));
+          clnorm_fma4(v - (float4)(a.hi), (float4)(a.scale), (float4)(a.shift));
     } else {
       b->y[at] = clnorm_normalize(b->x[at], a);
     }

@@ -7,7 +7,7 @@
 #define TILE_MAX 16384u
 #define TILE_MIN 2048u
 /* Segments that are worth a node of their own. */
-#define NODE_MIN_LOG2 4u
+#define NODE_MIN_LOG2 3u
 /* Items per worker, so that uneven speeds and the last item cost little. */
 #define ITEMS_PER_WORKER 8u
 #define CHANNEL_ITEMS_PER_WORKER 4u
@@ -188,7 +188,8 @@ clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clno
 
   if (prefer_stream(desc, &s.call, traits)) s.call.flags |= CLNORM_STREAM;
   const clnorm_geometry g = clnorm_geometry_make(s.call.batch, s.call.channels, s.call.spatial);
-  s.large_offsets = g.channels * g.spatial >= (UINT64_C(1) << 32) >> (10 - g.slot_log2);
+  s.large_offsets =
+      g.channels * g.spatial >= (UINT64_C(1) << 32) >> (CLNORM_SEGMENT_LOG2 - g.slot_log2);
   if (desc->statistics == CLNORM_NO_STATISTICS) {
     plan_copy(&s, traits);
     return s;

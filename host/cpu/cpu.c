@@ -157,13 +157,13 @@ typedef struct cpu_run {
 
 /* Results do not depend on the caller's rounding mode or flushing of subnormals: items run with the
  * processor's defaults. */
-static void run_items(void *argument, uint64_t begin, uint64_t end) {
+static void run_items(void *argument, clnorm_items *items) {
   const cpu_run *run = argument;
 #if defined(__SSE2__)
   const unsigned control = _mm_getcsr();
   _mm_setcsr(0x1f80);
 #endif
-  run->function(&run->buffers, run->call, begin, end);
+  run->function(&run->buffers, run->call, items);
 #if defined(__SSE2__)
   _mm_sfence(); /* streamed stores are seen by whoever sees that the items are done */
   _mm_setcsr(control);
@@ -208,10 +208,7 @@ static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
       (call->flags & CLNORM_BATCH_MODE ? ONE_THREAD_BATCH_STATISTICS : ONE_THREAD_ELEMENTS);
   for (unsigned i = 0; i < schedule->num_launches; i++) {
     run.function = self->functions->stages[schedule->launches[i].stage];
-    if (small)
-      run_items(&run, 0, schedule->launches[i].items);
-    else
-      clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items);
+    clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items, small);
   }
   return CLNORM_OK;
 }

@@ -6,13 +6,25 @@
 
 #define CLNORM_ITEMS(stage)                                                                        \
   static void clnorm_items_##stage(const clnorm_buffers *b, const clnorm_forward *call,            \
-                                   clnorm_ulong begin, clnorm_ulong end) {                         \
-    for (clnorm_ulong item = begin; item < end; item++) clnorm_item_##stage(b, call, item);        \
+                                   clnorm_items *items) {                                          \
+    uint64_t begin, end;                                                                           \
+    while (clnorm_items_take(items, &begin, &end))                                                 \
+      for (uint64_t item = begin; item < end; item++) clnorm_item_##stage(b, call, item);          \
   }
 CLNORM_ITEMS(partials)
 CLNORM_ITEMS(finalize)
 CLNORM_ITEMS(apply)
 CLNORM_ITEMS(copy)
+
+static void clnorm_items_channel(const clnorm_buffers *b, const clnorm_forward *call,
+                                 clnorm_items *items) {
+  clnorm_writer w;
+  uint64_t begin, end;
+  clnorm_writer_none(&w);
+  while (clnorm_items_take(items, &begin, &end))
+    for (uint64_t item = begin; item < end; item++) clnorm_item_channel(b, call, item, &w);
+  clnorm_write_all(&w);
+}
 
 const clnorm_items_functions CLNORM_FORWARD_NAME = {
     .stages = {

@@ -3,11 +3,12 @@
 #define CLNORM_CPU_FORWARD_H
 
 #include "clnorm_forward.h"
+#include "pool.h"
 #include "schedule.h"
 
-/* Items [begin, end) of a stage. */
+/* Items of a stage, until none are left. */
 typedef void (*clnorm_items_function)(const clnorm_buffers *buffers, const clnorm_forward *call,
-                                      clnorm_ulong begin, clnorm_ulong end);
+                                      clnorm_items *items);
 
 /* Indexed by clnorm_stage. */
 typedef struct clnorm_items_functions {

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #if defined(__x86_64__)
@@ -25,8 +24,7 @@ struct clnorm_pool {
   /* One launch. Written by the caller while it is closed and nobody is inside. */
   clnorm_pool_function function;
   void *argument;
-  uint64_t items;
-  _Atomic uint64_t next;   /* first item that nobody has taken */
+  clnorm_items items;
   _Atomic bool open;       /* threads may enter */
   _Atomic unsigned inside; /* threads that have entered, or look whether they may */
   _Atomic unsigned launch; /* number of the launch; changes wake the threads */
@@ -42,15 +40,15 @@ struct clnorm_pool {
 
 /* Two thirds of an even share of what is left: long ranges first, since items side by side share work, and
  * short ones last, so that no thread waits long for another. */
-static void take_items(clnorm_pool *pool) {
-  uint64_t begin = atomic_load(&pool->next);
-  while (begin < pool->items) {
-    const uint64_t share = (pool->items - begin) * 2 / (3 * (uint64_t)pool->num_threads);
-    const uint64_t end = begin + (share ? share : 1);
-    if (!atomic_compare_exchange_weak(&pool->next, &begin, end)) continue;
-    pool->function(pool->argument, begin, end);
-    begin = atomic_load(&pool->next);
+bool clnorm_items_take(clnorm_items *items, uint64_t *begin, uint64_t *end) {
+  *begin = atomic_load(&items->next);
+  while (*begin < items->count) {
+    const uint64_t left = items->count - *begin;
+    const uint64_t share = items->workers == 1 ? left : left * 2 / (3 * (uint64_t)items->workers);
+    *end = *begin + (share ? share : 1);
+    if (atomic_compare_exchange_weak(&items->next, begin, *end)) return true;
   }
+  return false;
 }
 
 static void wait_for_launch(clnorm_pool *pool, unsigned seen) {
@@ -74,7 +72,7 @@ static void *thread_main(void *argument) {
     wait_for_launch(pool, seen);
     seen = atomic_load(&pool->launch);
     atomic_fetch_add(&pool->inside, 1);
-    if (atomic_load(&pool->open)) take_items(pool);
+    if (atomic_load(&pool->open)) pool->function(pool->argument, &pool->items);
     atomic_fetch_sub(&pool->inside, 1);
   }
   return NULL;
@@ -115,18 +113,20 @@ static void wait_for_threads(clnorm_pool *pool) {
 }
 
 void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument,
-                     uint64_t items) {
-  if (pool->num_threads == 1 || items <= 1) {
-    if (items) function(argument, 0, items);
+                     uint64_t count, bool alone) {
+  if (alone || pool->num_threads == 1 || count <= 1) {
+    clnorm_items items = {count, 0, 1};
+    function(argument, &items);
     return;
   }
   pool->function = function;
   pool->argument = argument;
-  pool->items = items;
-  atomic_store(&pool->next, 0);
+  pool->items.count = count;
+  pool->items.workers = pool->num_threads;
+  atomic_store(&pool->items.next, 0);
   atomic_store(&pool->open, true);
   announce_launch(pool);
-  take_items(pool);
+  function(argument, &pool->items);
   atomic_store(&pool->open, false);
   wait_for_threads(pool);
 }

@@ -2,21 +2,32 @@
 #ifndef CLNORM_CPU_POOL_H
 #define CLNORM_CPU_POOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct clnorm_pool clnorm_pool;
 
-/* One call does items [begin, end). */
-typedef void (*clnorm_pool_function)(void *argument, uint64_t begin, uint64_t end);
+/* The items of a launch, which its workers take from. */
+typedef struct clnorm_items {
+  uint64_t count;
+  _Atomic uint64_t next; /* first item that nobody has taken */
+  unsigned workers;
+} clnorm_items;
+
+/* Takes items [*begin, *end); false if none are left. */
+bool clnorm_items_take(clnorm_items *items, uint64_t *begin, uint64_t *end);
+
+/* Called once by every worker that comes in time: does items until none are left. */
+typedef void (*clnorm_pool_function)(void *argument, clnorm_items *items);
 
 /* A pool of num_threads workers, the caller among them: starts num_threads - 1 threads. NULL if there is
  * no memory or no thread to be had. */
 clnorm_pool *clnorm_pool_create(unsigned num_threads);
 void clnorm_pool_destroy(clnorm_pool *pool);
 
-/* Runs function over [0, items) on all workers and returns when every item is done; what they wrote is
- * then visible to the caller. One caller at a time. */
+/* Runs function over `count` items, on all workers or on the caller alone, and returns when every item is
+ * done; what they wrote is then visible to the caller. One caller at a time. */
 void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument,
-                     uint64_t items);
+                     uint64_t count, bool alone);
 
 #endif

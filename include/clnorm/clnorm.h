@@ -146,7 +146,7 @@ typedef struct clnorm_tuning {
   clnorm_form form;      /* OpenCL: VECTOR or WIDE. The CPU path has VECTOR only */
   double split_below;    /* training takes CLNORM_VARIANT_SPLIT where there are fewer channels
                           per worker (thread, compute unit) than this, and a channel has more than 32
-                          segments of 1024 values. In [0.001, 1e6]; kept in thousandths */
+                          segments of 2048 values. In [0.001, 1e6]; kept in thousandths */
   uint64_t stream_bytes; /* VECTOR: outputs of this size and larger are written around the caches.
                           UINT64_MAX: none are */
 } clnorm_tuning;
