@@ -31,7 +31,8 @@
  *   clnorm_part, clnorm_part_of(n)     the first n <= LANES lanes; made once, used often
  *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
  *   clnorm_prefetch(p)             p may be any address
- *   clnorm_fold_vec(v)             lanes folded by steps: (lane i) + (lane i + LANES / 2), ...
+ *   CLNORM_UNROLL                  before a loop that is to become straight code: its arrays, registers
+ *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
  */
 #ifndef CLNORM_VECTOR_H
 #define CLNORM_VECTOR_H
@@ -283,7 +284,7 @@ CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) 
   return a;
 }
 
-/* 64 places to one: columns by steps, in loops that every compiler unrolls, then lanes by steps. */
+/* 64 places to one: columns by halves, in loops that every compiler unrolls, then lanes by halves. */
 CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
   for (clnorm_uint i = 0; CLNORM_COLUMNS > 8 && i < 8; i++)
     columns[i] = columns[i] + columns[i + 8];
@@ -321,27 +322,31 @@ CLNORM_FN clnorm_slots clnorm_slots_at(CLNORM_GLOBAL const float *x, const clnor
 /* Half a block, what is swept at a time. */
 #define CLNORM_STEP_ROWS (CLNORM_BLOCK_ROWS / 2)
 #define CLNORM_STEP (CLNORM_STEP_ROWS * CLNORM_ROW)
+#define CLNORM_AHEAD 3u
 
 /* Adds n neighbouring values to a row's columns, row after row. */
 CLNORM_FN void clnorm_columns_take(clnorm_moments *m, CLNORM_GLOBAL const float *p, clnorm_uint n,
                                    clnorm_vec pivot, int sweep) {
-  for (; n >= CLNORM_ROW; n -= CLNORM_ROW, p += CLNORM_ROW)
-    for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
-      m[i] = clnorm_moments_take(m[i], clnorm_vec_load(p + i * CLNORM_LANES), pivot, sweep);
+  for (; n >= CLNORM_ROW; n -= CLNORM_ROW, p += CLNORM_ROW) CLNORM_UNROLL
+  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
+    m[i] = clnorm_moments_take(m[i], clnorm_vec_load(p + i * CLNORM_LANES), pivot, sweep);
+  CLNORM_UNROLL
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
     if (i * CLNORM_LANES < n)
       m[i] = clnorm_moments_take(
           m[i], clnorm_some(p + i * CLNORM_LANES, n - i * CLNORM_LANES, pivot), pivot, sweep);
 }
 
-/* Processors foresee what comes next in memory, but not where a slot ends and the next one begins: that is
- * fetched, a kilobyte of it, beside the step that starts at `at`, about four kilobytes before. */
+/* Fetches what is swept CLNORM_AHEAD steps after step `at` of a slot: the processor computes and writes in
+ * between, and foresees neither where a slot ends nor, while it waits, enough of what follows. */
 CLNORM_FN void clnorm_slots_fetch(const clnorm_slots *s, clnorm_uint slot, clnorm_uint at) {
-  const clnorm_uint left = s->extent - at;
-  if (left > 4 * CLNORM_STEP || (left <= 3 * CLNORM_STEP && at)) return;
-  CLNORM_GLOBAL const float *p = slot + 1 < s->slots ? s->x + (slot + 1) * s->sample : s->next;
-  if (!p) return;
-  for (clnorm_uint i = 0; i < 16; i++) clnorm_prefetch(p + i * CLNORM_LINE);
+  const clnorm_uint steps = (s->extent + CLNORM_STEP - 1) / CLNORM_STEP;
+  for (at += CLNORM_AHEAD; at >= steps; at -= steps) slot++;
+  if (slot >= s->slots && !s->next) return;
+  CLNORM_GLOBAL const float *p =
+      slot < s->slots ? s->x + slot * s->sample : s->next + (slot - s->slots) * s->sample;
+  for (clnorm_uint i = 0; i < CLNORM_STEP; i += CLNORM_LINE)
+    clnorm_prefetch(p + at * CLNORM_STEP + i);
 }
 
 /* A piece of a slot, or as many slots as fit. */
@@ -357,7 +362,7 @@ CLNORM_FN void clnorm_slots_step(clnorm_moments *m, const clnorm_slots *s, clnor
   const clnorm_uint at = step * CLNORM_STEP - (slot << s->rows_log2) * CLNORM_ROW;
   CLNORM_GLOBAL const float *p = s->x + slot * s->sample + at;
   if (slot >= s->slots || at >= s->extent) return;
-  if (sweep == CLNORM_SECOND_SWEEP) clnorm_slots_fetch(s, slot, at);
+  if (sweep == CLNORM_SECOND_SWEEP) clnorm_slots_fetch(s, slot, at / CLNORM_STEP);
   if (s->extent - at >= CLNORM_STEP)
     clnorm_columns_take(m, p, CLNORM_STEP, pivot, sweep);
   else
@@ -368,9 +373,11 @@ CLNORM_FN void clnorm_slots_step(clnorm_moments *m, const clnorm_slots *s, clnor
 CLNORM_FN float clnorm_slots_first(const clnorm_slots *s) {
   clnorm_moments m[CLNORM_COLUMNS];
   clnorm_vec sum[CLNORM_COLUMNS];
+  CLNORM_UNROLL
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) m[i] = clnorm_moments_none();
   for (clnorm_uint step = 0; step < 2; step++)
     clnorm_slots_step(m, s, step, clnorm_splat(0.0f), CLNORM_FIRST_SWEEP);
+  CLNORM_UNROLL
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) sum[i] = m[i].d;
   return clnorm_fold(sum);
 }
@@ -386,14 +393,17 @@ CLNORM_FN clnorm_partial clnorm_slots_partial(const clnorm_slots *s, clnorm_reci
   const clnorm_uint steps = (rows + CLNORM_STEP_ROWS - 1) / CLNORM_STEP_ROWS;
   const clnorm_uint share = (count / steps + CLNORM_LANES - 1) / CLNORM_LANES;
   const float pivot = clnorm_plus_zero(clnorm_slots_first(s)) * r.first;
+  CLNORM_UNROLL
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) d[i] = dd[i] = clnorm_splat(0.0f);
   for (clnorm_uint step = 0; step < steps;) {
     clnorm_moments m[CLNORM_COLUMNS];
+    CLNORM_UNROLL
     for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) m[i] = clnorm_moments_none();
     for (const clnorm_uint end = clnorm_uint_min(step + 2, steps); step < end; step++) {
       clnorm_slots_step(m, s, step, clnorm_splat(pivot), CLNORM_SECOND_SWEEP);
       if (w->samples) clnorm_write_some(w, share);
     }
+    CLNORM_UNROLL
     for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
       d[i] = d[i] + m[i].d;
       dd[i] = dd[i] + m[i].dd;
@@ -436,14 +446,18 @@ CLNORM_FN clnorm_uint clnorm_samples_column(const clnorm_samples *s, clnorm_uint
   return column && column + CLNORM_LANES > s->run ? s->run - CLNORM_LANES : column;
 }
 
-/* Up to a block of rows, `step` elements apart; `lanes` of each are there. */
+/* Up to a block of rows, `step` elements apart; `lanes` of each are there. Whole vectors fetch what follows
+ * them in memory where `fetch`, a constant, says so. */
 CLNORM_FN clnorm_moments clnorm_rows_take(CLNORM_GLOBAL const float *p, clnorm_ulong step,
                                           clnorm_uint rows, clnorm_uint lanes, clnorm_vec pivot,
-                                          int sweep) {
+                                          int sweep, int fetch) {
   clnorm_moments m = clnorm_moments_none();
   if (rows >= CLNORM_BLOCK_ROWS && lanes >= CLNORM_LANES) {
-    for (clnorm_uint row = 0; row < CLNORM_BLOCK_ROWS; row++)
+    CLNORM_UNROLL
+    for (clnorm_uint row = 0; row < CLNORM_BLOCK_ROWS; row++) {
+      if (fetch) clnorm_prefetch(p + row * step + CLNORM_LINE);
       m = clnorm_moments_take(m, clnorm_vec_load(p + row * step), pivot, sweep);
+    }
     return m;
   }
   for (clnorm_uint row = 0; row < CLNORM_BLOCK_ROWS && row < rows; row++)
@@ -454,15 +468,16 @@ CLNORM_FN clnorm_moments clnorm_rows_take(CLNORM_GLOBAL const float *p, clnorm_u
 /* Of the first `samples` samples every 2^share_log2-th from `sample` on, block after block. */
 CLNORM_FN clnorm_moments clnorm_column_take(const clnorm_samples *s, clnorm_uint sample,
                                             clnorm_uint samples, clnorm_uint column,
-                                            clnorm_uint lanes, clnorm_vec pivot, int sweep) {
+                                            clnorm_uint lanes, clnorm_vec pivot, int sweep,
+                                            int fetch) {
   CLNORM_GLOBAL const float *p = s->x + sample * s->stride + column;
   const clnorm_ulong step = s->stride << s->share_log2;
   clnorm_uint rows = (samples - sample + (1u << s->share_log2) - 1) >> s->share_log2;
-  clnorm_moments sum = clnorm_rows_take(p, step, rows, lanes, pivot, sweep);
+  clnorm_moments sum = clnorm_rows_take(p, step, rows, lanes, pivot, sweep, fetch);
   while (rows > CLNORM_BLOCK_ROWS) {
     rows -= CLNORM_BLOCK_ROWS;
     p += CLNORM_BLOCK_ROWS * step;
-    sum = clnorm_moments_add(sum, clnorm_rows_take(p, step, rows, lanes, pivot, sweep));
+    sum = clnorm_moments_add(sum, clnorm_rows_take(p, step, rows, lanes, pivot, sweep, fetch));
   }
   return sum;
 }
@@ -474,7 +489,7 @@ CLNORM_NOINLINE clnorm_moments clnorm_column_shared(const clnorm_samples *s, cln
   clnorm_moments m[CLNORM_ROW];
   clnorm_uint there = clnorm_uint_min(samples, 1u << s->share_log2);
   for (clnorm_uint i = 0; i < there; i++)
-    m[i] = clnorm_column_take(s, i, samples, column, lanes, pivot, sweep);
+    m[i] = clnorm_column_take(s, i, samples, column, lanes, pivot, sweep, 0);
   for (clnorm_uint w = 1u << (s->share_log2 - 1); w; w /= 2) {
     for (clnorm_uint i = 0; i + w < there; i++) m[i] = clnorm_moments_add(m[i], m[i + w]);
     there = clnorm_uint_min(there, w);
@@ -486,8 +501,9 @@ CLNORM_FN clnorm_moments clnorm_column_moments(const clnorm_samples *s, clnorm_u
                                                clnorm_uint column, clnorm_vec pivot, int sweep) {
   if (s->share_log2) return clnorm_column_shared(s, samples, column, s->run - column, pivot, sweep);
   if (s->run >= CLNORM_LANES)
-    return clnorm_column_take(s, 0, samples, column, CLNORM_LANES, pivot, sweep);
-  return clnorm_column_take(s, 0, samples, column, s->run, pivot, sweep);
+    return clnorm_column_take(s, 0, samples, column, CLNORM_LANES, pivot, sweep,
+                              sweep == CLNORM_SECOND_SWEEP);
+  return clnorm_column_take(s, 0, samples, column, s->run, pivot, sweep, 0);
 }
 
 CLNORM_NOINLINE void clnorm_run_first(const clnorm_samples *s, float *sums) {
@@ -520,11 +536,13 @@ CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
                                       clnorm_uint spatial, float *sums) {
   clnorm_part parts[CLNORM_COLUMNS];
   clnorm_vec columns[CLNORM_COLUMNS];
+  CLNORM_UNROLL
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
     const clnorm_uint before = clnorm_uint_min(i * CLNORM_LANES, spatial);
     parts[i] = clnorm_part_of(clnorm_uint_min(spatial - before, CLNORM_LANES));
   }
   for (clnorm_uint c = 0; c < channels; c++) {
+    CLNORM_UNROLL
     for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
       columns[i] = clnorm_vec_load_private_part(values + c * spatial + i * CLNORM_LANES, parts[i]);
     sums[c] = clnorm_fold(columns);

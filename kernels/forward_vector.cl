@@ -10,6 +10,7 @@
  */
 #define CLNORM_LANES 16u
 #define clnorm_vec float16
+#define CLNORM_UNROLL _Pragma("unroll")
 #define clnorm_splat(s) ((float16)(s))
 #define clnorm_vec_fma(a, b, c) clnorm_fma16(a, b, c)
 

@@ -7,6 +7,8 @@
 
 #include "clnorm_arith.h"
 
+#define CLNORM_UNROLL /* compilers do it by themselves */
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
