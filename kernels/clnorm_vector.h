@@ -2,14 +2,14 @@
  * The vector form: one worker (a CPU thread, or a work-group of one work-item) walks whole segments with
  * vectors. Read by the C compiler for the CPU path and by the OpenCL compiler for CPU-class devices.
  *
- * A segment is 16 rows that are added first, column by column; then what remains is folded. There are two
- * ways to lay rows over memory, with one tree (docs/arithmetic.md):
+ * The rows of a segment are added one after the other, column by column; then the columns are folded. There
+ * are two ways in which rows lie in memory, with one order of additions (docs/arithmetic.md):
  *
  *   slots: planes of more than 64 values      rows are 64 neighbouring values of one plane; a slot is the
  *                                             power of two of rows that holds a plane, or a piece of one
  *
- *      row 0  | x0  x1  .. x63    (0+8)+(4+12) and so on: the order of the tree, walked so
- *      row 1  | x64 x65 ..        that few vectors are alive at once
+ *      row 0  | x0  x1  .. x63
+ *      row 1  | x64 x65 ..
  *
  *   runs: planes of up to 64 values           a row is a run: the planes of neighbouring channels, which are
  *                                             one piece of memory; rows are samples
@@ -300,7 +300,7 @@ CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
 typedef struct clnorm_slots {
   CLNORM_GLOBAL const float *x;
   clnorm_ulong sample;
-  CLNORM_GLOBAL const float *next; /* what is swept after the last slot; 0: unknown */
+  CLNORM_GLOBAL const float *next; /* what is swept after the last slot */
   clnorm_uint extent;              /* elements of each slot */
   clnorm_uint slots;               /* how many slots there are, */
   clnorm_uint rows_log2;           /* and how many rows one has */
@@ -327,9 +327,11 @@ CLNORM_FN clnorm_slots clnorm_slots_at(CLNORM_GLOBAL const float *x, const clnor
 /* Adds n neighbouring values to a row's columns, row after row. */
 CLNORM_FN void clnorm_columns_take(clnorm_moments *m, CLNORM_GLOBAL const float *p, clnorm_uint n,
                                    clnorm_vec pivot, int sweep) {
-  for (; n >= CLNORM_ROW; n -= CLNORM_ROW, p += CLNORM_ROW) CLNORM_UNROLL
-  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
-    m[i] = clnorm_moments_take(m[i], clnorm_vec_load(p + i * CLNORM_LANES), pivot, sweep);
+  for (; n >= CLNORM_ROW; n -= CLNORM_ROW, p += CLNORM_ROW) {
+    CLNORM_UNROLL
+    for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
+      m[i] = clnorm_moments_take(m[i], clnorm_vec_load(p + i * CLNORM_LANES), pivot, sweep);
+  }
   CLNORM_UNROLL
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
     if (i * CLNORM_LANES < n)
@@ -342,11 +344,10 @@ CLNORM_FN void clnorm_columns_take(clnorm_moments *m, CLNORM_GLOBAL const float 
 CLNORM_FN void clnorm_slots_fetch(const clnorm_slots *s, clnorm_uint slot, clnorm_uint at) {
   const clnorm_uint steps = (s->extent + CLNORM_STEP - 1) / CLNORM_STEP;
   for (at += CLNORM_AHEAD; at >= steps; at -= steps) slot++;
-  if (slot >= s->slots && !s->next) return;
   CLNORM_GLOBAL const float *p =
       slot < s->slots ? s->x + slot * s->sample : s->next + (slot - s->slots) * s->sample;
-  for (clnorm_uint i = 0; i < CLNORM_STEP; i += CLNORM_LINE)
-    clnorm_prefetch(p + at * CLNORM_STEP + i);
+  const clnorm_uint end = clnorm_uint_min((at + 1) * CLNORM_STEP, s->extent);
+  for (clnorm_uint i = at * CLNORM_STEP; i < end; i += CLNORM_LINE) clnorm_prefetch(p + i);
 }
 
 /* A piece of a slot, or as many slots as fit. */
@@ -652,7 +653,8 @@ CLNORM_FN void clnorm_group_segment(clnorm_group *k, const clnorm_geometry *g, c
     clnorm_group_runs(k, g, &s, r, nodes, w);
     return;
   }
-  const clnorm_ulong after = clnorm_segment_at(g, index + 1).first;
+  const clnorm_ulong after =
+      index + 1 < g->segments ? clnorm_segment_at(g, index + 1).first : k->channels * g->spatial;
   for (clnorm_uint c = 0; c < k->channels; c++) {
     CLNORM_GLOBAL const float *next =
         c + 1 < k->channels ? k->x + (c + 1) * g->spatial + s.first : k->x + after;
