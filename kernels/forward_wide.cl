@@ -105,7 +105,7 @@ CLNORM_FN void clnorm_load_block(__global const float *x, const clnorm_places *p
     v[row] = clnorm_there(p, &rows[row]) ? first[rows[row].at] : 0.0f;
 }
 
-/* The tree's last six steps, for every team at once and for two sums side by side; all work-items get
+/* The tree, for every team at once and for two sums side by side; all work-items get
  * their team's sums. Operands are at constant distances from `mine`: one address, not one per step. */
 CLNORM_FN float2 clnorm_fold(__local float2 *sums, float2 value) {
   const size_t id = get_local_id(0), lane = id & 63; /* as uint they would be widened at each step */
