@@ -284,10 +284,9 @@ CLNORM_FN float clnorm_running(float running, float batch, float keep, float tak
 #define CLNORM_SAVE_INVSTD 16u
 #define CLNORM_BATCH_MODE 32u /* statistics of the batch; else running_mean and running_var */
 #define CLNORM_BIASED_RUNNING_VAR 64u
-#define CLNORM_STREAM 128u     /* y is larger than the caches: write around them */
-#define CLNORM_ALIGNED 256u    /* x, y and every plane start at multiples of 16 bytes */
-#define CLNORM_LAST_FIRST 512u /* the last samples are written first */
-#define CLNORM_EXPANDED 1024u  /* of a writer (clnorm_vector.h) */
+#define CLNORM_STREAM 128u   /* y is larger than the caches: write around them */
+#define CLNORM_ALIGNED 256u  /* x, y and every plane start at multiples of 16 bytes */
+#define CLNORM_EXPANDED 512u /* of a writer (clnorm_vector.h) */
 
 /* Kernel argument, passed by value. 64-bit members first: one layout everywhere. Offsets count floats
  * from the start of the buffer. How work is cut (chunk, group, ...) never changes the bits. */

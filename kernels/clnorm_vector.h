@@ -217,17 +217,18 @@ CLNORM_FN void clnorm_write_all(clnorm_writer *w) { clnorm_write_any(w, CLNORM_A
 /* Nothing to write. */
 CLNORM_FN void clnorm_writer_none(clnorm_writer *w) { w->samples = w->flags = 0; }
 
+/* backwards: the last sample is written first; what was read last is still in the cache. */
 CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
-                                   const clnorm_forward *call, const clnorm_tile *t) {
-  const int last_first = (call->flags & CLNORM_LAST_FIRST) != 0;
+                                   const clnorm_forward *call, const clnorm_tile *t,
+                                   int backwards) {
   const clnorm_ulong sample = call->channels * call->spatial;
   const clnorm_ulong first =
-      (last_first ? t->n1 - 1 : t->n0) * sample + t->c0 * call->spatial + t->p0;
+      (backwards ? t->n1 - 1 : t->n0) * sample + t->c0 * call->spatial + t->p0;
   w->x = b->x + first;
   w->y = b->y + first;
   w->plane = w->edge = t->p1 - t->p0;
   w->run = (t->c1 - t->c0) * w->plane;
-  w->step = last_first ? 0 - sample : sample;
+  w->step = backwards ? 0 - sample : sample;
   w->at = w->channel = 0;
   w->samples = t->n1 - t->n0;
   w->flags = call->flags & CLNORM_STREAM;
@@ -721,7 +722,7 @@ CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_forward
   const clnorm_tile t = {c0, clnorm_min(c0 + call->group, g.channels), 0, g.batch, 0, g.spatial};
   clnorm_group_nodes(b, &g, t.c0, t.c1, 0, g.segments, &nodes, w);
   clnorm_write_all(w);
-  clnorm_writer_start(w, b, call, &t);
+  clnorm_writer_start(w, b, call, &t, 1);
   clnorm_writer_batch(w, b, call, &t, &nodes);
   clnorm_writer_expand(w);
 }
@@ -755,7 +756,7 @@ CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_forward *
                                  clnorm_ulong item) {
   clnorm_writer w;
   const clnorm_tile t = clnorm_tile_at(call, item);
-  clnorm_writer_start(&w, b, call, &t);
+  clnorm_writer_start(&w, b, call, &t, 0);
   if (call->flags & CLNORM_BATCH_MODE)
     for (clnorm_ulong c = t.c0; c < t.c1; c++) w.affine[c - t.c0] = b->affine[c];
   else
@@ -769,7 +770,7 @@ CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *c
   clnorm_writer w;
   const clnorm_tile t = clnorm_tile_at(call, item);
   const clnorm_affine none = {0.0f, 1.0f, 0.0f};
-  clnorm_writer_start(&w, b, call, &t);
+  clnorm_writer_start(&w, b, call, &t, 0);
   w.affine[0] = none;
   clnorm_write(&w, CLNORM_ALL_VECTORS, CLNORM_RUN_COPY);
 }

@@ -108,8 +108,7 @@ static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *t
 }
 
 /* Several groups by one worker keep both directions of the memory busy: one is read while the one before is
- * written. That takes room for two in a worker's own cache. Where there is none, the part of a group that
- * was read last is written first. */
+ * written. */
 static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   clnorm_forward *call = &s->call;
   const bool vector = traits->form == CLNORM_FORM_VECTOR;
@@ -118,9 +117,7 @@ static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   call->groups = 1;
   call->tile_batch = 1;
   call->tile_spatial = 1;
-  if (call->batch * call->group * call->spatial > cached)
-    call->flags |= CLNORM_LAST_FIRST;
-  else if (vector)
+  if (vector)
     call->groups =
         (uint32_t)ceil_div(num_groups(call), (uint64_t)traits->workers * CHANNEL_ITEMS_PER_WORKER);
   add_launch(s, CLNORM_STAGE_CHANNEL, num_groups(call));
