@@ -37,7 +37,7 @@ void clnorm_traits_set_caches(clnorm_traits *traits) {
   if (size > 0) traits->cache_bytes = (uint64_t)size;
 #endif
   /* x and y of this size each leave the workers' caches before they are read again. */
-  traits->stream_bytes = traits->workers * traits->cache_bytes / 4;
+  traits->stream_bytes = traits->workers * traits->cache_bytes / 16 * 5;
 }
 
 static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {
