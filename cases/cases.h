@@ -85,6 +85,9 @@ void clnorm_case_describe(const clnorm_case *item, char *text, size_t size);
 const char *clnorm_case_mode(const clnorm_case *item);
 /* An output whose values must equal the reference. */
 bool clnorm_case_exact(const clnorm_case *item, clnorm_output output);
+/* What reference.h's bounds are multiplied by: 2 for levels, where sums lose up to two bits to the
+ * pivot (docs/arithmetic.md), else 1. */
+double clnorm_case_slack(const clnorm_case *item);
 
 /* ---- Operands -------------------------------------------------------------------------------- */
 

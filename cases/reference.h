@@ -12,7 +12,7 @@
  *   running_var    take * 16 u (var' + 2^-40 mean^2) + 4 u (|keep * old| + |take * var'|)
  *
  * where var' is var, or var * M / (M - 1), and keep = momentum, take = 1 - momentum. Deviations are
- * taken from a float mean of 1024 elements, which may be off by 2^-20 |mean|; their squares are all
+ * taken from a float mean of 512 elements, which may be off by 2^-20 |mean|; their squares are all
  * that is left of it where var is 0. Each bound grows by 2^-148, the rounding of subnormal results.
  *
  * With batch statistics the bounds hold where float sums of squares can hold the problem: largest

@@ -298,6 +298,10 @@ bool clnorm_case_exact(const clnorm_case *item, clnorm_output output) {
          (output != CLNORM_OUTPUT_RUNNING_VAR || item->biased_running_var);
 }
 
+double clnorm_case_slack(const clnorm_case *item) {
+  return item->data == CLNORM_DATA_LEVELS ? 2 : 1;
+}
+
 static const char *running_text(const clnorm_case *item) {
   if (!item->running) return "";
   return item->biased_running_var ? " running(biased)" : " running(unbiased)";

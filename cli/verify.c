@@ -97,7 +97,8 @@ static clnorm_failure start_failure(const char *device, const clnorm_case *item)
 static double judge_by_reference(const trial *t, clnorm_output output, const float *values,
                                  clnorm_failure *failure) {
   int64_t at;
-  const double ratio = clnorm_reference_check(t->reference, output, values, &at);
+  const double ratio =
+      clnorm_reference_check(t->reference, output, values, &at) / clnorm_case_slack(t->item);
   const bool inexact = clnorm_case_exact(t->item, output) &&
                        clnorm_reference_unequal(t->reference, output, values) > 0;
   if (failure->first[0]) return ratio;
