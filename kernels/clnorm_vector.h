@@ -202,12 +202,7 @@ CLNORM_FN void clnorm_write_some(clnorm_writer *w, clnorm_ulong vectors) {
     return;
   }
   const clnorm_splats a = clnorm_splats_make(&w->affine[w->channel]);
-  CLNORM_GLOBAL const float *x = w->x + w->at;
-  CLNORM_GLOBAL float *y = w->y + w->at;
-  for (clnorm_ulong i = 0; i < vectors * CLNORM_LANES; i += CLNORM_LANES)
-    clnorm_vec_stream(y + i,
-                      clnorm_normalized(w, a, clnorm_vec_load(x + i), i, CLNORM_RUN_CHANNELS));
-  w->at = end;
+  w->at = clnorm_write_whole(w, a, w->y, w->x, w->at, end, CLNORM_RUN_CHANNELS);
 }
 
 #define CLNORM_ALL_VECTORS (~(clnorm_ulong)0 / 64)

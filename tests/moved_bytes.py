@@ -13,8 +13,8 @@ from and stored to global memory. With T the tensor's bytes, each operation must
 
 Statistics of the vector form sweep the first block of each segment, 2 KiB or less, twice in a row, and the second
 sweep finds it in the first-level cache: those kernels must issue exactly so much more, which is told apart
-below. The wide form keeps the block in registers. Parameters and partial results count in full, and are well under 3 % here:
-each tile of the output reads those of its channels.
+below. The wide form keeps the block in registers. Parameters and partial results count in full, and are well
+under 3 % here: each tile of the output reads those of its channels.
 
 To see the check fail, make a kernel of a copy of the tree read x once more, say clnorm_normalize(x[at], a) +
 0.0f * ((volatile __global const float *)x)[at] in clnorm_group_channel of kernels/forward_wide.cl.

@@ -82,7 +82,7 @@ static const char *form_text(clnorm_form form) {
 }
 
 /* PoCL keeps compiled kernels itself, and whoever asks it for a binary makes it compile all of them once more,
- * for work-groups of any size: 16 s instead of 9 s on a new machine, and nothing gained later. There programs
+ * for work-groups of any size: about twice the time on a new machine, and nothing gained later. There programs
  * are kept only in a folder that somebody named. */
 static bool wants_programs_kept(const clnorm_device_info *info, const char *cache_dir) {
   return !strstr(info->platform, "Portable Computing Language") ||

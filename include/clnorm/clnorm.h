@@ -145,7 +145,7 @@ typedef enum clnorm_isa {
 typedef struct clnorm_tuning {
   clnorm_form form;      /* OpenCL: VECTOR or WIDE. The CPU path has VECTOR only */
   double split_below;    /* training takes CLNORM_VARIANT_SPLIT where there are fewer channels
-                          per worker (thread, compute unit) than this, and a channel has more than 32
+                          per worker (thread, compute unit) than this, and a channel has more than 16
                           segments of 2048 values. In [0.001, 1e6]; kept in thousandths */
   uint64_t stream_bytes; /* VECTOR: outputs of this size and larger are written around the caches.
                           UINT64_MAX: none are */
