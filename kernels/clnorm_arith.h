@@ -262,7 +262,8 @@ CLNORM_FN clnorm_partial clnorm_merge(clnorm_partial a, clnorm_partial b) {
   return clnorm_merge_weighted(a, b, clnorm_weights_make(a.count, b.count));
 }
 
-CLNORM_FN float clnorm_partial_mean(clnorm_partial p) { return clnorm_plus_zero(p.hi + p.lo); }
+/* The mean as one number. */
+CLNORM_FN float clnorm_mean(float hi, float lo) { return clnorm_plus_zero(hi + lo); }
 
 /* ---- Normalization -------------------------------------------------------------------------------- */
 
@@ -270,10 +271,6 @@ CLNORM_FN float clnorm_partial_mean(clnorm_partial p) { return clnorm_plus_zero(
 typedef struct clnorm_affine {
   float hi, scale, shift;
 } clnorm_affine;
-
-CLNORM_FN float clnorm_running(float running, float batch, float keep, float take) {
-  return clnorm_fma(keep, running, take * batch);
-}
 
 /* ---- One forward call, the same words for host and device ----------------------------------------- */
 

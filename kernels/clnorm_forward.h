@@ -35,25 +35,34 @@ typedef struct clnorm_buffers {
 
 CLNORM_FN clnorm_ulong clnorm_min(clnorm_ulong a, clnorm_ulong b) { return a < b ? a : b; }
 
-/* Writes the saved statistics, if they are asked for and `save` says that this worker is to. */
 CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm_forward *call,
-                                           clnorm_ulong c, float hi, float lo, float invstd,
-                                           int save) {
+                                           clnorm_ulong c, float hi, float lo, float invstd) {
   clnorm_affine a;
   a.hi = hi;
   a.scale = call->flags & CLNORM_HAS_WEIGHT ? b->weight[c] * invstd : invstd;
   a.shift = call->flags & CLNORM_HAS_BIAS ? b->bias[c] : 0.0f;
   if (call->flags & CLNORM_BATCH_MODE) a.shift = clnorm_fma(-lo, a.scale, a.shift);
-  if (save && (call->flags & CLNORM_SAVE_MEAN)) b->saved_mean[c] = clnorm_plus_zero(hi + lo);
-  if (save && (call->flags & CLNORM_SAVE_INVSTD)) b->saved_invstd[c] = invstd;
   return a;
+}
+
+/* Writes the saved statistics where they are asked for. */
+CLNORM_FN void clnorm_save_mean(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong c,
+                                float hi, float lo) {
+  if (call->flags & CLNORM_SAVE_MEAN) b->saved_mean[c] = clnorm_mean(hi, lo);
+}
+CLNORM_FN void clnorm_save_invstd(const clnorm_buffers *b, const clnorm_forward *call,
+                                  clnorm_ulong c, float invstd) {
+  if (call->flags & CLNORM_SAVE_INVSTD) b->saved_invstd[c] = invstd;
 }
 
 /* Given statistics. save: this worker is the one that writes the channel's saved statistics. */
 CLNORM_FN clnorm_affine clnorm_affine_given(const clnorm_buffers *b, const clnorm_forward *call,
                                             clnorm_ulong c, int save) {
+  const float mean = b->running_mean[c];
   const float invstd = clnorm_rsqrt(b->running_var[c] + call->eps);
-  return clnorm_affine_make(b, call, c, b->running_mean[c], 0.0f, invstd, save);
+  if (save) clnorm_save_mean(b, call, c, mean, 0.0f);
+  if (save) clnorm_save_invstd(b, call, c, invstd);
+  return clnorm_affine_make(b, call, c, mean, 0.0f, invstd);
 }
 
 /* What batch statistics are to become: the variance for running_var, and the normalization's. */
@@ -70,20 +79,31 @@ CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_forward *call, clnorm_ul
   return k;
 }
 
-/* Batch statistics: p covers the whole channel. */
-CLNORM_FN clnorm_affine clnorm_affine_spread(const clnorm_buffers *b, const clnorm_forward *call,
-                                             clnorm_ulong c, clnorm_partial p, clnorm_spread k) {
-  if (call->flags & CLNORM_HAS_RUNNING) {
-    b->running_mean[c] =
-        clnorm_running(b->running_mean[c], clnorm_partial_mean(p), call->keep, call->take);
-    b->running_var[c] = clnorm_running(b->running_var[c], k.running_var, call->keep, call->take);
-  }
-  return clnorm_affine_make(b, call, c, p.hi, p.lo, k.invstd, 1);
+CLNORM_FN float clnorm_running(const clnorm_forward *call, float running, float batch) {
+  return clnorm_fma(call->keep, running, call->take * batch);
 }
 
+/* Updates the running statistics where there are some. */
+CLNORM_FN void clnorm_update_mean(const clnorm_buffers *b, const clnorm_forward *call,
+                                  clnorm_ulong c, float hi, float lo) {
+  if (call->flags & CLNORM_HAS_RUNNING)
+    b->running_mean[c] = clnorm_running(call, b->running_mean[c], clnorm_mean(hi, lo));
+}
+CLNORM_FN void clnorm_update_var(const clnorm_buffers *b, const clnorm_forward *call,
+                                 clnorm_ulong c, float var) {
+  if (call->flags & CLNORM_HAS_RUNNING)
+    b->running_var[c] = clnorm_running(call, b->running_var[c], var);
+}
+
+/* Batch statistics: p covers the whole channel. */
 CLNORM_FN clnorm_affine clnorm_affine_batch(const clnorm_buffers *b, const clnorm_forward *call,
                                             clnorm_ulong c, clnorm_partial p) {
-  return clnorm_affine_spread(b, call, c, p, clnorm_spread_make(call, p.count, p.m2));
+  const clnorm_spread k = clnorm_spread_make(call, p.count, p.m2);
+  clnorm_update_mean(b, call, c, p.hi, p.lo);
+  clnorm_update_var(b, call, c, k.running_var);
+  clnorm_save_mean(b, call, c, p.hi, p.lo);
+  clnorm_save_invstd(b, call, c, k.invstd);
+  return clnorm_affine_make(b, call, c, p.hi, p.lo, k.invstd);
 }
 
 /* ---- Output tiles --------------------------------------------------------------------------------- */

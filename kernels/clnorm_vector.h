@@ -49,12 +49,14 @@ CLNORM_FN clnorm_uint clnorm_lead(CLNORM_GLOBAL const float *p) {
   return (clnorm_uint)((clnorm_ulong)p / sizeof(float)) % CLNORM_LANES;
 }
 
-/* values[i * spatial + p] = value for all p. What is stored past a channel's end, the next one replaces;
- * the vector after the last one is 0. */
-CLNORM_FN void clnorm_expand(float *values, clnorm_uint i, clnorm_uint spatial, float value) {
+/* values[p] = value for all p < spatial. What is stored past the end, the next channel replaces, or the
+ * vector of zeros after the last one. */
+CLNORM_FN void clnorm_expand(float *values, clnorm_uint spatial, float value) {
   for (clnorm_uint p = 0; p < spatial; p += CLNORM_LANES)
-    clnorm_vec_store_private(values + i * spatial + p, clnorm_splat(value));
-  clnorm_vec_store_private(values + (i + 1) * spatial, clnorm_splat(0.0f));
+    clnorm_vec_store_private(values + p, clnorm_splat(value));
+}
+CLNORM_FN void clnorm_expand_end(float *values) {
+  clnorm_vec_store_private(values, clnorm_splat(0.0f));
 }
 
 /* One value for each element of a run of planes that are smaller than a vector, aligned like the run
@@ -234,11 +236,15 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
 CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   const clnorm_uint plane = (clnorm_uint)w->plane, channels = (clnorm_uint)(w->run / plane);
   if (w->plane >= CLNORM_LANES || w->samples < 4) return;
+  float *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead, *shift = w->shift.at + w->lead;
   for (clnorm_uint c = 0; c < channels; c++) {
-    clnorm_expand(w->hi.at + w->lead, c, plane, w->affine[c].hi);
-    clnorm_expand(w->scale.at + w->lead, c, plane, w->affine[c].scale);
-    clnorm_expand(w->shift.at + w->lead, c, plane, w->affine[c].shift);
+    clnorm_expand(hi + c * plane, plane, w->affine[c].hi);
+    clnorm_expand(scale + c * plane, plane, w->affine[c].scale);
+    clnorm_expand(shift + c * plane, plane, w->affine[c].shift);
   }
+  clnorm_expand_end(hi + w->run);
+  clnorm_expand_end(scale + w->run);
+  clnorm_expand_end(shift + w->run);
   w->flags |= CLNORM_EXPANDED;
 }
 
@@ -280,14 +286,14 @@ CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) 
   return a;
 }
 
-/* 64 places to one: columns by halves, in loops that every compiler unrolls, then lanes by halves. */
-CLNORM_FN float clnorm_fold(clnorm_vec *columns) {
-  for (clnorm_uint i = 0; CLNORM_COLUMNS > 8 && i < 8; i++)
-    columns[i] = columns[i] + columns[i + 8];
-  for (clnorm_uint i = 0; CLNORM_COLUMNS > 4 && i < 4; i++)
-    columns[i] = columns[i] + columns[i + 4];
-  for (clnorm_uint i = 0; i < 2; i++) columns[i] = columns[i] + columns[i + 2];
-  return clnorm_fold_vec(columns[0] + columns[1]);
+/* 64 places to one: columns by halves, in loops that every compiler unrolls, then lanes by halves. Of
+ * columns from n on, a constant, which is a power of two, all places are 0. */
+CLNORM_FN float clnorm_fold(clnorm_vec *columns, clnorm_uint n) {
+  for (clnorm_uint i = 0; n > 8 && i < 8; i++) columns[i] = columns[i] + columns[i + 8];
+  for (clnorm_uint i = 0; n > 4 && i < 4; i++) columns[i] = columns[i] + columns[i + 4];
+  for (clnorm_uint i = 0; n > 2 && i < 2; i++) columns[i] = columns[i] + columns[i + 2];
+  if (n > 1) columns[0] = columns[0] + columns[1];
+  return clnorm_fold_vec(columns[0]);
 }
 
 /* ---- Slots: planes of more than 64 values, a channel after the other ------------------------------- */
@@ -376,7 +382,7 @@ CLNORM_FN float clnorm_slots_first(const clnorm_slots *s) {
     clnorm_slots_step(m, s, step, clnorm_splat(0.0f), CLNORM_FIRST_SWEEP);
   CLNORM_UNROLL
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) sum[i] = m[i].d;
-  return clnorm_fold(sum);
+  return clnorm_fold(sum, CLNORM_COLUMNS);
 }
 
 /* The partial of a segment. Beside each step some of what w has is written: memory is read and
@@ -406,7 +412,8 @@ CLNORM_FN clnorm_partial clnorm_slots_partial(const clnorm_slots *s, clnorm_reci
       dd[i] = dd[i] + m[i].dd;
     }
   }
-  return clnorm_partial_make(count, r.all, pivot, clnorm_fold(d), clnorm_fold(dd));
+  return clnorm_partial_make(count, r.all, pivot, clnorm_fold(d, CLNORM_COLUMNS),
+                             clnorm_fold(dd, CLNORM_COLUMNS));
 }
 
 /* ---- Runs: planes of up to 64 values, a group of neighbouring channels at once ---------------------- */
@@ -479,15 +486,58 @@ CLNORM_FN clnorm_moments clnorm_column_take(const clnorm_samples *s, clnorm_uint
   return sum;
 }
 
-/* A column of the first `samples` samples, which share rows. */
+CLNORM_FN clnorm_moments clnorm_moments_fold(clnorm_moments *m) {
+  CLNORM_UNROLL
+  for (clnorm_uint i = 0; i < 4; i++) m[i] = clnorm_moments_add(m[i], m[i + 4]);
+  CLNORM_UNROLL
+  for (clnorm_uint i = 0; i < 2; i++) m[i] = clnorm_moments_add(m[i], m[i + 2]);
+  return clnorm_moments_add(m[0], m[1]);
+}
+
+/* 8 of a row's places from `first` on, `step` apart, folded. There is one row, or, where `several`, a
+ * constant, says so, one block of rows. */
+CLNORM_FN clnorm_moments clnorm_column_fold(const clnorm_samples *s, clnorm_uint first,
+                                            clnorm_uint step, clnorm_uint samples,
+                                            clnorm_uint column, clnorm_vec pivot, int sweep,
+                                            int several) {
+  clnorm_moments m[8];
+  clnorm_uint sample = first;
+  CLNORM_UNROLL
+  for (clnorm_uint i = 0; i < 8; i++) m[i] = clnorm_moments_none();
+  do {
+    CLNORM_GLOBAL const float *p = s->x + sample * s->stride + column;
+    CLNORM_UNROLL
+    for (clnorm_uint i = 0; i < 8; i++)
+      if (sample + i * step < samples)
+        m[i] = clnorm_moments_take(m[i], clnorm_vec_load(p + i * step * s->stride), pivot, sweep);
+    sample += 1u << s->share_log2;
+  } while (several && sample < samples);
+  return clnorm_moments_fold(m);
+}
+
+/* A column of the first `samples` samples, which share rows: up to 64 places, folded by halves. Where there
+ * is one row, or one block of rows with 8 places at least, 8 places are folded in registers, then 8 such
+ * results. */
 CLNORM_NOINLINE clnorm_moments clnorm_column_shared(const clnorm_samples *s, clnorm_uint samples,
                                                     clnorm_uint column, clnorm_uint lanes,
                                                     clnorm_vec pivot, int sweep) {
   clnorm_moments m[CLNORM_ROW];
-  clnorm_uint there = clnorm_uint_min(samples, 1u << s->share_log2);
-  for (clnorm_uint i = 0; i < there; i++)
-    m[i] = clnorm_column_take(s, i, samples, column, lanes, pivot, sweep, 0);
-  for (clnorm_uint w = 1u << (s->share_log2 - 1); w; w /= 2) {
+  const clnorm_uint places = 1u << s->share_log2, step = clnorm_uint_max(places / 8, 1);
+  const int whole = lanes >= CLNORM_LANES;
+  clnorm_uint width = step / 2, there = clnorm_uint_min(samples, step);
+  if (whole && samples <= places) {
+    for (clnorm_uint i = 0; i < there; i++)
+      m[i] = clnorm_column_fold(s, i, step, samples, column, pivot, sweep, 0);
+  } else if (whole && places >= 8 && samples <= places * CLNORM_BLOCK_ROWS) {
+    for (clnorm_uint i = 0; i < there; i++)
+      m[i] = clnorm_column_fold(s, i, step, samples, column, pivot, sweep, 1);
+  } else {
+    width = places / 2;
+    there = clnorm_uint_min(samples, places);
+    for (clnorm_uint i = 0; i < there; i++)
+      m[i] = clnorm_column_take(s, i, samples, column, lanes, pivot, sweep, 0);
+  }
+  for (clnorm_uint w = width; w; w /= 2) {
     for (clnorm_uint i = 0; i + w < there; i++) m[i] = clnorm_moments_add(m[i], m[i + w]);
     there = clnorm_uint_min(there, w);
   }
@@ -496,7 +546,8 @@ CLNORM_NOINLINE clnorm_moments clnorm_column_shared(const clnorm_samples *s, cln
 
 CLNORM_FN clnorm_moments clnorm_column_moments(const clnorm_samples *s, clnorm_uint samples,
                                                clnorm_uint column, clnorm_vec pivot, int sweep) {
-  if (s->share_log2) return clnorm_column_shared(s, samples, column, s->run - column, pivot, sweep);
+  if (s->share_log2 && samples > 1)
+    return clnorm_column_shared(s, samples, column, s->run - column, pivot, sweep);
   if (s->run >= CLNORM_LANES)
     return clnorm_column_take(s, 0, samples, column, CLNORM_LANES, pivot, sweep,
                               sweep == CLNORM_SECOND_SWEEP);
@@ -528,22 +579,34 @@ CLNORM_NOINLINE void clnorm_run_moments(const clnorm_samples *s, const float *pi
   }
 }
 
-/* The tree over what is left of each channel: up to 64 values. */
-CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
-                                      clnorm_uint spatial, float *sums) {
+/* The tree over what is left of each channel: up to n columns of values, n a constant. */
+CLNORM_FN void clnorm_fold_planes(const float *values, clnorm_uint channels, clnorm_uint spatial,
+                                  float *sums, clnorm_uint n) {
   clnorm_part parts[CLNORM_COLUMNS];
   clnorm_vec columns[CLNORM_COLUMNS];
   CLNORM_UNROLL
-  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
+  for (clnorm_uint i = 0; i < n; i++) {
     const clnorm_uint before = clnorm_uint_min(i * CLNORM_LANES, spatial);
     parts[i] = clnorm_part_of(clnorm_uint_min(spatial - before, CLNORM_LANES));
   }
   for (clnorm_uint c = 0; c < channels; c++) {
     CLNORM_UNROLL
-    for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
+    for (clnorm_uint i = 0; i < n; i++)
       columns[i] = clnorm_vec_load_private_part(values + c * spatial + i * CLNORM_LANES, parts[i]);
-    sums[c] = clnorm_fold(columns);
+    sums[c] = clnorm_fold(columns, n);
   }
+}
+
+CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
+                                      clnorm_uint spatial, float *sums) {
+  if (spatial == 1)
+    for (clnorm_uint c = 0; c < channels; c++) sums[c] = values[c];
+  else if (spatial <= CLNORM_LANES)
+    clnorm_fold_planes(values, channels, spatial, sums, 1);
+  else if (spatial <= 2 * CLNORM_LANES)
+    clnorm_fold_planes(values, channels, spatial, sums, 2);
+  else
+    clnorm_fold_planes(values, channels, spatial, sums, CLNORM_COLUMNS);
 }
 
 /* Nodes of a group's channels, which count alike. */
@@ -552,12 +615,12 @@ typedef struct clnorm_nodes {
   float hi[CLNORM_GROUP_MAX], lo[CLNORM_GROUP_MAX], m2[CLNORM_GROUP_MAX];
 } clnorm_nodes;
 
-CLNORM_FN clnorm_partial clnorm_nodes_get(const clnorm_nodes *n, clnorm_uint c) {
+CLNORM_FN clnorm_partial clnorm_nodes_get(const clnorm_nodes *n, clnorm_ulong c) {
   const clnorm_partial p = {n->count, n->hi[c], n->lo[c], n->m2[c], 0};
   return p;
 }
 
-CLNORM_FN void clnorm_nodes_set(clnorm_nodes *n, clnorm_uint c, clnorm_partial p) {
+CLNORM_FN void clnorm_nodes_set(clnorm_nodes *n, clnorm_ulong c, clnorm_partial p) {
   n->hi[c] = p.hi;
   n->lo[c] = p.lo;
   n->m2[c] = p.m2;
@@ -588,7 +651,7 @@ typedef struct clnorm_run {
 /* Nodes of one segment of `channels` channels from c0 on of a group whose first plane is at x. */
 CLNORM_FN void clnorm_run_segment(clnorm_run *k, CLNORM_GLOBAL const float *x,
                                   const clnorm_geometry *g, const clnorm_segment *segment,
-                                  clnorm_reciprocals r, clnorm_uint c0, clnorm_uint channels,
+                                  clnorm_reciprocals r, clnorm_ulong c0, clnorm_uint channels,
                                   clnorm_nodes *nodes, clnorm_writer *w) {
   const clnorm_uint spatial = (clnorm_uint)g->spatial;
   const clnorm_samples s = clnorm_samples_at(x + c0 * g->spatial, g, segment, channels);
@@ -596,7 +659,9 @@ CLNORM_FN void clnorm_run_segment(clnorm_run *k, CLNORM_GLOBAL const float *x,
   clnorm_run_first(&s, d);
   clnorm_fold_runs(d, channels, spatial, k->pivot);
   for (clnorm_uint c = 0; c < channels; c++) k->pivot[c] = clnorm_plus_zero(k->pivot[c]) * r.first;
-  for (clnorm_uint c = 0; c < channels; c++) clnorm_expand(pivots, c, spatial, k->pivot[c]);
+  for (clnorm_uint c = 0; c < channels; c++)
+    clnorm_expand(pivots + c * spatial, spatial, k->pivot[c]);
+  clnorm_expand_end(pivots + channels * spatial);
   clnorm_run_moments(&s, pivots, d, dd, w);
   clnorm_fold_runs(d, channels, spatial, k->sum_d);
   clnorm_fold_runs(dd, channels, spatial, k->sum_dd);
@@ -684,27 +749,43 @@ CLNORM_FN void clnorm_group_nodes(const clnorm_buffers *b, const clnorm_geometry
 
 /* ---- Items: what one worker does at a time (clnorm_stage in host/core/schedule.h) ------------------ */
 
-/* The affines of a tile's channels, in two loops: the first becomes vectors. */
-CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *b,
-                                   const clnorm_forward *call, const clnorm_tile *t,
-                                   const clnorm_nodes *nodes) {
-  const clnorm_uint channels = (clnorm_uint)(t->c1 - t->c0);
-  clnorm_spread spread[CLNORM_GROUP_MAX];
+/* The affines of a tile's channels, and what else there is of them. Short loops, and copies that no store
+ * can change: each loop becomes vectors. */
+CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *buffers,
+                                   const clnorm_forward *forward, const clnorm_tile *t,
+                                   const clnorm_nodes *n) {
+  const clnorm_buffers b = *buffers;
+  const clnorm_forward call = *forward;
+  const clnorm_ulong c0 = t->c0;
+  const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
+  clnorm_spread k[CLNORM_GROUP_MAX];
+  for (clnorm_uint c = 0; c < channels; c++) k[c] = clnorm_spread_make(&call, n->count, n->m2[c]);
   for (clnorm_uint c = 0; c < channels; c++)
-    spread[c] = clnorm_spread_make(call, nodes->count, nodes->m2[c]);
+    clnorm_update_mean(&b, &call, c0 + c, n->hi[c], n->lo[c]);
+  for (clnorm_uint c = 0; c < channels; c++) clnorm_update_var(&b, &call, c0 + c, k[c].running_var);
   for (clnorm_uint c = 0; c < channels; c++)
-    w->affine[c] = clnorm_affine_spread(b, call, t->c0 + c, clnorm_nodes_get(nodes, c), spread[c]);
+    clnorm_save_mean(&b, &call, c0 + c, n->hi[c], n->lo[c]);
+  for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, k[c].invstd);
+  for (clnorm_uint c = 0; c < channels; c++)
+    w->affine[c] = clnorm_affine_make(&b, &call, c0 + c, n->hi[c], n->lo[c], k[c].invstd);
 }
 
-CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *b,
-                                   const clnorm_forward *call, const clnorm_tile *t) {
-  const clnorm_uint channels = (clnorm_uint)(t->c1 - t->c0);
+CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffers,
+                                   const clnorm_forward *forward, const clnorm_tile *t) {
+  const clnorm_buffers b = *buffers;
+  const clnorm_forward call = *forward;
+  const clnorm_ulong c0 = t->c0;
+  const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
   float invstd[CLNORM_GROUP_MAX];
   for (clnorm_uint c = 0; c < channels; c++)
-    invstd[c] = clnorm_rsqrt(b->running_var[t->c0 + c] + call->eps);
+    invstd[c] = clnorm_rsqrt(b.running_var[c0 + c] + call.eps);
+  if (clnorm_tile_saves(t)) {
+    for (clnorm_uint c = 0; c < channels; c++)
+      clnorm_save_mean(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f);
+    for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, invstd[c]);
+  }
   for (clnorm_uint c = 0; c < channels; c++)
-    w->affine[c] = clnorm_affine_make(b, call, t->c0 + c, b->running_mean[t->c0 + c], 0.0f,
-                                      invstd[c], clnorm_tile_saves(t));
+    w->affine[c] = clnorm_affine_make(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f, invstd[c]);
 }
 
 /* One group. While its statistics are computed, the output that w still has, that of the group before, is
