@@ -12,7 +12,7 @@
 const char *const clnorm_suite_names[] = {"edge", "resnet50", "mobilenet_v2",
                                           "unet", "smoke",    NULL};
 
-/* Shapes at the corners of the cut into segments of 1024 places: one value, planes just below, at
+/* Shapes at the corners of the cut into segments of 2048 places: one value, planes just below, at
  * and above a power of two, batches that fill a segment, miss one plane or have one too many. */
 static const int64_t edge_shapes[][4] = {
     /* one value, or two, per channel */
@@ -27,13 +27,21 @@ static const int64_t edge_shapes[][4] = {
     {0, 3, 4, 4},
     {2, 3, 0, 4},
     {2, 3, 4, 0},
-    /* a plane of one element: 1024 samples to a segment */
+    /* a plane of one element: 2048 samples to a segment */
     {33, 7, 1, 1},
     {1023, 1, 1, 1},
     {1024, 2, 1, 1},
     {1025, 3, 1, 1},
+    {2047, 2, 1, 1},
+    {2048, 1, 1, 1},
     {2049, 1, 1, 1},
     {4, 1000, 1, 1},
+    /* vectors of such planes: 64 samples to a row, 512 to a block of rows */
+    {64, 16, 1, 1},
+    {65, 17, 1, 1},
+    {512, 16, 1, 1},
+    {513, 20, 1, 1},
+    {2049, 16, 1, 1},
     /* small planes */
     {5, 3, 1, 2},
     {513, 2, 2, 1},
@@ -43,6 +51,12 @@ static const int64_t edge_shapes[][4] = {
     {129, 3, 5, 1},
     {1, 8, 4, 4},
     {2, 70, 2, 2},
+    {70, 24, 2, 2},
+    {150, 10, 1, 3},
+    {9, 40, 4, 4},
+    {40, 9, 5, 5},
+    {129, 2, 4, 4},
+    {65, 5, 1, 32},
     {1, 1, 7, 7},
     {2, 64, 7, 7},
     {8, 20, 7, 7},
@@ -57,7 +71,9 @@ static const int64_t edge_shapes[][4] = {
     {1, 2, 7, 9},
     {17, 3, 7, 9},
     {16, 2, 8, 8},
+    {33, 2, 8, 8},
     {9, 3, 5, 13},
+    {17, 2, 5, 13},
     {8, 2, 1, 127},
     {9, 1, 8, 16},
     {2, 17, 3, 43},
@@ -75,6 +91,9 @@ static const int64_t edge_shapes[][4] = {
     {1, 32, 14, 14},
     {4, 9, 14, 14},
     {5, 3, 14, 14},
+    {9, 2, 14, 14},
+    {5, 2, 17, 17},
+    {3, 2, 28, 28},
     {2, 3, 1, 257},
     {3, 2, 22, 23},
     {2, 2, 16, 32},
@@ -89,6 +108,7 @@ static const int64_t edge_shapes[][4] = {
     {1, 2, 1, 2047},
     {3, 2, 32, 64},
     {2, 3, 3, 683},
+    {3, 2, 1, 2049},
     {1, 1, 50, 62},
     {2, 2, 64, 64},
     {1, 3, 17, 241},

@@ -59,10 +59,12 @@ CLNORM_FN void clnorm_expand_end(float *values) {
   clnorm_vec_store_private(values, clnorm_splat(0.0f));
 }
 
-/* One value for each element of a run of planes that are smaller than a vector, aligned like the run
- * itself: element i is at[lead + i]. */
+#define CLNORM_EXPAND_MAX (2 * CLNORM_LANES)
+
+/* One value for each element of a run of planes of up to EXPAND_MAX values, aligned like the run itself:
+ * element i is at[lead + i]. */
 typedef struct clnorm_expanded {
-  float at[CLNORM_GROUP_MAX * CLNORM_LANES + 2 * CLNORM_LANES] __attribute__((aligned(64)));
+  float at[CLNORM_GROUP_MAX * CLNORM_EXPAND_MAX + 2 * CLNORM_LANES] __attribute__((aligned(64)));
 } clnorm_expanded;
 
 /* A tile's output, written piece by piece between other work: the processor stores what is ready while it
@@ -232,10 +234,10 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
   w->lead = clnorm_lead(w->y);
 }
 
-/* Planes smaller than a vector of several samples are worth the work of spreading the affine out. */
+/* Small planes of several samples are worth the work of spreading the affine out. */
 CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   const clnorm_uint plane = (clnorm_uint)w->plane, channels = (clnorm_uint)(w->run / plane);
-  if (w->plane >= CLNORM_LANES || w->samples < 4) return;
+  if (w->plane > CLNORM_EXPAND_MAX || w->samples < 4) return;
   float *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead, *shift = w->shift.at + w->lead;
   for (clnorm_uint c = 0; c < channels; c++) {
     clnorm_expand(hi + c * plane, plane, w->affine[c].hi);
@@ -597,10 +599,19 @@ CLNORM_FN void clnorm_fold_planes(const float *values, clnorm_uint channels, cln
   }
 }
 
+/* The tree over up to 4 values. */
+CLNORM_FN float clnorm_fold_few(const float *values, clnorm_uint n) {
+  float even = values[0];
+  if (n > 2) even = even + values[2];
+  if (n == 1) return even;
+  return even + (n > 3 ? values[1] + values[3] : values[1]);
+}
+
 CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
                                       clnorm_uint spatial, float *sums) {
-  if (spatial == 1)
-    for (clnorm_uint c = 0; c < channels; c++) sums[c] = values[c];
+  if (spatial <= 4)
+    for (clnorm_uint c = 0; c < channels; c++)
+      sums[c] = clnorm_fold_few(values + c * spatial, spatial);
   else if (spatial <= CLNORM_LANES)
     clnorm_fold_planes(values, channels, spatial, sums, 1);
   else if (spatial <= 2 * CLNORM_LANES)

@@ -14,6 +14,7 @@
 /* Elements of one sample that a worker takes at a time: enough for the processor to foresee the next. */
 #define RUN_ELEMENTS 4096u
 #define GROUPS_PER_WORKER 8u
+#define LINE_ELEMENTS 16u /* of the cache */
 /* Elements of a group that are worth what a group costs. */
 #define GROUP_MIN 2048u
 
@@ -52,9 +53,8 @@ static uint64_t num_groups(const clnorm_forward *call) {
 /* Neighbouring channels whose planes are whole lines of the cache: a line that two workers write is moved
  * twice as often. */
 static uint32_t whole_lines(const clnorm_forward *call) {
-  const uint32_t line = 16;
   uint32_t group = 1;
-  while (group < line && group * call->spatial % line) group *= 2;
+  while (group < LINE_ELEMENTS && group * call->spatial % LINE_ELEMENTS) group *= 2;
   return group;
 }
 
@@ -95,10 +95,11 @@ static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
 }
 
 /* Groups that make long runs of memory in every sample, and that are many and fit in the cache as far as
- * whole lines and a least size allow. */
+ * whole lines, a line at least, and a least size allow. */
 static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits,
                               uint64_t cached_elements) {
-  const uint64_t lines = at_most(whole_lines(call), call->channels / (uint64_t)traits->workers);
+  const uint64_t each = at_least(call->channels / traits->workers, LINE_ELEMENTS / call->spatial);
+  const uint64_t lines = at_most(whole_lines(call), each);
   const uint64_t share = call->channels / (GROUPS_PER_WORKER * (uint64_t)traits->workers);
   const uint64_t run = at_most(RUN_ELEMENTS / call->spatial, CLNORM_GROUP_MAX);
   const uint64_t cached = cached_elements / call->batch / call->spatial;

@@ -20,9 +20,11 @@ typedef struct cpu_device {
   const clnorm_items_functions *functions;
 } cpu_device;
 
-/* Up to this many elements a second thread costs more than it brings. */
+/* Up to this many elements a second thread costs more than it brings. Where there are statistics to
+ * compute, elements take longer, and a channel as long as some elements. */
 #define ONE_THREAD_ELEMENTS 32768u
 #define ONE_THREAD_BATCH_STATISTICS 8192u
+#define CHANNEL_AS_ELEMENTS 8u
 
 /* ---- What this processor is ----------------------------------------------------------------------- */
 
@@ -193,6 +195,12 @@ static clnorm_buffers make_buffers(const clnorm_forward *call,
   return b;
 }
 
+static bool is_small(const clnorm_forward *call) {
+  const uint64_t elements = call->batch * call->channels * call->spatial;
+  if (!(call->flags & CLNORM_BATCH_MODE)) return elements <= ONE_THREAD_ELEMENTS;
+  return elements + call->channels * CHANNEL_AS_ELEMENTS <= ONE_THREAD_BATCH_STATISTICS;
+}
+
 static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
                                       const clnorm_schedule *schedule, const clnorm_forward *call,
                                       const clnorm_memory operands[CLNORM_NUM_OPERANDS],
@@ -203,12 +211,9 @@ static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "sync is given, but a CPU context has no OpenCL events");
   cpu_run run = {NULL, make_buffers(call, operands), call};
-  const bool small =
-      call->batch * call->channels * call->spatial <=
-      (call->flags & CLNORM_BATCH_MODE ? ONE_THREAD_BATCH_STATISTICS : ONE_THREAD_ELEMENTS);
   for (unsigned i = 0; i < schedule->num_launches; i++) {
     run.function = self->functions->stages[schedule->launches[i].stage];
-    clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items, small);
+    clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items, is_small(call));
   }
   return CLNORM_OK;
 }
