@@ -189,7 +189,8 @@ def compete(arguments, ready):
     cases = shapes.choose(arguments.op, arguments.shape, arguments.suite, arguments.batch, layers,
                           arguments.max_mib << 20)
     if not cases:
-        raise install.Failure("no shape is left to measure: see --max-mib")
+        raise install.Failure("no case is left to measure: see --max-mib; training needs more than one "
+                              "value per channel")
     found, missing = contest.entries(ready, ready["threads"], arguments.opencl)
     for entry in found:
         install.say(f"{entry.title}: {entry.contestant.description}")
