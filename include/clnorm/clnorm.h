@@ -161,7 +161,8 @@ typedef enum clnorm_tuning_source {
 } clnorm_tuning_source;
 
 typedef struct clnorm_context_options {
-  int num_threads;         /* CPU path: threads a run may use; 0: all that this process may use */
+  int num_threads;         /* CPU path: threads a run may use; 0: one for each processor that the
+                            calling thread may use. They run where the calling thread may */
   clnorm_isa isa;          /* CPU path; an instruction set the processor lacks is an error */
   clnorm_form form;        /* OpenCL: force a kernel form */
   const char *cache_dir;   /* folder of compiled programs and tunings. NULL: $CLNORM_CACHE_DIR, else
