@@ -234,10 +234,10 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
   w->lead = clnorm_lead(w->y);
 }
 
-/* Small planes of several samples are worth the work of spreading the affine out. */
+/* Planes up to a vector are worth the work of spreading the affine out; those up to two, of several samples. */
 CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   const clnorm_uint plane = (clnorm_uint)w->plane, channels = (clnorm_uint)(w->run / plane);
-  if (w->plane > CLNORM_EXPAND_MAX || w->samples < 4) return;
+  if (w->plane > (w->samples < 3 ? CLNORM_LANES : CLNORM_EXPAND_MAX)) return;
   float *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead, *shift = w->shift.at + w->lead;
   for (clnorm_uint c = 0; c < channels; c++) {
     clnorm_expand(hi + c * plane, plane, w->affine[c].hi);
