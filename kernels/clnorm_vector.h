@@ -234,12 +234,17 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
   w->lead = clnorm_lead(w->y);
 }
 
-/* Planes up to a vector are worth the work of spreading the affine out; those up to two, of several samples. */
+/* Planes up to a vector are worth the work of spreading the affine out; up to two, of several samples. */
 CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   const clnorm_uint plane = (clnorm_uint)w->plane, channels = (clnorm_uint)(w->run / plane);
   if (w->plane > (w->samples < 3 ? CLNORM_LANES : CLNORM_EXPAND_MAX)) return;
   float *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead, *shift = w->shift.at + w->lead;
-  for (clnorm_uint c = 0; c < channels; c++) {
+  for (clnorm_uint c = 0; plane == 1 && c < channels; c++) { /* becomes vectors */
+    hi[c] = w->affine[c].hi;
+    scale[c] = w->affine[c].scale;
+    shift[c] = w->affine[c].shift;
+  }
+  for (clnorm_uint c = 0; plane > 1 && c < channels; c++) {
     clnorm_expand(hi + c * plane, plane, w->affine[c].hi);
     clnorm_expand(scale + c * plane, plane, w->affine[c].scale);
     clnorm_expand(shift + c * plane, plane, w->affine[c].shift);
@@ -670,7 +675,8 @@ CLNORM_FN void clnorm_run_segment(clnorm_run *k, CLNORM_GLOBAL const float *x,
   clnorm_run_first(&s, d);
   clnorm_fold_runs(d, channels, spatial, k->pivot);
   for (clnorm_uint c = 0; c < channels; c++) k->pivot[c] = clnorm_plus_zero(k->pivot[c]) * r.first;
-  for (clnorm_uint c = 0; c < channels; c++)
+  for (clnorm_uint c = 0; spatial == 1 && c < channels; c++) pivots[c] = k->pivot[c];
+  for (clnorm_uint c = 0; spatial > 1 && c < channels; c++)
     clnorm_expand(pivots + c * spatial, spatial, k->pivot[c]);
   clnorm_expand_end(pivots + channels * spatial);
   clnorm_run_moments(&s, pivots, d, dd, w);
