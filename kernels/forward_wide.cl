@@ -9,7 +9,6 @@
  *
  * Build options
  *   CLNORM_GROUP_SIZE      work-items in a work-group: 64, 128 or 256 (the default)
- *   CLNORM_LARGE_OFFSETS   defined where the planes of a segment span 2^32 elements or more
  *   CLNORM_SOFT_FMA        defined for devices without CL_FP_FMA (clnorm_arith.h)
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
  * CLNORM_KERNEL_PARAMETERS; one work-group per item (clnorm_stage in host/core/schedule.h).
@@ -22,13 +21,6 @@
 #include "clnorm_forward.h"
 
 #define CLNORM_TEAMS (CLNORM_GROUP_SIZE / 64)
-
-/* Distance of elements within one segment. */
-#ifdef CLNORM_LARGE_OFFSETS
-typedef clnorm_ulong clnorm_offset;
-#else
-typedef uint clnorm_offset;
-#endif
 
 /* Where a segment's rows are, for lane 0: plane, position in it, floats from the segment's first. In local
  * memory, since the compiler would otherwise keep all of them in registers across the loop over segments. 16
@@ -73,7 +65,7 @@ CLNORM_FN clnorm_places clnorm_places_at(const clnorm_geometry *g, uint index, u
   const uint lane = get_local_id(0) & 63;
   const uint plane = lane >> g->slot_log2, position = lane & ((1u << g->slot_log2) - 1);
   clnorm_places p;
-  p.first = s.first + plane * (clnorm_offset)(g->channels * g->spatial) + position;
+  p.first = s.first + plane * (g->channels * g->spatial) + position;
   p.count = s.planes * s.extent;
   p.first_count = clnorm_segment_first(g, &s);
   p.planes = index < end ? (int)s.planes - (int)plane : 0;
@@ -88,7 +80,7 @@ CLNORM_FN void clnorm_rows_make(const clnorm_geometry *g, __local clnorm_row *ro
   rows[row].plane = (int)(64 * row >> g->slot_log2);
   rows[row].position = (int)(64 * row & ((1u << g->slot_log2) - 1));
   rows[row].at =
-      rows[row].plane * (clnorm_offset)(g->channels * g->spatial) + (clnorm_offset)rows[row].position;
+      (uint)rows[row].plane * (g->channels * g->spatial) + (uint)rows[row].position;
 }
 
 /* Has the row an element in this lane? */

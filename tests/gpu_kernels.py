@@ -35,12 +35,11 @@ import subprocess
 import sys
 import tempfile
 
-# Build -> options. The host picks one by the device's limits and the tensor's size (host/opencl/launch.c).
+# Build -> options. The host picks one by the device's limits (host/opencl/launch.c).
 # CLNORM_SOFT_FMA is for drivers without CL_FP_FMA, which none of these targets' are; it is linted only.
 BUILDS = {
     "256": ["-D", "CLNORM_GROUP_SIZE=256"],
     "64": ["-D", "CLNORM_GROUP_SIZE=64"],
-    "256-large": ["-D", "CLNORM_GROUP_SIZE=256", "-D", "CLNORM_LARGE_OFFSETS"],
 }
 KERNELS = ["channel", "partials", "finalize", "apply", "copy"]
 MAX_REGISTERS = 64

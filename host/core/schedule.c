@@ -186,8 +186,6 @@ clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clno
 
   if (prefer_stream(desc, &s.call, traits)) s.call.flags |= CLNORM_STREAM;
   const clnorm_geometry g = clnorm_geometry_make(s.call.batch, s.call.channels, s.call.spatial);
-  s.large_offsets =
-      g.channels * g.spatial >= (UINT64_C(1) << 32) >> (CLNORM_SEGMENT_LOG2 - g.slot_log2);
   if (desc->statistics == CLNORM_NO_STATISTICS) {
     plan_copy(&s, traits);
     return s;

@@ -40,7 +40,6 @@ typedef struct clnorm_launch {
 typedef struct clnorm_schedule {
   clnorm_form form;
   unsigned group_size;
-  bool large_offsets;    /* WIDE: the planes of one segment span 2^32 elements or more */
   unsigned num_launches; /* 0 where there is nothing to do */
   clnorm_launch launches[3];
   clnorm_forward call; /* everything but offsets, flags and running factors of one run */

@@ -11,12 +11,11 @@ typedef struct clnorm_opencl_device {
   cl_device_id id;
   cl_context context;
   cl_command_queue queue;
-  bool soft_fma;          /* no CL_FP_FMA: fma is software, see CLNORM_SOFT_FMA */
-  bool keeps_programs;    /* compiled programs are kept in base.cache_folder */
-  bool out_of_order;      /* then commands are chained by events */
-  cl_event last;          /* out of order: the end of the latest run; NULL before the first */
-  cl_program programs[2]; /* of the device's form, for small and for large offsets; built when first
-                             needed, NULL before */
+  bool soft_fma;       /* no CL_FP_FMA: fma is software, see CLNORM_SOFT_FMA */
+  bool keeps_programs; /* compiled programs are kept in base.cache_folder */
+  bool out_of_order;   /* then commands are chained by events */
+  cl_event last;       /* out of order: the end of the latest run; NULL before the first */
+  cl_program program;  /* of the device's form; built when first needed, NULL before */
 } clnorm_opencl_device;
 
 /* memory.c */

@@ -23,29 +23,22 @@ static const char *kernel_name(clnorm_stage stage) {
   return names[stage];
 }
 
-/* The program for a schedule, which has the form and group size of the device's traits. */
-static clnorm_status find_program(clnorm_opencl_device *device, const clnorm_schedule *schedule,
-                                  cl_program *program, clnorm_error *error) {
-  const bool wide = schedule->form == CLNORM_FORM_WIDE;
-  const bool large = wide && schedule->large_offsets;
-  cl_program *kept = &device->programs[large];
-  clnorm_status status = CLNORM_OK;
-  if (!*kept) {
-    char options[128], group_size[48] = "";
-    if (wide)
-      snprintf(group_size, sizeof group_size, " -D CLNORM_GROUP_SIZE=%u", schedule->group_size);
-    snprintf(options, sizeof options, "-cl-std=CL1.2%s%s%s", group_size,
-             large ? " -D CLNORM_LARGE_OFFSETS" : "",
-             device->soft_fma ? " -D CLNORM_SOFT_FMA" : "");
-    const clnorm_opencl_source source = {
-        wide ? clnorm_kernel_forward_wide : clnorm_kernel_forward_vector,
-        wide ? clnorm_kernel_forward_wide_size : clnorm_kernel_forward_vector_size, options,
-        device->keeps_programs ? device->base.cache_folder : NULL};
-    status = clnorm_opencl_program_create(&device->api, device->context, device->id, &source, kept,
-                                          error);
-  }
-  *program = *kept;
-  return status;
+/* Builds the device's program, of the form and group size of its traits, when it is first needed. */
+static clnorm_status need_program(clnorm_opencl_device *device, clnorm_error *error) {
+  if (device->program) return CLNORM_OK;
+  const bool wide = device->base.traits.form == CLNORM_FORM_WIDE;
+  char options[128], group_size[48] = "";
+  if (wide)
+    snprintf(group_size, sizeof group_size, " -D CLNORM_GROUP_SIZE=%u",
+             device->base.traits.group_size);
+  snprintf(options, sizeof options, "-cl-std=CL1.2%s%s", group_size,
+           device->soft_fma ? " -D CLNORM_SOFT_FMA" : "");
+  const clnorm_opencl_source source = {
+      wide ? clnorm_kernel_forward_wide : clnorm_kernel_forward_vector,
+      wide ? clnorm_kernel_forward_wide_size : clnorm_kernel_forward_vector_size, options,
+      device->keeps_programs ? device->base.cache_folder : NULL};
+  return clnorm_opencl_program_create(&device->api, device->context, device->id, &source,
+                                      &device->program, error);
 }
 
 /* A driver may allow a kernel fewer work-items than it allows in general, for want of registers. Some
@@ -75,8 +68,7 @@ clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   *prepared = NULL;
   if (schedule->num_launches == 0) return CLNORM_OK;
-  cl_program program = NULL;
-  clnorm_status status = find_program(device, schedule, &program, error);
+  clnorm_status status = need_program(device, error);
   if (status != CLNORM_OK) return status;
   prepared_launches *launches = calloc(1, sizeof *launches);
   if (!launches)
@@ -84,7 +76,7 @@ clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *
   for (unsigned i = 0; i < schedule->num_launches && status == CLNORM_OK; i++) {
     const clnorm_stage stage = schedule->launches[i].stage;
     cl_int code = CL_SUCCESS;
-    cl_kernel kernel = device->api.clCreateKernel(program, kernel_name(stage), &code);
+    cl_kernel kernel = device->api.clCreateKernel(device->program, kernel_name(stage), &code);
     if (code != CL_SUCCESS) {
       status = clnorm_opencl_fail_create(error, "clCreateKernel", code);
       break;

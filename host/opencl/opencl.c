@@ -17,9 +17,7 @@
 static void release(clnorm_opencl_device *device) {
   const clnorm_opencl_api *api = &device->api;
   if (device->last) api->clReleaseEvent(device->last);
-  for (size_t i = 0; i < sizeof device->programs / sizeof device->programs[0]; i++) {
-    if (device->programs[i]) api->clReleaseProgram(device->programs[i]);
-  }
+  if (device->program) api->clReleaseProgram(device->program);
   if (device->queue) api->clReleaseCommandQueue(device->queue);
   if (device->context) api->clReleaseContext(device->context);
   if (device->id) api->clReleaseDevice(device->id);
