@@ -78,6 +78,7 @@ typedef struct clnorm_writer {
       edge;             /* elements of each channel; where the present channel ends in the run */
   clnorm_ulong step;    /* elements from run to run, modulo 2^64 */
   clnorm_ulong samples; /* runs still to write, the present one included */
+  clnorm_ulong last;    /* elements of the last run */
   clnorm_uint flags, lead, channel;
   clnorm_affine affine[CLNORM_GROUP_MAX];
   clnorm_expanded hi, scale, shift;
@@ -185,6 +186,7 @@ CLNORM_FN void clnorm_write(clnorm_writer *w, clnorm_ulong vectors, int mode) {
     w->at = w->channel = 0;
     w->edge = w->plane;
     w->samples--;
+    if (w->samples == 1) w->run = w->last;
     w->x += w->step;
     w->y += w->step;
   }
@@ -226,7 +228,7 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
   w->x = b->x + first;
   w->y = b->y + first;
   w->plane = w->edge = t->p1 - t->p0;
-  w->run = (t->c1 - t->c0) * w->plane;
+  w->run = w->last = (t->c1 - t->c0) * w->plane;
   w->step = backwards ? 0 - sample : sample;
   w->at = w->channel = 0;
   w->samples = t->n1 - t->n0;
@@ -234,25 +236,42 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
   w->lead = clnorm_lead(w->y);
 }
 
+#define CLNORM_REPEATED 256u /* elements of a run that are worth the work of repeating it */
+
+/* How many runs become one, so that it is long: all channels of a sample lie beside those of the next. */
+CLNORM_FN clnorm_uint clnorm_writer_repeats(const clnorm_writer *w) {
+  if (w->step != w->run) return 1;
+  clnorm_ulong n = clnorm_min(w->samples / 4, CLNORM_REPEATED / w->run);
+  if (n > CLNORM_LANES) n -= n % CLNORM_LANES;
+  return n ? (clnorm_uint)n : 1;
+}
+
 /* Planes up to a vector are worth the work of spreading the affine out; up to two, of several samples. */
 CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   const clnorm_uint plane = (clnorm_uint)w->plane, channels = (clnorm_uint)(w->run / plane);
   if (w->plane > (w->samples < 3 ? CLNORM_LANES : CLNORM_EXPAND_MAX)) return;
+  const clnorm_uint repeats = clnorm_writer_repeats(w);
   float *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead, *shift = w->shift.at + w->lead;
-  for (clnorm_uint c = 0; plane == 1 && c < channels; c++) { /* becomes vectors */
-    hi[c] = w->affine[c].hi;
-    scale[c] = w->affine[c].scale;
-    shift[c] = w->affine[c].shift;
+  for (clnorm_uint k = 0; k < repeats; k++, hi += w->run, scale += w->run, shift += w->run) {
+    for (clnorm_uint c = 0; plane == 1 && c < channels; c++) { /* becomes vectors */
+      hi[c] = w->affine[c].hi;
+      scale[c] = w->affine[c].scale;
+      shift[c] = w->affine[c].shift;
+    }
+    for (clnorm_uint c = 0; plane > 1 && c < channels; c++) {
+      clnorm_expand(hi + c * plane, plane, w->affine[c].hi);
+      clnorm_expand(scale + c * plane, plane, w->affine[c].scale);
+      clnorm_expand(shift + c * plane, plane, w->affine[c].shift);
+    }
   }
-  for (clnorm_uint c = 0; plane > 1 && c < channels; c++) {
-    clnorm_expand(hi + c * plane, plane, w->affine[c].hi);
-    clnorm_expand(scale + c * plane, plane, w->affine[c].scale);
-    clnorm_expand(shift + c * plane, plane, w->affine[c].shift);
-  }
-  clnorm_expand_end(hi + w->run);
-  clnorm_expand_end(scale + w->run);
-  clnorm_expand_end(shift + w->run);
+  clnorm_expand_end(hi);
+  clnorm_expand_end(scale);
+  clnorm_expand_end(shift);
   w->flags |= CLNORM_EXPANDED;
+  if (repeats == 1) return;
+  w->last = ((w->samples - 1) % repeats + 1) * w->run;
+  w->samples = (w->samples - 1) / repeats + 1; /* two at least */
+  w->run = w->step = repeats * w->run;
 }
 
 /* ---- Sums of a segment ---------------------------------------------------------------------------- */
