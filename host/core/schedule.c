@@ -95,11 +95,13 @@ static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
 }
 
 /* Groups that make long runs of memory in every sample, and that are many and fit in the cache as far as
- * whole lines, a line at least, and a least size allow. */
+ * whole lines, two at least, and a least size allow: processors fetch lines in pairs, and one of a pair that
+ * another worker writes goes to and fro. */
 static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits,
                               uint64_t cached_elements) {
   const uint64_t each = at_least(call->channels / traits->workers, LINE_ELEMENTS / call->spatial);
-  const uint64_t lines = at_most(whole_lines(call), each);
+  const uint64_t pair = 2 * LINE_ELEMENTS / call->spatial;
+  const uint64_t lines = at_most(at_least(whole_lines(call), pair), each);
   const uint64_t share = call->channels / (GROUPS_PER_WORKER * (uint64_t)traits->workers);
   const uint64_t run = at_most(RUN_ELEMENTS / call->spatial, CLNORM_GROUP_MAX);
   const uint64_t cached = cached_elements / call->batch / call->spatial;
