@@ -302,5 +302,6 @@ typedef struct clnorm_forward {
 } clnorm_forward;
 
 #define CLNORM_GROUP_MAX 64u
+#define CLNORM_LINE 16u /* elements of a line of the cache */
 
 #endif

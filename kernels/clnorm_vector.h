@@ -40,7 +40,6 @@
 #include "clnorm_forward.h"
 
 #define CLNORM_COLUMNS (CLNORM_ROW / CLNORM_LANES)
-#define CLNORM_LINE 16u /* elements of a line of the cache */
 
 /* ---- Output --------------------------------------------------------------------------------------- */
 
@@ -49,14 +48,15 @@ CLNORM_FN clnorm_uint clnorm_lead(CLNORM_GLOBAL const float *p) {
   return (clnorm_uint)((clnorm_ulong)p / sizeof(float)) % CLNORM_LANES;
 }
 
-/* values[p] = value for all p < spatial. What is stored past the end, the next channel replaces, or the
- * vector of zeros after the last one. */
-CLNORM_FN void clnorm_expand(float *values, clnorm_uint spatial, float value) {
-  for (clnorm_uint p = 0; p < spatial; p += CLNORM_LANES)
-    clnorm_vec_store_private(values + p, clnorm_splat(value));
-}
-CLNORM_FN void clnorm_expand_end(float *values) {
-  clnorm_vec_store_private(values, clnorm_splat(0.0f));
+/* values[c * spatial + p] = each[c] for all p < spatial. What is stored past a channel's end, the next one
+ * replaces; the vector after the last one is 0. */
+CLNORM_FN void clnorm_expand(float *values, const float *each, clnorm_uint channels,
+                             clnorm_uint spatial) {
+  for (clnorm_uint c = 0; spatial == 1 && c < channels; c++) values[c] = each[c]; /* in vectors */
+  for (clnorm_uint c = 0; spatial > 1 && c < channels; c++)
+    for (clnorm_uint p = 0; p < spatial; p += CLNORM_LANES)
+      clnorm_vec_store_private(values + c * spatial + p, clnorm_splat(each[c]));
+  clnorm_vec_store_private(values + channels * spatial, clnorm_splat(0.0f));
 }
 
 #define CLNORM_EXPAND_MAX (2 * CLNORM_LANES)
@@ -66,6 +66,17 @@ CLNORM_FN void clnorm_expand_end(float *values) {
 typedef struct clnorm_expanded {
   float at[CLNORM_GROUP_MAX * CLNORM_EXPAND_MAX + 2 * CLNORM_LANES] __attribute__((aligned(64)));
 } clnorm_expanded;
+
+/* The affines of a tile's channels. */
+typedef struct clnorm_affines {
+  float hi[CLNORM_GROUP_MAX], scale[CLNORM_GROUP_MAX], shift[CLNORM_GROUP_MAX];
+} clnorm_affines;
+
+CLNORM_FN void clnorm_affines_set(clnorm_affines *all, clnorm_ulong c, clnorm_affine a) {
+  all->hi[c] = a.hi;
+  all->scale[c] = a.scale;
+  all->shift[c] = a.shift;
+}
 
 /* A tile's output, written piece by piece between other work: the processor stores what is ready while it
  * computes something else. A run is what the tile has of one sample: the planes of its channels, side by
@@ -80,7 +91,7 @@ typedef struct clnorm_writer {
   clnorm_ulong samples; /* runs still to write, the present one included */
   clnorm_ulong last;    /* elements of the last run */
   clnorm_uint flags, lead, channel;
-  clnorm_affine affine[CLNORM_GROUP_MAX];
+  clnorm_affines affines;
   clnorm_expanded hi, scale, shift;
 } clnorm_writer;
 
@@ -94,8 +105,9 @@ typedef struct clnorm_splats {
   clnorm_vec hi, scale, shift;
 } clnorm_splats;
 
-CLNORM_FN clnorm_splats clnorm_splats_make(const clnorm_affine *a) {
-  const clnorm_splats s = {clnorm_splat(a->hi), clnorm_splat(a->scale), clnorm_splat(a->shift)};
+CLNORM_FN clnorm_splats clnorm_splats_make(const clnorm_affines *a, clnorm_uint c) {
+  const clnorm_splats s = {clnorm_splat(a->hi[c]), clnorm_splat(a->scale[c]),
+                           clnorm_splat(a->shift[c])};
   return s;
 }
 
@@ -148,7 +160,7 @@ CLNORM_FN void clnorm_write_run(clnorm_writer *w, CLNORM_GLOBAL float *y,
                                 CLNORM_GLOBAL const float *x, clnorm_ulong end, int mode) {
   clnorm_ulong i = w->at;
   while (i < end) {
-    const clnorm_splats a = clnorm_splats_make(&w->affine[w->channel]);
+    const clnorm_splats a = clnorm_splats_make(&w->affines, w->channel);
     const clnorm_ulong edge = mode == CLNORM_RUN_CHANNELS ? clnorm_min(w->edge, end) : end;
     const clnorm_uint into = clnorm_lead(y + i);
     if (into && i + CLNORM_LANES - into <= edge) {
@@ -157,7 +169,7 @@ CLNORM_FN void clnorm_write_run(clnorm_writer *w, CLNORM_GLOBAL float *y,
     }
     i = clnorm_write_whole(w, a, y, x, i, edge, mode);
     if (i < edge && edge < end && w->plane >= CLNORM_LANES && i + CLNORM_LANES <= end) {
-      const clnorm_splats next = clnorm_splats_make(&w->affine[w->channel + 1]);
+      const clnorm_splats next = clnorm_splats_make(&w->affines, w->channel + 1);
       clnorm_write_whole(w, clnorm_splats_blend((clnorm_uint)(edge - i), a, next), y, x, i,
                          i + CLNORM_LANES, mode);
       i += CLNORM_LANES;
@@ -207,7 +219,7 @@ CLNORM_FN void clnorm_write_some(clnorm_writer *w, clnorm_ulong vectors) {
     clnorm_write_any(w, vectors);
     return;
   }
-  const clnorm_splats a = clnorm_splats_make(&w->affine[w->channel]);
+  const clnorm_splats a = clnorm_splats_make(&w->affines, w->channel);
   w->at = clnorm_write_whole(w, a, w->y, w->x, w->at, end, CLNORM_RUN_CHANNELS);
 }
 
@@ -253,20 +265,10 @@ CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   const clnorm_uint repeats = clnorm_writer_repeats(w);
   float *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead, *shift = w->shift.at + w->lead;
   for (clnorm_uint k = 0; k < repeats; k++, hi += w->run, scale += w->run, shift += w->run) {
-    for (clnorm_uint c = 0; plane == 1 && c < channels; c++) { /* becomes vectors */
-      hi[c] = w->affine[c].hi;
-      scale[c] = w->affine[c].scale;
-      shift[c] = w->affine[c].shift;
-    }
-    for (clnorm_uint c = 0; plane > 1 && c < channels; c++) {
-      clnorm_expand(hi + c * plane, plane, w->affine[c].hi);
-      clnorm_expand(scale + c * plane, plane, w->affine[c].scale);
-      clnorm_expand(shift + c * plane, plane, w->affine[c].shift);
-    }
+    clnorm_expand(hi, w->affines.hi, channels, plane);
+    clnorm_expand(scale, w->affines.scale, channels, plane);
+    clnorm_expand(shift, w->affines.shift, channels, plane);
   }
-  clnorm_expand_end(hi);
-  clnorm_expand_end(scale);
-  clnorm_expand_end(shift);
   w->flags |= CLNORM_EXPANDED;
   if (repeats == 1) return;
   w->last = ((w->samples - 1) % repeats + 1) * w->run;
@@ -512,6 +514,7 @@ CLNORM_FN clnorm_moments clnorm_column_take(const clnorm_samples *s, clnorm_uint
   return sum;
 }
 
+/* 8 moments by halves. */
 CLNORM_FN clnorm_moments clnorm_moments_fold(clnorm_moments *m) {
   CLNORM_UNROLL
   for (clnorm_uint i = 0; i < 4; i++) m[i] = clnorm_moments_add(m[i], m[i + 4]);
@@ -694,10 +697,7 @@ CLNORM_FN void clnorm_run_segment(clnorm_run *k, CLNORM_GLOBAL const float *x,
   clnorm_run_first(&s, d);
   clnorm_fold_runs(d, channels, spatial, k->pivot);
   for (clnorm_uint c = 0; c < channels; c++) k->pivot[c] = clnorm_plus_zero(k->pivot[c]) * r.first;
-  for (clnorm_uint c = 0; spatial == 1 && c < channels; c++) pivots[c] = k->pivot[c];
-  for (clnorm_uint c = 0; spatial > 1 && c < channels; c++)
-    clnorm_expand(pivots + c * spatial, spatial, k->pivot[c]);
-  clnorm_expand_end(pivots + channels * spatial);
+  clnorm_expand(pivots, k->pivot, channels, spatial);
   clnorm_run_moments(&s, pivots, d, dd, w);
   clnorm_fold_runs(d, channels, spatial, k->sum_d);
   clnorm_fold_runs(dd, channels, spatial, k->sum_dd);
@@ -803,7 +803,8 @@ CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *buffe
     clnorm_save_mean(&b, &call, c0 + c, n->hi[c], n->lo[c]);
   for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, k[c].invstd);
   for (clnorm_uint c = 0; c < channels; c++)
-    w->affine[c] = clnorm_affine_make(&b, &call, c0 + c, n->hi[c], n->lo[c], k[c].invstd);
+    clnorm_affines_set(&w->affines, c,
+                       clnorm_affine_make(&b, &call, c0 + c, n->hi[c], n->lo[c], k[c].invstd));
 }
 
 CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffers,
@@ -821,7 +822,9 @@ CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffe
     for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, invstd[c]);
   }
   for (clnorm_uint c = 0; c < channels; c++)
-    w->affine[c] = clnorm_affine_make(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f, invstd[c]);
+    clnorm_affines_set(
+        &w->affines, c,
+        clnorm_affine_make(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f, invstd[c]));
 }
 
 /* One group. While its statistics are computed, the output that w still has, that of the group before, is
@@ -870,7 +873,8 @@ CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_forward *
   const clnorm_tile t = clnorm_tile_at(call, item);
   clnorm_writer_start(&w, b, call, &t, 0);
   if (call->flags & CLNORM_BATCH_MODE)
-    for (clnorm_ulong c = t.c0; c < t.c1; c++) w.affine[c - t.c0] = b->affine[c];
+    for (clnorm_ulong c = t.c0; c < t.c1; c++)
+      clnorm_affines_set(&w.affines, c - t.c0, b->affine[c]);
   else
     clnorm_writer_given(&w, b, call, &t);
   clnorm_writer_expand(&w);
@@ -883,7 +887,7 @@ CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *c
   const clnorm_tile t = clnorm_tile_at(call, item);
   const clnorm_affine none = {0.0f, 1.0f, 0.0f};
   clnorm_writer_start(&w, b, call, &t, 0);
-  w.affine[0] = none;
+  clnorm_affines_set(&w.affines, 0, none);
   clnorm_write(&w, CLNORM_ALL_VECTORS, CLNORM_RUN_COPY);
 }
 

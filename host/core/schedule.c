@@ -14,7 +14,6 @@
 /* Elements of one sample that a worker takes at a time: enough for the processor to foresee the next. */
 #define RUN_ELEMENTS 4096u
 #define GROUPS_PER_WORKER 8u
-#define LINE_ELEMENTS 16u /* of the cache */
 /* Elements of a group that are worth what a group costs. */
 #define GROUP_MIN 2048u
 
@@ -54,7 +53,7 @@ static uint64_t num_groups(const clnorm_forward *call) {
  * twice as often. */
 static uint32_t whole_lines(const clnorm_forward *call) {
   uint32_t group = 1;
-  while (group < LINE_ELEMENTS && group * call->spatial % LINE_ELEMENTS) group *= 2;
+  while (group < CLNORM_LINE && group * call->spatial % CLNORM_LINE) group *= 2;
   return group;
 }
 
@@ -99,8 +98,8 @@ static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
  * another worker writes goes to and fro. */
 static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits,
                               uint64_t cached_elements) {
-  const uint64_t each = at_least(call->channels / traits->workers, LINE_ELEMENTS / call->spatial);
-  const uint64_t pair = 2 * LINE_ELEMENTS / call->spatial;
+  const uint64_t each = at_least(call->channels / traits->workers, CLNORM_LINE / call->spatial);
+  const uint64_t pair = 2 * CLNORM_LINE / call->spatial;
   const uint64_t lines = at_most(at_least(whole_lines(call), pair), each);
   const uint64_t share = call->channels / (GROUPS_PER_WORKER * (uint64_t)traits->workers);
   const uint64_t run = at_most(RUN_ELEMENTS / call->spatial, CLNORM_GROUP_MAX);

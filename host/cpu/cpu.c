@@ -210,10 +210,11 @@ static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
   if (sync)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "sync is given, but a CPU context has no OpenCL events");
+  const bool small = is_small(call);
   cpu_run run = {NULL, make_buffers(call, operands), call};
   for (unsigned i = 0; i < schedule->num_launches; i++) {
     run.function = self->functions->stages[schedule->launches[i].stage];
-    clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items, is_small(call));
+    clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items, small);
   }
   return CLNORM_OK;
 }
