@@ -142,7 +142,7 @@ def gather_facts(found, missing, table, threads, seconds):
     facts = {"command": shlex.join(["bench/peers.py", *sys.argv[1:]]),
              "date": datetime.date.today().isoformat(),
              "machine": f"{processor()}, {os.cpu_count()} CPUs",
-             "threads": f"{threads} for everybody; PoCL's are fixed to processors, POCL_AFFINITY=1",
+             "threads": f"{threads} for everybody; POCL_AFFINITY={os.environ['POCL_AFFINITY']}",
              "system": f"{system()}, Python {platform.python_version()}",
              "clnorm's commit": one_line(["git", "-C", HERE, "describe", "--always", "--dirty"]),
              "compiler": one_line([os.environ.get("CC", "cc"), "--version"]),

@@ -195,7 +195,8 @@ def run_environment(ready, threads):
         "OMP_NUM_THREADS": str(threads),
         "POCL_MAX_PTHREAD_COUNT": str(threads),  # PoCL before 4
         "POCL_CPU_MAX_CU_COUNT": str(threads),  # PoCL since 4
-        "POCL_AFFINITY": "1",  # else Linux often wakes PoCL's threads where another one is busy
+        # Fixed to processors; else Linux often wakes PoCL's threads where another one is busy.
+        "POCL_AFFINITY": os.environ.get("POCL_AFFINITY", "1"),
         "OCL_ICD_VENDORS": ready["vendors"],
         "LD_LIBRARY_PATH": ready["library_path"],
         "PYTHONPATH": ready["torch"],
