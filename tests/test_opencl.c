@@ -291,6 +291,26 @@ static void objects_that_do_not_fit(void **state) {
   clReleaseContext(other);
 }
 
+/* Times are had from a queue that keeps them, and from no other. */
+static void profiling_needs_a_profiled_queue(void **state) {
+  (void)state;
+  clnorm_context_options options = fixture_options();
+  clnorm_context *context = NULL;
+  clnorm_message message;
+  options.profiling = true;
+  const clnorm_status status = clnorm_context_create_opencl(cl.context, cl.device, cl.in_order,
+                                                            &options, &context, &message);
+  fixture_rejected(message.text, status, INVALID, "profiling|CL_QUEUE_PROFILING_ENABLE", "plain");
+  cl_int code;
+  cl_command_queue profiled =
+      clCreateCommandQueue(cl.context, cl.device, CL_QUEUE_PROFILING_ENABLE, &code);
+  cl_ok(code, "clCreateCommandQueue");
+  assert_ok(NULL, clnorm_context_create_opencl(cl.context, cl.device, profiled, &options, &context,
+                                               &message));
+  clnorm_context_destroy(context);
+  clReleaseCommandQueue(profiled);
+}
+
 static void wait_lists_that_are_not_there(void **state) {
   (void)state;
   clnorm_context *context = adopt(cl.in_order);
@@ -319,6 +339,7 @@ int main(void) {
       cmocka_unit_test(objects_are_retained_and_given_back),
       cmocka_unit_test(a_cpu_context_has_no_opencl_objects),
       cmocka_unit_test(objects_that_do_not_fit),
+      cmocka_unit_test(profiling_needs_a_profiled_queue),
       cmocka_unit_test(wait_lists_that_are_not_there),
   };
   return cmocka_run_group_tests(tests, make_objects, release_objects);

@@ -83,6 +83,9 @@ typedef struct clnorm_device_operations {
                        const clnorm_forward *call,
                        const clnorm_memory operands[CLNORM_NUM_OPERANDS],
                        const struct clnorm_opencl_sync *sync, clnorm_error *error);
+  /* How long the last successful run took, waiting for it; STATE where there was none. Called only where
+   * the device was opened with profiling. */
+  clnorm_status (*last_run_seconds)(clnorm_device *device, double *seconds, clnorm_error *error);
 } clnorm_device_operations;
 
 /* An opened device. A back end's own structure starts with this one. */
@@ -90,6 +93,7 @@ struct clnorm_device {
   const clnorm_device_operations *operations;
   clnorm_device_info info;
   clnorm_traits traits; /* by rule; the core then applies the tuning */
+  bool profiling;       /* as in the options */
   char *cache_folder; /* these three by clnorm_tuning_choose (tuning.h); close() frees the folder */
   clnorm_tuning tuning; /* 0: by rule */
   clnorm_tuning_source tuning_source;
@@ -99,6 +103,8 @@ struct clnorm_device {
 /* host/backends.c: in the order in which devices are listed; ends with NULL. */
 extern const clnorm_backend *const clnorm_backends[];
 
+/* STATE: last_run_seconds of a device that has run nothing. */
+clnorm_status clnorm_fail_no_run(clnorm_error *error);
 /* INVALID_ARGUMENT where a member is out of its range. */
 clnorm_status clnorm_context_options_check(const clnorm_context_options *options,
                                            clnorm_error *error);

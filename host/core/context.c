@@ -149,7 +149,8 @@ static clnorm_status choose(const clnorm_device_list *list, const char *device, 
 /* ---- Contexts ------------------------------------------------------------------------------------- */
 
 clnorm_context_options clnorm_context_options_defaults(void) {
-  clnorm_context_options options = {0, CLNORM_ISA_AUTO, CLNORM_FORM_AUTO, NULL, NULL, NULL, NULL};
+  clnorm_context_options options = {0,    CLNORM_ISA_AUTO, CLNORM_FORM_AUTO, NULL, NULL, NULL, NULL,
+                                    false};
   return options;
 }
 
@@ -255,4 +256,20 @@ const char *clnorm_last_error(const clnorm_context *context) { return context->e
 clnorm_status clnorm_finish(clnorm_context *context) {
   if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
   return context->device->operations->finish(context->device, &context->error);
+}
+
+clnorm_status clnorm_fail_no_run(clnorm_error *error) {
+  return clnorm_fail(error, CLNORM_ERROR_STATE, "the context has made no run yet that was timed");
+}
+
+clnorm_status clnorm_last_run_seconds(clnorm_context *context, double *seconds) {
+  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
+  if (!seconds)
+    return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "seconds is NULL");
+  clnorm_device *device = context->device;
+  if (!device->profiling)
+    return clnorm_fail(&context->error, CLNORM_ERROR_STATE,
+                       "runs are not timed: the context was opened without profiling "
+                       "(clnorm_context_options)");
+  return device->operations->last_run_seconds(device, seconds, &context->error);
 }

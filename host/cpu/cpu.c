@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #if defined(__SSE2__)
@@ -18,6 +19,7 @@ typedef struct cpu_device {
   clnorm_device base; /* first */
   clnorm_pool *pool;
   const clnorm_items_functions *functions;
+  double last_run; /* seconds of the last run with profiling; below 0: there was none */
 } cpu_device;
 
 /* Up to this many elements a second thread costs more than it brings. Where there are statistics to
@@ -201,6 +203,12 @@ static bool is_small(const clnorm_forward *call) {
   return elements + call->channels * CHANNEL_AS_ELEMENTS <= ONE_THREAD_BATCH_STATISTICS;
 }
 
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
                                       const clnorm_schedule *schedule, const clnorm_forward *call,
                                       const clnorm_memory operands[CLNORM_NUM_OPERANDS],
@@ -211,17 +219,36 @@ static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "sync is given, but a CPU context has no OpenCL events");
   const bool small = is_small(call);
+  const double start = self->base.profiling ? now() : 0;
   cpu_run run = {NULL, make_buffers(call, operands), call};
   for (unsigned i = 0; i < schedule->num_launches; i++) {
     run.function = self->functions->stages[schedule->launches[i].stage];
     clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items, small);
   }
+  if (self->base.profiling) self->last_run = schedule->num_launches > 0 ? now() - start : 0;
+  return CLNORM_OK;
+}
+
+static clnorm_status cpu_last_run_seconds(clnorm_device *device, double *seconds,
+                                          clnorm_error *error) {
+  const cpu_device *self = (const cpu_device *)device;
+  if (self->last_run < 0) return clnorm_fail_no_run(error);
+  *seconds = self->last_run;
   return CLNORM_OK;
 }
 
 static const clnorm_device_operations cpu_operations = {
-    cpu_close, cpu_finish, cpu_alloc,   cpu_free,      cpu_write,
-    cpu_read,  cpu_span,   cpu_prepare, cpu_unprepare, cpu_run_schedule,
+    cpu_close,
+    cpu_finish,
+    cpu_alloc,
+    cpu_free,
+    cpu_write,
+    cpu_read,
+    cpu_span,
+    cpu_prepare,
+    cpu_unprepare,
+    cpu_run_schedule,
+    cpu_last_run_seconds,
 };
 
 /* ---- Back end ------------------------------------------------------------------------------------- */
@@ -275,7 +302,9 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
                        "no memory for %u threads, or no thread to be had", threads);
   }
   self->functions = isa_functions(isa);
+  self->last_run = -1;
   self->base.operations = &cpu_operations;
+  self->base.profiling = options->profiling;
   self->base.info = *info;
   self->base.traits.form = CLNORM_FORM_VECTOR;
   self->base.traits.workers = threads;

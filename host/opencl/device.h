@@ -15,6 +15,9 @@ typedef struct clnorm_opencl_device {
   bool keeps_programs; /* compiled programs are kept in base.cache_folder */
   bool out_of_order;   /* then commands are chained by events */
   cl_event last;       /* out of order: the end of the latest run; NULL before the first */
+  cl_event timed[2];   /* profiling: the first and the last launch of the latest run; NULL where it
+                          had none */
+  bool has_run;        /* profiling: `timed` is of a run */
   cl_program program;  /* of the device's form; built when first needed, NULL before */
 } clnorm_opencl_device;
 
@@ -37,5 +40,7 @@ clnorm_status clnorm_opencl_run(clnorm_device *base, void *prepared,
                                 const clnorm_schedule *schedule, const clnorm_forward *call,
                                 const clnorm_memory operands[CLNORM_NUM_OPERANDS],
                                 const struct clnorm_opencl_sync *sync, clnorm_error *error);
+clnorm_status clnorm_opencl_last_run_seconds(clnorm_device *base, double *seconds,
+                                             clnorm_error *error);
 
 #endif

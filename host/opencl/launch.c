@@ -135,33 +135,48 @@ static clnorm_status bind_arguments(const clnorm_opencl_device *device,
   return CLNORM_OK;
 }
 
+/* The events of a run: of its first launch and of its last so far, each a reference of its own. */
+typedef struct run_events {
+  bool wanted; /* else there are none on a queue that keeps its order */
+  cl_event first, last;
+} run_events;
+
+/* Makes *kept another reference to event in the place of the one it was. */
+static cl_int keep(const clnorm_opencl_api *api, cl_event event, cl_event *kept) {
+  const cl_int code = event ? api->clRetainEvent(event) : CL_SUCCESS;
+  if (code != CL_SUCCESS) return code;
+  if (*kept) api->clReleaseEvent(*kept);
+  *kept = event;
+  return CL_SUCCESS;
+}
+
+static void release_events(const clnorm_opencl_api *api, run_events *events) {
+  if (events->first) api->clReleaseEvent(events->first);
+  if (events->last) api->clReleaseEvent(events->last);
+}
+
 /* Submits the launches. The first waits for the events given; in order, the queue does the rest; out of
- * order, each launch waits for the one before, and device->last for the next run. *end receives the event
- * of the last launch where it is not NULL. */
+ * order, each launch waits for the one before. */
 static clnorm_status submit(clnorm_opencl_device *device, const prepared_launches *launches,
                             const clnorm_schedule *schedule, cl_uint num_waits,
-                            const cl_event *waits, cl_event *end, clnorm_error *error) {
+                            const cl_event *waits, run_events *events, clnorm_error *error) {
   const clnorm_opencl_api *api = &device->api;
   for (unsigned i = 0; i < schedule->num_launches; i++) {
-    const bool last = i + 1 == schedule->num_launches;
     const size_t local = device->base.traits.group_size;
     const clnorm_launch *launch = &schedule->launches[i];
     const uint64_t groups = launch->items / launch->each + (launch->items % launch->each != 0);
     const size_t global = (size_t)groups * local;
     cl_event done = NULL;
-    cl_int code = api->clEnqueueNDRangeKernel(device->queue, launches->kernels[i], 1, NULL, &global,
-                                              &local, num_waits, waits,
-                                              device->out_of_order || (last && end) ? &done : NULL);
+    cl_int code = api->clEnqueueNDRangeKernel(
+        device->queue, launches->kernels[i], 1, NULL, &global, &local, num_waits, waits,
+        device->out_of_order || events->wanted ? &done : NULL);
     if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueNDRangeKernel", code);
-    if (device->out_of_order) {
-      if (device->last) api->clReleaseEvent(device->last);
-      device->last = done;
-      if (last && end) code = api->clRetainEvent(done);
-      if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainEvent", code);
-    }
-    if (last && end) *end = done;
+    if (events->last) api->clReleaseEvent(events->last);
+    events->last = done;
+    if (i == 0) code = keep(api, done, &events->first);
+    if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainEvent", code);
     num_waits = device->out_of_order ? 1 : 0;
-    waits = device->out_of_order ? &device->last : NULL;
+    waits = device->out_of_order ? &events->last : NULL;
   }
   return CLNORM_OK;
 }
@@ -170,9 +185,9 @@ static clnorm_status submit(clnorm_opencl_device *device, const prepared_launche
  * caller's: a marker joins them, so that two are waited for without allocating. */
 static clnorm_status submit_after(clnorm_opencl_device *device, const prepared_launches *launches,
                                   const clnorm_schedule *schedule, cl_uint num_waits,
-                                  const cl_event *waits, cl_event *end, clnorm_error *error) {
+                                  const cl_event *waits, run_events *events, clnorm_error *error) {
   if (!device->last) {
-    return submit(device, launches, schedule, num_waits, waits, end, error);
+    return submit(device, launches, schedule, num_waits, waits, events, error);
   }
   cl_event both[2] = {device->last, NULL};
   if (num_waits > 0) {
@@ -181,9 +196,41 @@ static clnorm_status submit_after(clnorm_opencl_device *device, const prepared_l
     if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueMarkerWithWaitList", code);
   }
   const clnorm_status status =
-      submit(device, launches, schedule, both[1] ? 2 : 1, both, end, error);
+      submit(device, launches, schedule, both[1] ? 2 : 1, both, events, error);
   if (both[1]) device->api.clReleaseEvent(both[1]);
   return status;
+}
+
+/* A run of no launches: what waits for it waits for a marker. */
+static clnorm_status submit_marker(clnorm_opencl_device *device, cl_uint num_waits,
+                                   const cl_event *waits, run_events *events, clnorm_error *error) {
+  if (!events->wanted && num_waits == 0) return CLNORM_OK;
+  const cl_int code =
+      device->api.clEnqueueMarkerWithWaitList(device->queue, num_waits, waits, &events->last);
+  return code == CL_SUCCESS ? CLNORM_OK
+                            : clnorm_opencl_fail(error, "clEnqueueMarkerWithWaitList", code);
+}
+
+/* What later runs and the caller need of the events. The caller gets his only if all went well. */
+static clnorm_status hand_out(clnorm_opencl_device *device, const clnorm_schedule *schedule,
+                              const run_events *events, const struct clnorm_opencl_sync *sync,
+                              clnorm_error *error) {
+  const clnorm_opencl_api *api = &device->api;
+  cl_int code = CL_SUCCESS;
+  if (device->out_of_order && schedule->num_launches > 0)
+    code = keep(api, events->last, &device->last);
+  if (device->base.profiling) {
+    const bool timed = schedule->num_launches > 0;
+    device->has_run = true;
+    if (code == CL_SUCCESS) code = keep(api, timed ? events->first : NULL, &device->timed[0]);
+    if (code == CL_SUCCESS) code = keep(api, timed ? events->last : NULL, &device->timed[1]);
+    if (code != CL_SUCCESS) device->has_run = false;
+  }
+  if (sync && sync->event && code == CL_SUCCESS) {
+    code = api->clRetainEvent(events->last);
+    if (code == CL_SUCCESS) *sync->event = events->last;
+  }
+  return code == CL_SUCCESS ? CLNORM_OK : clnorm_opencl_fail(error, "clRetainEvent", code);
 }
 
 clnorm_status clnorm_opencl_run(clnorm_device *base, void *prepared,
@@ -197,28 +244,55 @@ clnorm_status clnorm_opencl_run(clnorm_device *base, void *prepared,
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "num_events_in_wait_list is %u, but event_wait_list is NULL", num_waits);
   }
-  cl_event end = NULL;
-  cl_event *wanted = sync && sync->event ? &end : NULL;
+  run_events events = {base->profiling || (sync && sync->event), NULL, NULL};
   clnorm_status status = CLNORM_OK;
   if (schedule->num_launches > 0) {
     status = bind_arguments(device, prepared, schedule, call, operands, error);
     if (status == CLNORM_OK)
-      status = submit_after(device, prepared, schedule, num_waits, waits, wanted, error);
-  } else if (wanted || num_waits > 0) {
-    const cl_int code =
-        device->api.clEnqueueMarkerWithWaitList(device->queue, num_waits, waits, wanted);
-    if (code != CL_SUCCESS) {
-      status = clnorm_opencl_fail(error, "clEnqueueMarkerWithWaitList", code);
-    }
+      status = submit_after(device, prepared, schedule, num_waits, waits, &events, error);
+  } else {
+    status = submit_marker(device, num_waits, waits, &events, error);
   }
   const cl_int flushed = device->api.clFlush(device->queue); /* work starts without a wait */
   if (status == CLNORM_OK && flushed != CL_SUCCESS) {
     status = clnorm_opencl_fail(error, "clFlush", flushed);
   }
-  if (status == CLNORM_OK && wanted) {
-    *sync->event = end;
-  } else if (end) {
-    device->api.clReleaseEvent(end);
+  if (status == CLNORM_OK) {
+    status = hand_out(device, schedule, &events, sync, error);
+  } else if (device->out_of_order && events.last) {
+    keep(&device->api, events.last, &device->last);
   }
+  release_events(&device->api, &events);
   return status;
+}
+
+/* ---- Times -------------------------------------------------------------------------------------- */
+
+clnorm_status clnorm_opencl_last_run_seconds(clnorm_device *base, double *seconds,
+                                             clnorm_error *error) {
+  const clnorm_opencl_device *device = (const clnorm_opencl_device *)base;
+  const clnorm_opencl_api *api = &device->api;
+  cl_ulong start = 0, end = 0;
+  if (!device->has_run) return clnorm_fail_no_run(error);
+  if (!device->timed[1]) {
+    *seconds = 0;
+    return CLNORM_OK;
+  }
+  cl_int code = api->clWaitForEvents(1, &device->timed[1]);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clWaitForEvents", code);
+  code = api->clGetEventProfilingInfo(device->timed[0], CL_PROFILING_COMMAND_START, sizeof start,
+                                      &start, NULL);
+  if (code == CL_SUCCESS) {
+    code = api->clGetEventProfilingInfo(device->timed[1], CL_PROFILING_COMMAND_END, sizeof end,
+                                        &end, NULL);
+  }
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetEventProfilingInfo", code);
+  if (end < start) {
+    return clnorm_fail(error, CLNORM_ERROR_DEVICE,
+                       "the driver's times are no times: the run ended at %llu ns and started at "
+                       "%llu ns",
+                       (unsigned long long)end, (unsigned long long)start);
+  }
+  *seconds = 1e-9 * (double)(end - start);
+  return CLNORM_OK;
 }

@@ -38,6 +38,8 @@
   X(clEnqueueMarkerWithWaitList)                                                                   \
   X(clRetainEvent)                                                                                 \
   X(clReleaseEvent)                                                                                \
+  X(clWaitForEvents)                                                                               \
+  X(clGetEventProfilingInfo)                                                                       \
   X(clFlush)                                                                                       \
   X(clFinish)
 

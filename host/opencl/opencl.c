@@ -17,6 +17,8 @@
 static void release(clnorm_opencl_device *device) {
   const clnorm_opencl_api *api = &device->api;
   if (device->last) api->clReleaseEvent(device->last);
+  for (int i = 0; i < 2; i++)
+    if (device->timed[i]) api->clReleaseEvent(device->timed[i]);
   if (device->program) api->clReleaseProgram(device->program);
   if (device->queue) api->clReleaseCommandQueue(device->queue);
   if (device->context) api->clReleaseContext(device->context);
@@ -50,6 +52,7 @@ static const clnorm_device_operations operations = {
     .prepare = clnorm_opencl_prepare,
     .unprepare = clnorm_opencl_unprepare,
     .run = clnorm_opencl_run,
+    .last_run_seconds = clnorm_opencl_last_run_seconds,
 };
 
 /* ---- Opening ------------------------------------------------------------------------------------ */
@@ -93,6 +96,7 @@ static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
   clnorm_device *base = &device->base;
   char note[160];
   base->operations = &operations;
+  base->profiling = options->profiling;
   if (clnorm_opencl_describe(&device->api, device->id, id, &base->info) != CLNORM_OK) {
     return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for device %s", id);
   }
@@ -123,7 +127,9 @@ static clnorm_status create_queue(clnorm_opencl_device *device, clnorm_error *er
   cl_context context = device->api.clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
   if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateContext", code);
   device->context = context;
-  cl_command_queue queue = device->api.clCreateCommandQueue(context, device->id, 0, &code);
+  const cl_command_queue_properties properties =
+      device->base.profiling ? CL_QUEUE_PROFILING_ENABLE : 0;
+  cl_command_queue queue = device->api.clCreateCommandQueue(context, device->id, properties, &code);
   if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateCommandQueue", code);
   device->queue = queue;
   return CLNORM_OK;
@@ -214,6 +220,11 @@ static clnorm_status adopt(cl_context context, cl_device_id id, cl_command_queue
   clnorm_status status = create_device(error, &device);
   if (status != CLNORM_OK) return status;
   status = check_together(&device->api, context, id, queue, &properties, error);
+  if (status == CLNORM_OK && options->profiling && !(properties & CL_QUEUE_PROFILING_ENABLE)) {
+    status = clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                         "profiling is asked for, but queue was made without "
+                         "CL_QUEUE_PROFILING_ENABLE");
+  }
   if (status == CLNORM_OK) status = retain(device, context, id, queue, error);
   if (status == CLNORM_OK) {
     device->out_of_order = (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0;

@@ -173,6 +173,9 @@ typedef struct clnorm_context_options {
   const clnorm_tuning
       *tuning; /* exactly this; `form` above goes before its form. NULL: what is kept for
                                 the device, unless form or isa is forced; else the rule */
+  bool
+      profiling; /* runs are timed: clnorm_last_run_seconds. OpenCL: the context's own queue is made with
+                     CL_QUEUE_PROFILING_ENABLE; a queue of the caller must have it */
 } clnorm_context_options;
 
 CLNORM_API clnorm_context_options clnorm_context_options_defaults(void);
@@ -204,6 +207,12 @@ CLNORM_API const char *clnorm_context_description(const clnorm_context *context)
 CLNORM_API const char *clnorm_last_error(const clnorm_context *context);
 /* Waits until all work submitted through this context is done (a no-op on the CPU path). */
 CLNORM_API clnorm_status clnorm_finish(clnorm_context *context);
+/* Waits for the context's last run, the last one that was submitted without an error, and tells how long
+ * it took: on an OpenCL device from the start of its first launch to the end of its last, by the device's
+ * clock; on the CPU path the time of the call, by the host's. A run with nothing to do took 0 seconds.
+ * Errors: INVALID_ARGUMENT (NULL), STATE (the context was opened without profiling, or there was no run
+ * yet), DEVICE (the run failed, or the driver has no times of it). */
+CLNORM_API clnorm_status clnorm_last_run_seconds(clnorm_context *context, double *seconds);
 
 /* The values in force, none of them 0; source may be NULL. */
 CLNORM_API clnorm_tuning clnorm_context_tuning(const clnorm_context *context,

@@ -20,8 +20,8 @@ extern "C" {
 
 /* Works on the caller's queue. All three are retained until clnorm_context_destroy. Runs are enqueued on
  * this queue and on no other; it may be in order or out of order (clnorm chains its own launches by
- * events on an out-of-order queue). The queue must belong to the device, the device to the context.
- * Otherwise as clnorm_context_create. */
+ * events on an out-of-order queue). The queue must belong to the device, the device to the context; with
+ * options->profiling it must have CL_QUEUE_PROFILING_ENABLE. Otherwise as clnorm_context_create. */
 CLNORM_API clnorm_status clnorm_context_create_opencl(cl_context cl, cl_device_id device,
                                                       cl_command_queue queue,
                                                       const clnorm_context_options *options,

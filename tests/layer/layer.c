@@ -202,6 +202,7 @@ PASS(clGetProgramBuildInfo,
      (program, device, parameter, size, value, needed))
 PASS(clSetKernelArg, (cl_kernel kernel, cl_uint index, size_t size, const void *value),
      (kernel, index, size, value))
+INFO(clGetEventProfilingInfo, cl_event, cl_profiling_info)
 PASS(clWaitForEvents, (cl_uint num, const cl_event *events), (num, events))
 PASS(clFlush, (cl_command_queue queue), (queue))
 PASS(clFinish, (cl_command_queue queue), (queue))
