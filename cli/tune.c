@@ -94,15 +94,15 @@ static int compare(session *s, const clnorm_tune_row *wanted, const clnorm_measu
   clnorm_tune_row *row = &result->rows[result->num_rows];
   clnorm_measure_case how = {.op = wanted->op, .seconds = s->chosen->seconds, .check = true};
   clnorm_message message;
-  const char *shape = clnorm_shape_text_of(wanted->dims).text;
+  const clnorm_shape_text shape = clnorm_shape_text_of(wanted->dims);
   *row = *wanted;
   memcpy(how.dims, wanted->dims, sizeof how.dims);
-  clnorm_progress("%s %s %s ...", row->parameter, clnorm_bench_op_names[row->op], shape);
+  clnorm_progress("%s %s %s ...", row->parameter, clnorm_bench_op_names[row->op], shape.text);
   const clnorm_status status = clnorm_measure_ways(ways, s->baseline, &how, &row->times, &message);
   clnorm_progress(NULL);
   if (status != CLNORM_OK) {
     clnorm_complain("%s: %s %s %s: %s", result->target->label, row->parameter,
-                    clnorm_bench_op_names[row->op], shape, message.text);
+                    clnorm_bench_op_names[row->op], shape.text, message.text);
     return CLNORM_EXIT_DEVICE;
   }
   *ratio = row->times.ratio;
