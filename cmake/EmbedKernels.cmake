@@ -1,6 +1,6 @@
-# cmake -D OUTPUT=out.c -D INCLUDE_DIR=dir -D SOURCES="a.cl;b.cl" -P EmbedKernels.cmake
+# cmake -D OUTPUT=out.c -D KERNELS=folder -D NAMES="a;b" -P EmbedKernels.cmake
 #
-# Writes each .cl file, its #include "..." lines replaced by the files (once each), as a C array
+# Writes each folder/NAME.cl, its #include "..." lines replaced by the files (once each), as a C array
 # clnorm_kernel_<name> with its size beside it.
 
 cmake_minimum_required(VERSION 3.18)
@@ -16,17 +16,16 @@ function(inline_file path result)
   file(READ "${path}" text)
   while(text MATCHES "\n#include \"([A-Za-z0-9_]+\\.h)\"\n")
     set(header "${CMAKE_MATCH_1}")
-    inline_file("${INCLUDE_DIR}/${header}" body)
+    inline_file("${KERNELS}/${header}" body)
     string(REPLACE "\n#include \"${header}\"\n" "\n${body}\n" text "${text}")
   endwhile()
   set(${result} "${text}" PARENT_SCOPE)
 endfunction()
 
 set(code "/* Generated from kernels/ by cmake/EmbedKernels.cmake. */\n#include \"kernel_sources.h\"\n")
-foreach(source IN LISTS SOURCES)
+foreach(name IN LISTS NAMES)
   set_property(GLOBAL PROPERTY CLNORM_SEEN "")
-  get_filename_component(name "${source}" NAME_WE)
-  inline_file("${source}" text)
+  inline_file("${KERNELS}/${name}.cl" text)
   file(WRITE "${OUTPUT}.tmp" "${text}")
   file(READ "${OUTPUT}.tmp" hex HEX)
   file(REMOVE "${OUTPUT}.tmp")

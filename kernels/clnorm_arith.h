@@ -34,6 +34,15 @@ CLNORM_FN float16 clnorm_fma16(float16 a, float16 b, float16 c) {
 #define clnorm_bits(x) as_uint(x)
 #define clnorm_from_bits(b) as_float(b)
 #else
+/* The build switches off what changes bits (cmake/FloatingPoint.cmake); this is for other builds, and for what
+ * cannot be switched off. 16: only half precision is computed more narrowly than float. */
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) ||           \
+    defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error "clnorm is built without -ffast-math, -Ofast, -funsafe-math-optimizations or their parts"
+#endif
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
+#error "floats must be computed as floats: 32-bit x86 needs -msse2 -mfpmath=sse"
+#endif
 #include <stdint.h>
 #define CLNORM_FN static inline __attribute__((always_inline))
 #define CLNORM_NOINLINE static __attribute__((noinline))

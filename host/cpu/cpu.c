@@ -1,5 +1,6 @@
 #include "cpu.h"
 
+#include <fenv.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,27 +51,80 @@ static void processor_name(char *name, size_t size) {
   if (file) fclose(file);
 }
 
+/* ---- Instruction sets ----------------------------------------------------------------------------- */
+
+/* Every extension that the objects are built with is asked for. */
 static bool isa_available(clnorm_isa isa) {
-#if defined(__x86_64__)
-  if (isa == CLNORM_ISA_AVX512) return __builtin_cpu_supports("avx512f");
+#if defined(CLNORM_WITH_AVX512)
+  if (isa == CLNORM_ISA_AVX512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+#endif
+#if defined(CLNORM_WITH_AVX2)
   if (isa == CLNORM_ISA_AVX2)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
   return isa == CLNORM_ISA_PLAIN;
 }
 
+static clnorm_isa best_isa(void) {
+  clnorm_isa isa = CLNORM_ISA_AVX512;
+  while (!isa_available(isa)) isa = (clnorm_isa)((int)isa - 1);
+  return isa;
+}
+
+/* Of one that is available. */
 static const clnorm_items_functions *isa_functions(clnorm_isa isa) {
-#if defined(__x86_64__)
+#if defined(CLNORM_WITH_AVX512)
   if (isa == CLNORM_ISA_AVX512) return &clnorm_forward_avx512;
+#endif
+#if defined(CLNORM_WITH_AVX2)
   if (isa == CLNORM_ISA_AVX2) return &clnorm_forward_avx2;
 #endif
   (void)isa;
   return &clnorm_forward_plain;
 }
 
-static const char *isa_name(clnorm_isa isa) {
-  static const char *const names[] = {"automatic", "plain", "AVX2", "AVX-512"};
-  return names[isa];
+/* ---- Floating-point environment ------------------------------------------------------------------- */
+
+/* Results do not depend on the caller's rounding mode or flushing of subnormals: items run with the
+ * processor's defaults. */
+typedef struct cpu_environment {
+#if !defined(__x86_64__)
+  fenv_t all;
+#endif
+#if defined(__SSE2__)
+  unsigned sse;
+#endif
+} cpu_environment;
+
+static cpu_environment environment_enter(void) {
+  cpu_environment saved;
+#if !defined(__x86_64__)
+  fegetenv(&saved.all);
+  fesetenv(FE_DFL_ENV);
+#endif
+#if defined(__SSE2__)
+  saved.sse = _mm_getcsr();
+  _mm_setcsr(0x1f80);
+#endif
+  return saved;
+}
+
+static void environment_leave(cpu_environment saved) {
+#if !defined(__x86_64__)
+  fesetenv(&saved.all);
+#endif
+#if defined(__SSE2__)
+  _mm_setcsr(saved.sse);
+#endif
+}
+
+static bool keeps_subnormals(clnorm_isa isa) {
+  const cpu_environment saved = environment_enter();
+  const bool kept = isa_functions(isa)->keeps_subnormals();
+  environment_leave(saved);
+  return kept;
 }
 
 /* ---- Device operations ---------------------------------------------------------------------------- */
@@ -159,19 +213,14 @@ typedef struct cpu_run {
   const clnorm_forward *call;
 } cpu_run;
 
-/* Results do not depend on the caller's rounding mode or flushing of subnormals: items run with the
- * processor's defaults. */
 static void run_items(void *argument, clnorm_items *items) {
   const cpu_run *run = argument;
-#if defined(__SSE2__)
-  const unsigned control = _mm_getcsr();
-  _mm_setcsr(0x1f80);
-#endif
+  const cpu_environment saved = environment_enter();
   run->function(&run->buffers, run->call, items);
 #if defined(__SSE2__)
   _mm_sfence(); /* streamed stores are seen by whoever sees that the items are done */
-  _mm_setcsr(control);
 #endif
+  environment_leave(saved);
 }
 
 static clnorm_buffers make_buffers(const clnorm_forward *call,
@@ -263,7 +312,7 @@ static clnorm_status cpu_list(clnorm_device_list *list) {
   snprintf(info.form, sizeof info.form, "vector");
   snprintf(info.status, sizeof info.status, "ok");
   info.usable = true;
-  info.denormals = true;
+  info.denormals = keeps_subnormals(best_isa());
   info.compute_units = (int)usable_threads();
   info.memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
   info.max_alloc_bytes = info.memory_bytes;
@@ -271,14 +320,12 @@ static clnorm_status cpu_list(clnorm_device_list *list) {
 }
 
 static clnorm_status choose_isa(clnorm_isa wanted, clnorm_isa *isa, clnorm_error *error) {
-  *isa = wanted;
-  if (wanted == CLNORM_ISA_AUTO) {
-    *isa = CLNORM_ISA_AVX512;
-    while (!isa_available(*isa)) *isa = (clnorm_isa)((int)*isa - 1);
-  }
+  static const char *const names[] = {"automatic", "plain", "AVX2", "AVX-512"};
+  *isa = wanted == CLNORM_ISA_AUTO ? best_isa() : wanted;
   if (!isa_available(*isa))
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "isa is %s, but this processor does not have it", isa_name(*isa));
+                       "isa is %s, but this processor, or this build, does not have it",
+                       names[*isa]);
   return CLNORM_OK;
 }
 
@@ -306,14 +353,16 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   self->base.operations = &cpu_operations;
   self->base.profiling = options->profiling;
   self->base.info = *info;
+  self->base.info.denormals = keeps_subnormals(isa);
   self->base.traits.form = CLNORM_FORM_VECTOR;
   self->base.traits.workers = threads;
   self->base.traits.group_size = 1;
   clnorm_traits_set_caches(&self->base.traits);
   self->base.traits.split_below = 4;
   clnorm_tuning_choose(&self->base, options, error);
-  snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s",
-           info->name, isa_name(isa), threads, threads == 1 ? "" : "s");
+  snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s%s",
+           info->name, self->functions->name, threads, threads == 1 ? "" : "s",
+           self->base.info.denormals ? "" : ", no subnormals");
   *device = &self->base;
   return CLNORM_OK;
 }

@@ -10,15 +10,17 @@
 typedef void (*clnorm_items_function)(const clnorm_buffers *buffers, const clnorm_forward *call,
                                       clnorm_items *items);
 
-/* Indexed by clnorm_stage. */
 typedef struct clnorm_items_functions {
-  clnorm_items_function stages[CLNORM_NUM_STAGES];
+  clnorm_items_function stages[CLNORM_NUM_STAGES]; /* indexed by clnorm_stage */
+  const char *name;                                /* of the instruction set */
+  /* Finds out whether the instructions in use keep subnormal values, given and computed, in the
+   * floating-point environment of the caller. */
+  bool (*keeps_subnormals)(void);
 } clnorm_items_functions;
 
+/* The build defines CLNORM_WITH_... for the instruction sets that it has beside the plain one. */
 extern const clnorm_items_functions clnorm_forward_plain;
-#if defined(__x86_64__)
 extern const clnorm_items_functions clnorm_forward_avx2;
 extern const clnorm_items_functions clnorm_forward_avx512;
-#endif
 
 #endif

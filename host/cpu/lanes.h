@@ -12,6 +12,7 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
+#define CLNORM_ISA_NAME "AVX-512"
 #define CLNORM_LANES 16u
 typedef __m512 clnorm_vec;
 
@@ -48,6 +49,7 @@ static inline float clnorm_fold_vec(clnorm_vec v) {
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 
+#define CLNORM_ISA_NAME "AVX2"
 #define CLNORM_LANES 8u
 typedef __m256 clnorm_vec;
 
@@ -82,8 +84,13 @@ static inline float clnorm_fold_vec(clnorm_vec v) {
   return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
 }
 
-#else
+#else /* vectors of the compiler, in what the base target has */
 
+#if defined(__ARM_NEON)
+#define CLNORM_ISA_NAME "NEON"
+#else
+#define CLNORM_ISA_NAME "plain"
+#endif
 #define CLNORM_LANES 4u
 typedef float clnorm_vec __attribute__((vector_size(16)));
 

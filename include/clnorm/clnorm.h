@@ -96,7 +96,7 @@ typedef struct clnorm_device_info {
   char form[16];      /* form that the rule picks: "vector" or "wide" */
   char status[256];   /* "ok", or why the device cannot be used */
   bool usable;
-  bool denormals;        /* subnormal values are kept (CL_FP_DENORM) */
+  bool denormals;        /* subnormal values are kept (CL_FP_DENORM; CPU path: found by trying) */
   int compute_units;     /* CPU path: hardware threads that this process may use */
   uint64_t memory_bytes; /* global memory; 0 where unknown */
   uint64_t max_alloc_bytes;
@@ -135,9 +135,9 @@ typedef void (*clnorm_log_function)(void *user_data, const char *line);
 /* Instruction set of the CPU path. All give the same bits; for tests and measurements. */
 typedef enum clnorm_isa {
   CLNORM_ISA_AUTO = 0,
-  CLNORM_ISA_PLAIN = 1, /* what the compiler's base target offers */
+  CLNORM_ISA_PLAIN = 1, /* what the compiler's base target offers; on ARM that is NEON */
   CLNORM_ISA_AVX2 = 2,  /* AVX2 + FMA */
-  CLNORM_ISA_AVX512 = 3 /* AVX-512F */
+  CLNORM_ISA_AVX512 = 3 /* AVX-512 F, VL and DQ */
 } clnorm_isa;
 
 /* The parameters of the rule that cuts work for a device (docs/performance.md). They change speed, never

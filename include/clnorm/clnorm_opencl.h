@@ -2,48 +2,62 @@
  * clnorm with OpenCL objects of the caller: context, device, queue, memory and events.
  *
  * The library loads libOpenCL at run time and calls the driver through it, so a program that includes
- * this header links OpenCL itself only if it makes OpenCL calls of its own.
+ * this header links OpenCL itself only if it makes OpenCL calls of its own. The functions are there in
+ * every build of the library; in one without OpenCL (CLNORM_OPENCL=OFF), creating a context is refused
+ * (CLNORM_ERROR_UNSUPPORTED).
+ *
+ * OpenCL's version is for the includer to choose. Where CL_TARGET_OPENCL_VERSION is defined, CL/cl.h
+ * comes with this header. Where it is not, CL/cl.h is neither needed nor included: the handles of OpenCL
+ * are pointers to the structures declared here (cl_context is struct _cl_context *, and so on), and
+ * CL/cl.h may be included before or after, in any version.
  */
 #ifndef CLNORM_CLNORM_OPENCL_H
 #define CLNORM_CLNORM_OPENCL_H
 
 #include <clnorm/clnorm.h>
 
-#ifndef CL_TARGET_OPENCL_VERSION
-#define CL_TARGET_OPENCL_VERSION 120
-#endif
+#ifdef CL_TARGET_OPENCL_VERSION
+#ifdef __APPLE__
+#include <OpenCL/cl.h>
+#else
 #include <CL/cl.h>
+#endif
+#endif
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+struct _cl_context;
+struct _cl_device_id;
+struct _cl_command_queue;
+struct _cl_event;
+
 /* Works on the caller's queue. All three are retained until clnorm_context_destroy. Runs are enqueued on
  * this queue and on no other; it may be in order or out of order (clnorm chains its own launches by
  * events on an out-of-order queue). The queue must belong to the device, the device to the context; with
  * options->profiling it must have CL_QUEUE_PROFILING_ENABLE. Otherwise as clnorm_context_create. */
-CLNORM_API clnorm_status clnorm_context_create_opencl(cl_context cl, cl_device_id device,
-                                                      cl_command_queue queue,
-                                                      const clnorm_context_options *options,
-                                                      clnorm_context **context,
-                                                      clnorm_message *message);
+CLNORM_API clnorm_status clnorm_context_create_opencl(
+    struct _cl_context *cl, struct _cl_device_id *device, struct _cl_command_queue *queue,
+    const clnorm_context_options *options, clnorm_context **context, clnorm_message *message);
 
 /* The OpenCL objects a context works with; NULL for a CPU context. Not retained for the caller. */
-CLNORM_API cl_context clnorm_context_cl_context(const clnorm_context *context);
-CLNORM_API cl_device_id clnorm_context_cl_device(const clnorm_context *context);
-CLNORM_API cl_command_queue clnorm_context_cl_queue(const clnorm_context *context);
+CLNORM_API struct _cl_context *clnorm_context_cl_context(const clnorm_context *context);
+CLNORM_API struct _cl_device_id *clnorm_context_cl_device(const clnorm_context *context);
+CLNORM_API struct _cl_command_queue *clnorm_context_cl_queue(const clnorm_context *context);
 
 /* A cl_mem of the caller, from byte offset on. Not retained. size 0: up to its end. */
-static inline clnorm_memory clnorm_opencl_memory(cl_mem memory, size_t offset, size_t size) {
+static inline clnorm_memory clnorm_opencl_memory(struct _cl_mem *memory, size_t offset,
+                                                 size_t size) {
   clnorm_memory result = {NULL, memory, offset, size};
   return result;
 }
 
 /* Events around one run, for clnorm_forward_args.sync and clnorm_batchnorm2d_args.sync. */
 typedef struct clnorm_opencl_sync {
-  cl_uint num_events_in_wait_list;
-  const cl_event *event_wait_list; /* the run starts after these; NULL if there are none */
-  cl_event
+  uint32_t num_events_in_wait_list;
+  struct _cl_event *const *event_wait_list; /* the run starts after these; NULL if there are none */
+  struct _cl_event *
       *event; /* may be NULL; receives an event that completes with the run, to be released by the
                       caller. A run that has nothing to do returns a marker */
 } clnorm_opencl_sync;
