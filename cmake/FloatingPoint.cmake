@@ -9,12 +9,13 @@ include(CheckCCompilerFlag)
 # IEEE arithmetic, as it is written. No trapping math: nobody looks at exceptions, and gcc then computes both
 # sides of a choice, so that loops over channels become vectors.
 set(CLNORM_FLOATING_POINT
-  -fno-fast-math -fno-unsafe-math-optimizations -fno-finite-math-only -fno-associative-math
-  -fno-reciprocal-math -fsigned-zeros -fno-rounding-math -fno-trapping-math -ffp-contract=off)
+  -fno-fast-math -fno-finite-math-only -fno-associative-math -fno-reciprocal-math -fsigned-zeros
+  -fno-rounding-math -fno-trapping-math -ffp-contract=off)
 
 # What only some compilers know. gcc: "fast" is no excess precision where the processor has none of its own;
-# a constant like 0.9 is a double; -Ofast lets stores race.
-set(optional_GNU -fexcess-precision=fast -fno-single-precision-constant -fno-allow-store-data-races)
+# a constant like 0.9 is a double; -Ofast lets stores race. To clang -fno-fast-math says all of it.
+set(optional_GNU -fno-unsafe-math-optimizations -fexcess-precision=fast -fno-single-precision-constant
+  -fno-allow-store-data-races)
 set(optional_Clang -fno-approx-func -fdenormal-fp-math=ieee)
 if(CMAKE_C_COMPILER_ID MATCHES "(GNU|Clang)$")
   foreach(flag IN LISTS optional_${CMAKE_MATCH_1})

@@ -45,7 +45,7 @@
 
 /* Elements from the vector before p to p. */
 CLNORM_FN clnorm_uint clnorm_lead(CLNORM_GLOBAL const float *p) {
-  return (clnorm_uint)((clnorm_ulong)p / sizeof(float)) % CLNORM_LANES;
+  return (clnorm_uint)((uintptr_t)p / sizeof(float)) % CLNORM_LANES;
 }
 
 /* values[c * spatial + p] = each[c] for all p < spatial. What is stored past a channel's end, the next one
