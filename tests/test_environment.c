@@ -1,0 +1,97 @@
+/* The CPU path in the floating-point environment of its caller: rounding mode and flushing of subnormal
+ * values change neither bits nor what the device says of itself. */
+#include "fixture.h"
+
+#include <fenv.h>
+#include <string.h>
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+#include "cpu/forward.h"
+
+enum { N = 3, C = 5, S = 211, COUNT = N * C * S };
+
+static float x[COUNT];
+
+/* Made in the ordinary environment. */
+static int make_values(void **state) {
+  (void)state;
+  static const float scales[C] = {0x1p-140f, 0x1p-126f, 1e-20f, 1, 100};
+  for (int i = 0; i < COUNT; i++) x[i] = scales[i / S % C] * (float)(i * 7919 % 1009 - 500);
+  return 0;
+}
+
+/* A training step on values from 1e-42 to 1e2; y after running_mean and running_var. */
+static void step(float out[COUNT + 2 * C]) {
+  clnorm_context *context = fixture_open();
+  clnorm_forward_plan *plan;
+  clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  memset(out, 0, (COUNT + 2 * C) * sizeof *out);
+  const clnorm_forward_args args = {.x = clnorm_host_memory(x, sizeof x),
+                                    .y = clnorm_host_memory(out + 2 * C, sizeof x),
+                                    .running_mean = clnorm_host_memory(out, C * sizeof *out),
+                                    .running_var = clnorm_host_memory(out + C, C * sizeof *out),
+                                    .momentum = 0.9};
+  desc.eps = 0;
+  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  assert_ok(context, clnorm_forward_run(plan, &args));
+  assert_true(clnorm_context_device(context)->denormals);
+  clnorm_forward_plan_destroy(plan);
+  clnorm_context_destroy(context);
+}
+
+static void test_rounding(void **state) {
+  (void)state;
+  static float right[COUNT + 2 * C], got[COUNT + 2 * C];
+  step(right);
+  static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+  for (size_t i = 0; i < FIXTURE_LENGTH(modes); i++) {
+    assert_int_equal(fesetround(modes[i]), 0);
+    step(got);
+    assert_int_equal(fegetround(), modes[i]);
+    fesetround(FE_TONEAREST);
+    assert_memory_equal(got, right, sizeof right);
+  }
+}
+
+#if defined(__SSE2__)
+#define FLUSH 0x8040u /* results and operands */
+
+static void test_flushing(void **state) {
+  (void)state;
+  static float right[COUNT + 2 * C], got[COUNT + 2 * C];
+  const unsigned control = _mm_getcsr();
+  step(right);
+  _mm_setcsr(control | FLUSH);
+  step(got);
+  assert_int_equal(_mm_getcsr() & FLUSH, FLUSH);
+  _mm_setcsr(control);
+  assert_memory_equal(got, right, sizeof right);
+}
+
+/* The finding itself, in environments that keep and that flush. */
+static void test_finding(void **state) {
+  (void)state;
+  const unsigned control = _mm_getcsr();
+  assert_true(clnorm_forward_plain.keeps_subnormals());
+  for (unsigned flush = 0x40; flush <= 0x8000; flush *= 0x200) {
+    _mm_setcsr(control | flush);
+    const bool kept = clnorm_forward_plain.keeps_subnormals();
+    _mm_setcsr(control);
+    assert_false(kept);
+  }
+}
+#endif
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_rounding),
+#if defined(__SSE2__)
+    cmocka_unit_test(test_flushing),
+    cmocka_unit_test(test_finding),
+#endif
+  };
+  return cmocka_run_group_tests(tests, make_values, NULL);
+}
