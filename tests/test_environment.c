@@ -34,7 +34,7 @@ static void step(float out[COUNT + 2 * C]) {
                                     .running_mean = clnorm_host_memory(out, C * sizeof *out),
                                     .running_var = clnorm_host_memory(out + C, C * sizeof *out),
                                     .momentum = 0.9};
-  desc.eps = 0;
+  desc.eps = 1e-42; /* a subnormal float, and none exactly */
   assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
   assert_ok(context, clnorm_forward_run(plan, &args));
   assert_true(clnorm_context_device(context)->denormals);
@@ -42,16 +42,43 @@ static void step(float out[COUNT + 2 * C]) {
   clnorm_context_destroy(context);
 }
 
+/* What the module makes of momentum: running statistics after calls that average all batches so far, and
+ * that take a fraction of the new one. */
+static void averages(float out[4 * C]) {
+  clnorm_context *context = fixture_open();
+  for (int i = 0; i < 2; i++) {
+    clnorm_batchnorm2d *bn;
+    clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
+    options.momentum_convention = i ? CLNORM_MOMENTUM_NEW : CLNORM_MOMENTUM_CUMULATIVE;
+    options.momentum = 0x1p-60; /* 1 - momentum is 1 to nearest, and less when rounded down */
+    float y[COUNT];
+    const clnorm_batchnorm2d_args args = {.x = clnorm_host_memory(x, sizeof x),
+                                          .y = clnorm_host_memory(y, sizeof y)};
+    const int64_t dims[4] = {N, C, S, 1};
+    assert_ok(context, clnorm_batchnorm2d_create(context, &options, &bn));
+    for (int call = 0; call < 3; call++)
+      assert_ok(context, clnorm_batchnorm2d_forward(bn, 4, dims, &args));
+    assert_ok(context, clnorm_batchnorm2d_get(bn, CLNORM_RUNNING_MEAN, out + 2 * i * C, C));
+    assert_ok(context, clnorm_batchnorm2d_get(bn, CLNORM_RUNNING_VAR, out + (2 * i + 1) * C, C));
+    clnorm_batchnorm2d_destroy(bn);
+  }
+  clnorm_context_destroy(context);
+}
+
 static void test_rounding(void **state) {
   (void)state;
   static float right[COUNT + 2 * C], got[COUNT + 2 * C];
+  float right_averages[4 * C], got_averages[4 * C];
   step(right);
+  averages(right_averages);
   static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
   for (size_t i = 0; i < FIXTURE_LENGTH(modes); i++) {
     assert_int_equal(fesetround(modes[i]), 0);
     step(got);
+    averages(got_averages);
     assert_int_equal(fegetround(), modes[i]);
     fesetround(FE_TONEAREST);
+    assert_memory_equal(got_averages, right_averages, sizeof right_averages);
     assert_memory_equal(got, right, sizeof right);
   }
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "environment.h"
 #include "objects.h"
 
 #define NUM_PARAMETERS 4
@@ -285,9 +286,10 @@ static clnorm_status find_plan(clnorm_batchnorm2d *bn, const clnorm_forward_desc
 static double kept_fraction(const clnorm_batchnorm2d *bn) {
   switch (bn->options.momentum_convention) {
   case CLNORM_MOMENTUM_NEW:
-    return 1.0 - bn->options.momentum;
+    return clnorm_default_difference(1.0, bn->options.momentum);
   case CLNORM_MOMENTUM_CUMULATIVE:
-    return (double)bn->num_batches_tracked / ((double)bn->num_batches_tracked + 1.0);
+    return clnorm_default_quotient((double)bn->num_batches_tracked,
+                                   (double)bn->num_batches_tracked + 1.0);
   case CLNORM_MOMENTUM_KEPT:
     break;
   }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "environment.h"
 #include "objects.h"
 
 struct clnorm_forward_plan {
@@ -277,8 +278,8 @@ static clnorm_forward make_call(const clnorm_schedule *schedule,
   if (!clnorm_memory_absent(o[CLNORM_OPERAND_SAVED_MEAN])) call.flags |= CLNORM_SAVE_MEAN;
   if (!clnorm_memory_absent(o[CLNORM_OPERAND_SAVED_INVSTD])) call.flags |= CLNORM_SAVE_INVSTD;
   if (call.x % 4 == 0 && call.y % 4 == 0 && call.spatial % 4 == 0) call.flags |= CLNORM_ALIGNED;
-  call.keep = (float)momentum;
-  call.take = (float)(1.0 - momentum);
+  call.keep = clnorm_default_float(momentum);
+  call.take = clnorm_default_float(clnorm_default_difference(1.0, momentum));
   return call;
 }
 

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "environment.h"
+
 /* Elements of an output tile: enough to hide a launch's cost, few enough to share work evenly. */
 #define TILE_MAX 16384u
 #define TILE_MIN 2048u
@@ -182,7 +184,7 @@ clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clno
   s.call.batch = (uint64_t)desc->batch;
   s.call.channels = (uint64_t)desc->channels;
   s.call.spatial = (uint64_t)desc->spatial;
-  s.call.eps = (float)desc->eps;
+  s.call.eps = clnorm_default_float(desc->eps);
   if (desc->batch == 0 || desc->channels == 0 || desc->spatial == 0) return s;
 
   if (prefer_stream(desc, &s.call, traits)) s.call.flags |= CLNORM_STREAM;

@@ -1,6 +1,5 @@
 #include "cpu.h"
 
-#include <fenv.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <xmmintrin.h>
 #endif
 
+#include "environment.h"
 #include "forward.h"
 #include "pool.h"
 #include "tuning.h"
@@ -85,45 +85,11 @@ static const clnorm_items_functions *isa_functions(clnorm_isa isa) {
   return &clnorm_forward_plain;
 }
 
-/* ---- Floating-point environment ------------------------------------------------------------------- */
-
-/* Results do not depend on the caller's rounding mode or flushing of subnormals: items run with the
- * processor's defaults. */
-typedef struct cpu_environment {
-#if !defined(__x86_64__)
-  fenv_t all;
-#endif
-#if defined(__SSE2__)
-  unsigned sse;
-#endif
-} cpu_environment;
-
-static cpu_environment environment_enter(void) {
-  cpu_environment saved;
-#if !defined(__x86_64__)
-  fegetenv(&saved.all);
-  fesetenv(FE_DFL_ENV);
-#endif
-#if defined(__SSE2__)
-  saved.sse = _mm_getcsr();
-  _mm_setcsr(0x1f80);
-#endif
-  return saved;
-}
-
-static void environment_leave(cpu_environment saved) {
-#if !defined(__x86_64__)
-  fesetenv(&saved.all);
-#endif
-#if defined(__SSE2__)
-  _mm_setcsr(saved.sse);
-#endif
-}
-
+/* In the environment that items run in. */
 static bool keeps_subnormals(clnorm_isa isa) {
-  const cpu_environment saved = environment_enter();
+  const clnorm_environment saved = clnorm_environment_enter();
   const bool kept = isa_functions(isa)->keeps_subnormals();
-  environment_leave(saved);
+  clnorm_environment_leave(saved);
   return kept;
 }
 
@@ -215,12 +181,12 @@ typedef struct cpu_run {
 
 static void run_items(void *argument, clnorm_items *items) {
   const cpu_run *run = argument;
-  const cpu_environment saved = environment_enter();
+  const clnorm_environment saved = clnorm_environment_enter();
   run->function(&run->buffers, run->call, items);
 #if defined(__SSE2__)
   _mm_sfence(); /* streamed stores are seen by whoever sees that the items are done */
 #endif
-  environment_leave(saved);
+  clnorm_environment_leave(saved);
 }
 
 static clnorm_buffers make_buffers(const clnorm_forward *call,
