@@ -27,25 +27,27 @@ static void clnorm_items_channel(const clnorm_buffers *b, const clnorm_forward *
 }
 
 /* Subnormal values as they are given to a sum, a product and an fma, and come out of one; in lanes and alone,
- * since some processors keep them in one of the two only (NEON of 32 bits). */
+ * since some processors keep them in one of the two only (NEON of 32 bits). Every operand is read from
+ * volatile memory: compilers compute neither constants nor equal lanes alone. */
 static bool clnorm_keeps_subnormals(void) {
-  volatile float inputs[4] = {0x1p-149f, 1.0f, 0x1p-126f,
-                              0.5f}; /* not for the compiler to compute */
-  const float tiny = inputs[0], one = inputs[1], least = inputs[2], half = inputs[3];
-  const clnorm_vec v = clnorm_splat(tiny);
-  float got[4 * CLNORM_LANES];
-  clnorm_vec_store(got, v + v);
-  clnorm_vec_store(got + CLNORM_LANES, v * clnorm_splat(one));
-  clnorm_vec_store(got + 2 * CLNORM_LANES, clnorm_splat(least) * clnorm_splat(half));
-  clnorm_vec_store(got + 3 * CLNORM_LANES,
-                   clnorm_vec_fma(clnorm_splat(least), clnorm_splat(half), v));
-  const float alone[4] = {tiny + tiny, tiny * one, least * half, clnorm_fma(least, half, tiny)};
+  static const volatile float values[4] = {0x1p-149f, 1.0f, 0x1p-126f, 0.5f};
   static const uint32_t wanted[4] = {2, 1, 0x400000, 0x400001};
-  for (uint32_t i = 0; i < 4 * CLNORM_LANES; i++)
-    if (clnorm_bits(got[i]) != wanted[i / CLNORM_LANES]) return false;
-  for (int i = 0; i < 4; i++)
-    if (clnorm_bits(alone[i]) != wanted[i]) return false;
-  return true;
+  float in[4][CLNORM_LANES], got[4][CLNORM_LANES];
+  for (uint32_t i = 0; i < 4 * CLNORM_LANES; i++) in[i % 4][i / 4] = values[i % 4];
+  const clnorm_vec tiny = clnorm_vec_load(in[0]), one = clnorm_vec_load(in[1]);
+  const clnorm_vec least = clnorm_vec_load(in[2]), half = clnorm_vec_load(in[3]);
+  clnorm_vec_store(got[0], tiny + tiny);
+  clnorm_vec_store(got[1], tiny * one);
+  clnorm_vec_store(got[2], least * half);
+  clnorm_vec_store(got[3], clnorm_vec_fma(least, half, tiny));
+  const float t = values[0], u = values[1], l = values[2], h = values[3];
+  const float alone[4] = {t + t, t * u, l * h, clnorm_fma(l, h, t)};
+  bool kept = true;
+  for (uint32_t i = 0; i < 4; i++) {
+    kept = kept && clnorm_bits(alone[i]) == wanted[i];
+    for (uint32_t k = 0; k < CLNORM_LANES; k++) kept = kept && clnorm_bits(got[i][k]) == wanted[i];
+  }
+  return kept;
 }
 
 const clnorm_items_functions CLNORM_FORWARD_NAME = {
