@@ -84,13 +84,18 @@ inline static float clnorm_fold_vec(float16 v) {
 
 #include "clnorm_vector.h"
 
+/* Both attributes keep Intel's compiler for CPUs from packing work-items into vectors, for which it takes a
+ * minute. */
+#define CLNORM_KERNEL_OF_ONE                                                                       \
+  __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) __kernel void
+
 #define CLNORM_KERNEL(stage)                                                                       \
-  __kernel void clnorm_##stage(CLNORM_KERNEL_PARAMETERS) {                                         \
+  CLNORM_KERNEL_OF_ONE clnorm_##stage(CLNORM_KERNEL_PARAMETERS) {                                  \
     const clnorm_buffers b = CLNORM_KERNEL_BUFFERS;                                                \
     clnorm_item_##stage(&b, &call, get_global_id(0));                                              \
   }
 
-__kernel void clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
+CLNORM_KERNEL_OF_ONE clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
   clnorm_writer w;
   const clnorm_buffers b = CLNORM_KERNEL_BUFFERS;
   const ulong begin = get_global_id(0) * call.groups;
