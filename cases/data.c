@@ -36,7 +36,7 @@ static double bell(uint64_t *state) {
  * variance of the channel is 2; eps is 2 as well, and 1 / sqrt(4) is exact. Where every part has a
  * power of two of elements, an integer mean is added. Weights and biases are multiples of 1/4. */
 
-static double exact_variance(int64_t elements) { return elements == 2 ? 1 : 2; }
+static double exact_variance(int64_t elements) { return elements == 1 ? 0 : elements == 2 ? 1 : 2; }
 
 double clnorm_exact_eps(int64_t elements_per_channel) {
   return 4 - exact_variance(elements_per_channel);

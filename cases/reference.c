@@ -11,6 +11,7 @@ typedef struct channel {
   long double mean, var, invstd; /* var is biased; invstd = 1 / sqrt(var + eps) */
   long double weight, bias;
   bool bounded;
+  bool may_overflow; /* in float sums: results may be what comes of that */
 } channel;
 
 struct clnorm_reference {
@@ -85,8 +86,8 @@ static void batch_statistics(const clnorm_reference *reference, int64_t c, chann
   }
   k->var = squares / count;
   const long double v = k->var + reference->eps;
-  k->bounded = !isfinite(sum) || (largest <= FLT_MAX / 4096 && squares <= FLT_MAX / 4 &&
-                                  v >= 0x1p-100L && fabsl(k->mean) <= 1.001e6L * sqrtl(v));
+  k->bounded = !isfinite(sum) || (v >= 0x1p-100L && fabsl(k->mean) <= 1.001e6L * sqrtl(v));
+  k->may_overflow = isfinite(sum) && (largest > FLT_MAX / 4096 || squares > FLT_MAX / 4);
 }
 
 static void fill_channel(const clnorm_reference *reference, int64_t c, channel *k) {
@@ -97,6 +98,7 @@ static void fill_channel(const clnorm_reference *reference, int64_t c, channel *
     k->mean = problem->running_mean[c];
     k->var = problem->running_var[c];
     k->bounded = !(k->var + reference->eps < 0x1p-100L && k->var + reference->eps > 0);
+    k->may_overflow = false;
   }
   k->invstd = 1 / sqrtl(k->var + reference->eps);
   k->weight = problem->weight ? problem->weight[c] : 1;
@@ -149,7 +151,7 @@ static expected expected_running(const clnorm_reference *reference, float old, e
 static expected expected_running_var(const clnorm_reference *reference, const channel *k,
                                      float old) {
   const long double count = (long double)reference->count;
-  const bool biased = reference->problem.desc.biased_running_var;
+  const bool biased = reference->problem.desc.biased_running_var || reference->count == 1;
   const long double var = biased ? k->var : k->var * count / (count - 1);
   const long double bound = 16 * unit * (var + 0x1p-40L * k->mean * k->mean);
   return expected_running(reference, old, (expected){var, bound});
@@ -185,6 +187,13 @@ typedef struct scan {
   int64_t worst_index, unequal;
 } scan;
 
+/* What a sum that overflows may become: NaN in what x is normalized with, and where all of the mean or the
+ * variance goes, an infinity as well. */
+static bool overflowed(const channel *k, clnorm_output output, float value) {
+  const bool normalizes = output == CLNORM_OUTPUT_Y || output == CLNORM_OUTPUT_SAVED_INVSTD;
+  return k->may_overflow && (isnan(value) || (isinf(value) && !normalizes));
+}
+
 static void scan_value(scan *result, int64_t index, expected e, float value) {
   const long double r = ratio(e, value);
   if (r > result->worst) {
@@ -205,6 +214,7 @@ static scan scan_output(const clnorm_reference *reference, clnorm_output output,
     const channel *k = &reference->channels[c];
     if (!k->bounded) continue;
     if (output != CLNORM_OUTPUT_Y) {
+      if (overflowed(k, output, values[c])) continue;
       scan_value(&result, c, expected_of_channel(reference, output, c), values[c]);
       continue;
     }
@@ -212,7 +222,8 @@ static scan scan_output(const clnorm_reference *reference, clnorm_output output,
       const float *x = plane(problem, problem->x, n, c);
       const float *y = plane(problem, values, n, c);
       for (int64_t s = 0; s < problem->desc.spatial; s++)
-        scan_value(&result, y + s - values, expected_y(k, x[s]), y[s]);
+        if (!overflowed(k, output, y[s]))
+          scan_value(&result, y + s - values, expected_y(k, x[s]), y[s]);
     }
   }
   return result;

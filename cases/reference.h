@@ -15,11 +15,12 @@
  * taken from a float mean of 512 elements, which may be off by 2^-20 |mean|; their squares are all
  * that is left of it where var is 0. Each bound grows by 2^-148, the rounding of subnormal results.
  *
- * With batch statistics the bounds hold where float sums of squares can hold the problem: largest
- * |x| times 1024, and M * var, at most FLT_MAX / 4; var + eps at least 2^-100; and |mean| at most
+ * With batch statistics the bounds hold where var + eps is at least 2^-100, and |mean| at most
  * 10^6 * sqrt(var + eps). In other channels no bound is given (results must still be the same bits
  * on every device), and clnorm_reference_unbounded counts them. A channel with a NaN or an infinity
- * in it has NaN statistics.
+ * in it has NaN statistics. Where float sums may not hold the problem (1024 times the largest |x|, or
+ * M * var, is more than FLT_MAX / 4), y and saved_invstd may be NaN instead, and the others NaN or
+ * infinite; what is finite is held to the bounds.
  *
  * Where the reference is NaN the result must be NaN; where it is infinite, or too large for a
  * float, the result must be the same infinity (a finite value within the bound passes for the

@@ -126,7 +126,8 @@ static const int64_t edge_shapes[][4] = {
 
 /* Shapes that meet every combination of options. */
 static const int64_t product_shapes[][4] = {
-    {2, 1, 1, 1}, {3, 5, 1, 1}, {17, 3, 7, 7}, {5, 3, 14, 14}, {2, 2, 32, 32}, {2, 2, 1, 2049},
+    {1, 4, 1, 1},   {2, 1, 1, 1},   {3, 5, 1, 1},    {17, 3, 7, 7},
+    {5, 3, 14, 14}, {2, 2, 32, 32}, {2, 2, 1, 2049},
 };
 
 /* Kinds that the large layers of networks take in turn. */
@@ -188,9 +189,7 @@ static void choose_options(clnorm_case *item, uint64_t choice) {
   item->biased_running_var = running == 1;
 }
 
-/* One value per channel has no batch statistics: such a case is left out. */
 static void add(builder *b, const clnorm_case *item) {
-  if (item->statistics == CLNORM_BATCH_STATISTICS && elements_per_channel(item->dims) == 1) return;
   if (b->count == b->capacity) {
     const size_t capacity = b->capacity ? 2 * b->capacity : 256;
     clnorm_case *cases = realloc(b->cases, capacity * sizeof *cases);

@@ -32,6 +32,7 @@ static const char help[] =
     "                             as in PyTorch; cumulative: average over all batches\n"
     "  --num-batches-tracked B    batches before this one, for cumulative; default 0\n"
     "  --biased-running-var       running_var takes the variance with divisor M, not M - 1\n"
+    "  --refuse-one-value         training with one value per channel is an error\n"
     "  --no-affine  --no-track  --freeze\n"
     "                             BatchNorm2d's affine, track_running_stats, freeze\n"
     "  --dtype f32                the only type so far\n"
@@ -55,7 +56,7 @@ typedef struct options {
   int mode, convention, dtype, layout;
   double eps, momentum;
   int64_t num_batches_tracked;
-  bool affine, track, freeze, biased, verify, json;
+  bool affine, track, freeze, biased, refuse_one_value, verify, json;
   clnorm_target_options target;
 } options;
 
@@ -151,6 +152,7 @@ static int create_module(const options *o, const inputs *in, module *m) {
   bn.track_running_stats = o->track;
   bn.freeze = o->freeze;
   bn.biased_running_var = o->biased;
+  bn.refuse_one_value = o->refuse_one_value;
   const int status =
       check(m, clnorm_batchnorm2d_create(m->target.context, &bn, &m->bn), "BatchNorm2d");
   if (!status) clnorm_batchnorm2d_set_training(m->bn, o->mode == MODE_TRAIN);
@@ -530,6 +532,7 @@ static clnorm_parsed parse(int argc, char **argv, options *o, clnorm_texts *posi
       {"--no-affine", CLNORM_OPTION_CLEAR, &o->affine, NULL},
       {"--no-track", CLNORM_OPTION_CLEAR, &o->track, NULL},
       {"--freeze", CLNORM_OPTION_SET, &o->freeze, NULL},
+      {"--refuse-one-value", CLNORM_OPTION_SET, &o->refuse_one_value, NULL},
       {"--dtype", CLNORM_OPTION_CHOICE, &o->dtype, CLNORM_DTYPE_CHOICES},
       {"--layout", CLNORM_OPTION_CHOICE, &o->layout, CLNORM_LAYOUT_CHOICES},
       {"--device", CLNORM_OPTION_TEXT, &o->target.device, NULL},

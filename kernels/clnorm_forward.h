@@ -65,17 +65,20 @@ CLNORM_FN clnorm_affine clnorm_affine_given(const clnorm_buffers *b, const clnor
   return clnorm_affine_make(b, call, c, mean, 0.0f, invstd);
 }
 
-/* What batch statistics are to become: the variance for running_var, and the normalization's. */
+/* What batch statistics are to become: the variance for running_var, and the normalization's. The variance
+ * of one value is 0; nothing is divided by count - 1 then. Where sums of squares overflow, the normalization
+ * has no number to go on with: y is NaN, not bias. */
 typedef struct clnorm_spread {
   float running_var, invstd;
 } clnorm_spread;
 
 CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_forward *call, clnorm_ulong count,
                                            float m2) {
-  const int biased = (call->flags & CLNORM_BIASED_RUNNING_VAR) != 0;
+  const int biased = (call->flags & CLNORM_BIASED_RUNNING_VAR) != 0 || count == 1;
+  const float v = clnorm_div(m2, clnorm_count_to_float(count)) + call->eps;
   clnorm_spread k;
   k.running_var = clnorm_div(m2, clnorm_count_to_float(biased ? count : count - 1));
-  k.invstd = clnorm_rsqrt(clnorm_div(m2, clnorm_count_to_float(count)) + call->eps);
+  k.invstd = v < CLNORM_INFINITY ? clnorm_rsqrt(v) : CLNORM_NAN;
   return k;
 }
 

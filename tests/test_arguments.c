@@ -250,7 +250,7 @@ static const desc_row descs[] = {
     {DESC(2, 3, 4, BATCH, .eps = NAN), INVALID, "eps|nan"},
     {DESC(2, 3, 4, GIVEN, .eps = INFINITY), INVALID, "eps|inf"},
     {DESC(2, 3, 4, GIVEN, .eps = 1e300), INVALID, "eps|1e+300"},
-    {DESC(1, 3, 1, BATCH), INVALID, "one value"},
+    {DESC(1, 3, 1, BATCH, .refuse_one_value = true), INVALID, "one value|1 x 3 x 1|refuse_one_value"},
     {DESC(HUGE_SIZE, 2, 2, GIVEN), TOO_LARGE, "4611686018427387904"},
     {DESC(2, HUGE_SIZE, 2, GIVEN), TOO_LARGE, "4611686018427387904"},
     {DESC(2, 2, HUGE_SIZE, BATCH), TOO_LARGE, "4611686018427387904"},
@@ -595,24 +595,24 @@ typedef struct option_row {
   const char *words;
 } option_row;
 
-#define KEPT CLNORM_MOMENTUM_KEPT
-
-/* num_features, eps, momentum, convention, affine, track, freeze, biased */
+/* Members that are not named are 0, which num_features alone must not be. */
 static const option_row option_rows[] = {
-    {{0, 1e-5, 0.9, KEPT, true, true, false, false}, INVALID, "num_features is 0"},
-    {{-3, 1e-5, 0.9, KEPT, true, true, false, false}, INVALID, "num_features is -3"},
-    {{INT64_MAX, 1e-5, 0.9, KEPT, true, true, false, false}, CLNORM_ERROR_OVERFLOW, "num_features"},
-    {{3, -1.0, 0.9, KEPT, true, true, false, false}, INVALID, "eps is -1"},
-    {{3, NAN, 0.9, KEPT, true, true, false, false}, INVALID, "eps|nan"},
-    {{3, INFINITY, 0.9, KEPT, true, true, false, false}, INVALID, "eps is inf"},
-    {{3, 1e39, 0.9, KEPT, true, true, false, false}, INVALID, "eps is 1e+39"},
-    {{3, 1e-5, -0.5, KEPT, true, true, false, false}, INVALID, "momentum is -0.5|[0, 1]"},
-    {{3, 1e-5, 1.5, CLNORM_MOMENTUM_NEW, true, true, false, false}, INVALID, "momentum is 1.5"},
-    {{3, 1e-5, NAN, KEPT, true, true, false, false}, INVALID, "momentum|nan"},
-    {{3, 1e-5, 0.9, (clnorm_momentum)3, true, true, false, false},
+    {{.num_features = 0}, INVALID, "num_features is 0"},
+    {{.num_features = -3}, INVALID, "num_features is -3"},
+    {{.num_features = INT64_MAX}, CLNORM_ERROR_OVERFLOW, "num_features"},
+    {{.num_features = 3, .eps = -1.0}, INVALID, "eps is -1"},
+    {{.num_features = 3, .eps = NAN}, INVALID, "eps|nan"},
+    {{.num_features = 3, .eps = INFINITY}, INVALID, "eps is inf"},
+    {{.num_features = 3, .eps = 1e39}, INVALID, "eps is 1e+39"},
+    {{.num_features = 3, .momentum = -0.5}, INVALID, "momentum is -0.5|[0, 1]"},
+    {{.num_features = 3, .momentum = 1.5, .momentum_convention = CLNORM_MOMENTUM_NEW},
+     INVALID,
+     "momentum is 1.5"},
+    {{.num_features = 3, .momentum = NAN}, INVALID, "momentum|nan"},
+    {{.num_features = 3, .momentum_convention = (clnorm_momentum)3},
      INVALID,
      "momentum_convention|3"},
-    {{3, 1e-5, 0.9, KEPT, true, false, true, false}, INVALID, "freeze|track_running_stats"},
+    {{.num_features = 3, .freeze = true}, INVALID, "freeze|track_running_stats"},
 };
 
 static void options_that_are_refused(void **state) {
@@ -680,7 +680,6 @@ static const dims_row dims_rows[] = {
     {4, {N, C, 1, -S}, INVALID, "-40"},
     {4, {N, C, HUGE_SIZE, 2}, CLNORM_ERROR_OVERFLOW, "4611686018427387904"},
     {4, {HUGE_SIZE, C, 1, 1}, CLNORM_ERROR_OVERFLOW, "4611686018427387904"},
-    {4, {1, C, 1, 1}, INVALID, "one value"},
     {4, {N, C, 1, S + 1}, TOO_SMALL, "x has 7680|7872"},
 };
 

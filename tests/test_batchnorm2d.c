@@ -60,7 +60,8 @@ static void expect_update(pair *p, const fixture_moments *moments, int c) {
     keep = (double)p->batches / ((double)p->batches + 1);
   }
   double var = moments->var;
-  if (!p->options.biased_running_var) var *= moments->count / (moments->count - 1);
+  if (!p->options.biased_running_var && moments->count > 1)
+    var *= moments->count / (moments->count - 1);
   p->mean[c] = keep * p->mean[c] + (1 - keep) * moments->mean;
   p->var[c] = keep * p->var[c] + (1 - keep) * var;
 }
@@ -137,6 +138,8 @@ static const state_row states[] = {
     {"evaluation, switched off", true, false, false, false, true, false},
     {"training, frozen", true, true, true, true, false, false},
     {"evaluation, frozen", true, true, true, false, false, false},
+    {"training, frozen, switched off", true, false, true, true, false, false},
+    {"evaluation, frozen, switched off", true, false, true, false, false, false},
 };
 
 static void every_state_of_the_table(void **state) {
@@ -227,13 +230,16 @@ static void tracking_cannot_begin_later(void **state) {
   clnorm_batchnorm2d_destroy(p.bn);
 }
 
-static void a_frozen_module_keeps_tracking(void **state) {
+static void a_frozen_module_does_not_look_at_tracking(void **state) {
   clnorm_context *context = *state;
   pair p = pair_make(context, options_of(true, true, true));
-  const clnorm_status status = clnorm_batchnorm2d_set_track_running_stats(p.bn, false);
-  fixture_rejected(clnorm_last_error(context), status, CLNORM_ERROR_STATE, "fr", "off, frozen");
-  assert_true(clnorm_batchnorm2d_track_running_stats(p.bn));
-  step(&p, 1, 2, 3, 4, false, false);
+  for (int track = 1; track >= 0; track--) {
+    assert_ok(context, clnorm_batchnorm2d_set_track_running_stats(p.bn, track));
+    assert_int_equal(clnorm_batchnorm2d_track_running_stats(p.bn), track);
+    step(&p, 1, 2, 3, 4, false, false);
+  }
+  assert_ok(context, clnorm_batchnorm2d_set_track_running_stats(p.bn, true));
+  step(&p, 2, 2, 3, 4, false, false);
   clnorm_batchnorm2d_destroy(p.bn);
 }
 
@@ -356,11 +362,23 @@ static void empty_tensors_change_nothing(void **state) {
   clnorm_batchnorm2d_destroy(p.bn);
 }
 
-/* One value per channel has no variance: refused where the batch would be used, fine elsewhere. */
+/* One value per channel is its own mean, and has the variance 0. */
 static void one_value_per_channel(void **state) {
   clnorm_context *context = *state;
-  static const int64_t dims[4] = {1, CHANNELS, 1, 1};
   pair p = pair_make(context, options_of(true, true, false));
+  step(&p, 1, 1, 1, 1, true, true);
+  clnorm_batchnorm2d_set_training(p.bn, false);
+  step(&p, 2, 1, 1, 1, false, false);
+  clnorm_batchnorm2d_destroy(p.bn);
+}
+
+/* Refused by option where the batch would be used, fine elsewhere. */
+static void one_value_per_channel_can_be_refused(void **state) {
+  clnorm_context *context = *state;
+  static const int64_t dims[4] = {1, CHANNELS, 1, 1};
+  clnorm_batchnorm2d_options options = options_of(true, true, false);
+  options.refuse_one_value = true;
+  pair p = pair_make(context, options);
   const float values[CHANNELS] = {1, 2, 3};
   fixture_tensor x = fixture_tensor_make(context, values, CHANNELS);
   fixture_tensor y = fixture_tensor_make(context, NULL, CHANNELS);
@@ -438,13 +456,14 @@ int main(void) {
       cmocka_unit_test(absent_parameters_are_errors_of_state),
       cmocka_unit_test(tracking_switched_off_and_on_again),
       cmocka_unit_test(tracking_cannot_begin_later),
-      cmocka_unit_test(a_frozen_module_keeps_tracking),
+      cmocka_unit_test(a_frozen_module_does_not_look_at_tracking),
       cmocka_unit_test(every_convention_of_momentum),
       cmocka_unit_test(conventions_agree),
       cmocka_unit_test(the_cumulative_average_counts),
       cmocka_unit_test(resets),
       cmocka_unit_test(empty_tensors_change_nothing),
       cmocka_unit_test(one_value_per_channel),
+      cmocka_unit_test(one_value_per_channel_can_be_refused),
       cmocka_unit_test(more_shapes_than_plans_are_kept),
       cmocka_unit_test(in_place),
       cmocka_unit_test(parameter_memory_is_the_parameter),

@@ -149,11 +149,6 @@ clnorm_status clnorm_batchnorm2d_set_track_running_stats(clnorm_batchnorm2d *bn,
     return clnorm_fail(&bn->context->error, CLNORM_ERROR_STATE,
                        "track_running_stats cannot be switched on: the module was created without "
                        "running statistics");
-  if (!track && bn->options.freeze)
-    return clnorm_fail(
-        &bn->context->error, CLNORM_ERROR_STATE,
-        "track_running_stats cannot be switched off: a frozen module normalizes with "
-        "its running statistics");
   bn->track = track;
   return CLNORM_OK;
 }
@@ -257,6 +252,7 @@ static clnorm_status check_dims(clnorm_batchnorm2d *bn, int ndim, const int64_t 
                        "a plane of %" PRId64 " x %" PRId64 " overflows 63 bits", dims[2], dims[3]);
   desc->eps = bn->options.eps;
   desc->biased_running_var = bn->options.biased_running_var;
+  desc->refuse_one_value = bn->options.refuse_one_value;
   return CLNORM_OK;
 }
 

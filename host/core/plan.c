@@ -103,10 +103,10 @@ static clnorm_status check_desc(const clnorm_forward_desc *desc, clnorm_error *e
   if (status == CLNORM_OK) status = check_strides("y_strides", desc->y_strides, desc, error);
   if (status != CLNORM_OK) return status;
   const bool one_value = desc->batch == 1 && desc->spatial == 1 && desc->channels > 0;
-  if (one_value && desc->statistics == CLNORM_BATCH_STATISTICS)
+  if (one_value && desc->refuse_one_value && desc->statistics == CLNORM_BATCH_STATISTICS)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "batch statistics need more than one value per channel, but the input is "
-                       "1 x %" PRId64 " x 1",
+                       "1 x %" PRId64 " x 1, and refuse_one_value is true",
                        desc->channels);
   return CLNORM_OK;
 }

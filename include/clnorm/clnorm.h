@@ -309,7 +309,11 @@ typedef enum clnorm_store {
  *   running_mean[c] = momentum * running_mean[c] + (1 - momentum) * mean[c]
  *   running_var[c]  = momentum * running_var[c]  + (1 - momentum) * var[c] * M / (M - 1),  M = N * spatial
  *
- * momentum is the fraction that is KEPT (0.9 here is 0.1 in PyTorch, cuDNN and MIOpen). */
+ * momentum is the fraction that is KEPT (0.9 here is 0.1 in PyTorch, cuDNN and MIOpen).
+ *
+ * One value per channel (M = 1) has the variance 0, in running_var as well: y is bias (NaN where eps is 0),
+ * unless refuse_one_value is set. Batch statistics whose sums of squares do not fit in a float give NaN in y
+ * and saved_invstd; docs/arithmetic.md says where that begins. */
 typedef struct clnorm_forward_desc {
   int64_t batch;    /* N >= 0 */
   int64_t channels; /* C >= 0 */
@@ -324,6 +328,7 @@ typedef struct clnorm_forward_desc {
   bool external_workspace; /* the caller hands in the workspace at each run */
   clnorm_variant variant;
   clnorm_store store;
+  bool refuse_one_value; /* batch statistics of one value per channel: an error (PyTorch's rule) */
 } clnorm_forward_desc;
 
 /* f32, NCHW, contiguous, eps 1e-5, everything else off or automatic. */
@@ -336,8 +341,8 @@ CLNORM_API clnorm_forward_desc clnorm_forward_desc_defaults(clnorm_statistics st
  * context's queue. */
 typedef struct clnorm_forward_plan clnorm_forward_plan;
 
-/* Errors: INVALID_ARGUMENT (negative sizes; NaN, infinite or negative eps; with batch statistics one
- * value per channel, since then there is no variance to speak of), UNSUPPORTED (types, layouts and
+/* Errors: INVALID_ARGUMENT (negative sizes; NaN, infinite or negative eps; batch statistics of one value
+ * per channel where refuse_one_value is set), UNSUPPORTED (types, layouts and
  * strides that this version refuses by name), OVERFLOW, OUT_OF_MEMORY, BUILD, DEVICE.
  * Sizes with N, C or spatial 0 succeed: a run then writes nothing. */
 CLNORM_API clnorm_status clnorm_forward_plan_create(clnorm_context *context,
@@ -403,6 +408,7 @@ typedef struct clnorm_batchnorm2d_options {
   bool track_running_stats;            /* true */
   bool freeze;             /* false; true normalizes with the running statistics in every mode */
   bool biased_running_var; /* false */
+  bool refuse_one_value;   /* false; true: batch statistics of one value per channel are an error */
 } clnorm_batchnorm2d_options;
 
 CLNORM_API clnorm_batchnorm2d_options clnorm_batchnorm2d_options_defaults(int64_t num_features);
@@ -414,7 +420,7 @@ CLNORM_API clnorm_batchnorm2d_options clnorm_batchnorm2d_options_defaults(int64_
  *   evaluation, tracking                         running            unchanged
  *   created without tracking, either mode        the batch          none exist
  *   tracking switched off later, either mode     the batch          kept, unchanged
- *   frozen, either mode                          running            unchanged
+ *   frozen, in any of these states               running            unchanged
  *
  * A new module is in training mode. weight starts at 1, bias at 0, running_mean at 0, running_var at 1.
  * Parameters and running statistics live in the context's memory. */
@@ -429,8 +435,8 @@ CLNORM_API void clnorm_batchnorm2d_destroy(clnorm_batchnorm2d *bn);
 
 CLNORM_API void clnorm_batchnorm2d_set_training(clnorm_batchnorm2d *bn, bool training);
 CLNORM_API bool clnorm_batchnorm2d_training(const clnorm_batchnorm2d *bn);
-/* Switching off keeps the running statistics and stops using them. Errors (STATE): on, where the module
- * was created without; off, while frozen, since a frozen module normalizes with them. */
+/* Switching off keeps the running statistics and stops using them, but in a frozen module, which goes on
+ * with them. Errors (STATE): on, where the module was created without. */
 CLNORM_API clnorm_status clnorm_batchnorm2d_set_track_running_stats(clnorm_batchnorm2d *bn,
                                                                     bool track);
 CLNORM_API bool clnorm_batchnorm2d_track_running_stats(const clnorm_batchnorm2d *bn);
@@ -471,8 +477,7 @@ typedef struct clnorm_batchnorm2d_args {
  * of which is num_features. Plans are kept per shape and state (the last 16 of them), so the first call
  * with a shape costs more than the following ones. Empty tensors (N, H or W = 0) succeed, write nothing
  * and leave the running statistics unchanged.
- * Errors: INVALID_ARGUMENT ("expected 4D input (got 3D input)"; channels that do not match; one value
- * per channel with batch statistics), and those of clnorm_forward_plan_create and clnorm_forward_run. */
+ * Errors: INVALID_ARGUMENT ("expected 4D input (got 3D input)"; channels that do not match), and those of clnorm_forward_plan_create and clnorm_forward_run. */
 CLNORM_API clnorm_status clnorm_batchnorm2d_forward(clnorm_batchnorm2d *bn, int ndim,
                                                     const int64_t *dims,
                                                     const clnorm_batchnorm2d_args *args);
