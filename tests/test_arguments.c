@@ -206,6 +206,21 @@ static void copies(void **state) {
                   "other kind");
   assert_rejected(context, clnorm_memory_write(context, other_kind(context), read, 16), INVALID, "",
                   "other kind");
+  clnorm_memory odd = good;
+  odd.offset += 2;
+  odd.size = 4;
+  assert_rejected(context, clnorm_memory_read(context, odd, read, 4), INVALID,
+                  "the source has offset|multiple of 4", "offset");
+  assert_rejected(context, clnorm_memory_write(context, odd, read, 4), INVALID,
+                  "the destination has offset|multiple of 4", "offset");
+  if (!fixture_is_opencl(context)) {
+    odd.host = (char *)odd.host + 2;
+    odd.offset -= 4;
+    assert_rejected(context, clnorm_memory_read(context, odd, read, 4), INVALID,
+                    "the source is at address|multiple of 4", "pointer and offset");
+    assert_rejected(context, clnorm_memory_write(context, odd, read, 4), INVALID,
+                    "the destination is at address|multiple of 4", "pointer and offset");
+  }
   assert_ok(context, clnorm_memory_read(context, good, NULL, 0));
   for (int i = 0; i < 8; i++) assert_true(read[i] == 7);
   fixture_tensor_read(context, &tensor, read);
@@ -256,6 +271,16 @@ static const desc_row descs[] = {
     {DESC(2, 2, HUGE_SIZE, BATCH), TOO_LARGE, "4611686018427387904"},
     {DESC(1, 1, HUGE_SIZE / 2, BATCH), TOO_LARGE, "2305843009213693952"},
     {DESC(3037000500, 3037000500, 1, GIVEN), TOO_LARGE, "3037000500"},
+    /* an empty tensor has strides too, as far as they fit */
+    {DESC(0, HUGE_SIZE, 4, GIVEN, .x_strides = {1, 4, 1}), TOO_LARGE, "x_strides|4611686018427387904 x 4"},
+    {DESC(0, 4, HUGE_SIZE, BATCH, .y_strides = {1, 4, 1}), TOO_LARGE, "y_strides|4 x 4611686018427387904"},
+    {DESC(0, 3, 4, GIVEN, .x_strides = {24, 4, 1}), UNSUPPORTED, "x_strides|24, 4, 1|12, 4, 1"},
+    {DESC(2, 3, 4, BATCH, .store = (clnorm_store)3), INVALID, "store|3"},
+    {DESC(2, 3, 4, BATCH, .dtype = (clnorm_dtype)-1), INVALID, "dtype|-1"},
+    {DESC(2, 3, 4, BATCH, .layout = (clnorm_layout)-1), INVALID, "layout|-1"},
+    {DESC(2, 3, 4, .statistics = (clnorm_statistics)-1), INVALID, "statistics|-1"},
+    {DESC(2, 3, 4, BATCH, .variant = (clnorm_variant)-1), INVALID, "variant|-1"},
+    {DESC(((int64_t)1 << 40) + 1, 1, 1, BATCH), TOO_LARGE, "1099511627777|2^40"},
 };
 /* clang-format on */
 
@@ -282,6 +307,9 @@ static void descriptions_at_the_edge_are_accepted(void **state) {
       DESC(2, 0, 4, BATCH),
       DESC(1, 0, 1, BATCH),
       DESC(0, HUGE_SIZE, HUGE_SIZE, GIVEN),
+      DESC(HUGE_SIZE, 0, HUGE_SIZE, BATCH),
+      DESC(HUGE_SIZE, HUGE_SIZE, 0, GIVEN, .x_strides = {0, 0, 1}),
+      DESC(0, 3, 4, BATCH, .x_strides = {12, 4, 1}),
   };
   for (size_t i = 0; i < FIXTURE_LENGTH(good); i++) {
     clnorm_forward_plan *plan = NULL;
@@ -378,6 +406,9 @@ typedef enum damage {
   SHORT,      /* 4 bytes less than needed */
   PAST_END,   /* the offset lies far beyond the object; size says "to its end" */
   MISALIGNED, /* by 2 bytes */
+  TOGETHER,   /* pointer and offset each are 2 bytes off, their sum is not; host memory only */
+  OFF_BY_ONE, /* pointer alone; host memory only */
+  WRAPPED,    /* the offset leads past the address space */
   OTHER_KIND, /* host memory for OpenCL, and the other way round */
   BOTH_KINDS,
   ONTO,        /* the place of another operand */
@@ -477,6 +508,15 @@ static void inflict(const run_row *row, setup *s, clnorm_forward_args *args) {
   case MISALIGNED:
     memory->offset += 2;
     break;
+  case TOGETHER:
+    memory->host = (char *)memory->host + 2, memory->offset -= 2;
+    break;
+  case OFF_BY_ONE:
+    memory->host = (char *)memory->host + 1;
+    break;
+  case WRAPPED:
+    memory->offset = SIZE_MAX - 3;
+    break;
   case OTHER_KIND:
     *memory = other_kind(s->context);
     break;
@@ -557,6 +597,40 @@ static void sizes_beyond_the_object(void **state) {
   assert_ok(context, clnorm_forward_run(plan, &s.args));
   float y[COUNT];
   fixture_tensor_read(context, &s.tensors[Y], y);
+  clnorm_forward_plan_destroy(plan);
+  setup_free(&s);
+}
+
+/* Pointer and offset are looked at each by itself, whatever their sum is. */
+static void places_in_host_memory(void **state) {
+  clnorm_context *context = *state;
+  if (fixture_is_opencl(context)) return; /* a cl_mem has no address */
+  static const char *const names[NUM_OPERANDS] = {
+      "x",           "y",          "weight",       "bias",     "running_mean",
+      "running_var", "saved_mean", "saved_invstd", "workspace"};
+  const clnorm_forward_desc desc = split_desc(CLNORM_BATCH_STATISTICS);
+  clnorm_forward_plan *plan = NULL;
+  setup s;
+  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  setup_make(&s, context, clnorm_forward_plan_workspace_size(plan));
+  for (operand i = X; i < NUM_OPERANDS; i++) {
+    static const struct {
+      damage damage;
+      clnorm_status expected;
+      const char *words;
+    } rows[] = {{TOGETHER, INVALID, "is at address|multiple of 4"},
+                {OFF_BY_ONE, INVALID, "is at address|multiple of 4"},
+                {WRAPPED, CLNORM_ERROR_OVERFLOW, "has offset|past the address"}};
+    for (size_t k = 0; k < FIXTURE_LENGTH(rows); k++) {
+      clnorm_forward_args args = s.args;
+      const run_row row = {i, rows[k].damage, 0, rows[k].expected, rows[k].words};
+      inflict(&row, &s, &args);
+      assert_rejected(context, clnorm_forward_run(plan, &args), row.expected, row.words, names[i]);
+      assert_non_null(strstr(clnorm_last_error(context), names[i]));
+      assert_nothing_changed(&s, names[i]);
+    }
+  }
+  assert_ok(context, clnorm_forward_run(plan, &s.args));
   clnorm_forward_plan_destroy(plan);
   setup_free(&s);
 }
@@ -735,6 +809,17 @@ static void comparisons_that_are_refused(void **state) {
   assert_rejected(context, clnorm_compare_memory(context, y, context, y, huge, &d),
                   CLNORM_ERROR_OVERFLOW, "", "huge");
   assert_memory_equal(&d, &before, sizeof d);
+  clnorm_memory odd = y;
+  odd.offset += 2;
+  odd.size -= 4;
+  static const int64_t one_less[4] = {1, 1, 1, N * C * S - 1};
+  assert_rejected(context, clnorm_compare_memory(context, odd, context, y, one_less, &d), INVALID,
+                  "offset|multiple of 4", "offset of a");
+  assert_rejected(context, clnorm_compare_memory(context, y, context, odd, one_less, &d), INVALID,
+                  "offset|multiple of 4", "offset of b");
+  static const int64_t nothing[4] = {HUGE_SIZE, HUGE_SIZE, 0, 1};
+  assert_ok(context, clnorm_compare_memory(context, absent, context, absent, nothing, &d));
+  assert_int_equal(d.elements, 0);
   assert_rejected(context, clnorm_compare_memory(context, absent, context, y, good, &d), INVALID,
                   "absent", "absent a");
   assert_rejected(context, clnorm_compare_memory(context, y, context, absent, good, &d), INVALID,
@@ -745,6 +830,15 @@ static void comparisons_that_are_refused(void **state) {
   clnorm_forward_args inputs = {.x = {NULL, NULL, 0, 0}};
   assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
                   INVALID, "x", "x absent");
+  inputs.x = (clnorm_memory){(char *)x + 2, NULL, 2, N * C * S * sizeof(float)};
+  assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
+                  INVALID, "x is at address|multiple of 4", "x at 2 mod 4");
+  inputs.x = (clnorm_memory){x, NULL, 2, N * C * S * sizeof(float)};
+  assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
+                  INVALID, "x has offset 2|multiple of 4", "x with offset 2");
+  inputs.x = (clnorm_memory){x, NULL, 0, sizeof x};
+  assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
+                  TOO_SMALL, "x has 16|7680", "x too short");
   inputs.x = (clnorm_memory){NULL, (struct _cl_mem *)(void *)x, 0, sizeof x};
   assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
                   INVALID, "x|host", "x in OpenCL memory");
@@ -773,6 +867,7 @@ int main(void) {
       cmocka_unit_test(operands_with_batch_statistics),
       cmocka_unit_test(operands_with_given_statistics),
       cmocka_unit_test(sizes_beyond_the_object),
+      cmocka_unit_test(places_in_host_memory),
       cmocka_unit_test(momentum_outside_its_range),
       cmocka_unit_test(options_that_are_refused),
       cmocka_unit_test(parameters_of_the_wrong_size),

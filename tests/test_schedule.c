@@ -14,6 +14,7 @@ static void test_products(void **state) {
   } rows[] = {
       {{1, 1, 1, 1}, true, 1},
       {{0, INT64_MAX, INT64_MAX, 4}, true, 0},
+      {{INT64_MAX, INT64_MAX, 4, 0}, true, 0},
       {{INT64_MAX, 1, 1, 1}, true, INT64_MAX},
       {{INT64_MAX, 1, 1, 2}, false, 0},
       {{INT64_C(1) << 31, INT64_C(1) << 31, 1, 1}, true, INT64_C(1) << 62},

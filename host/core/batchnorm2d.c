@@ -246,8 +246,7 @@ static clnorm_status check_dims(clnorm_batchnorm2d *bn, int ndim, const int64_t 
   const bool batch = !bn->options.freeze && (bn->training || !bn->track);
   *desc = clnorm_forward_desc_defaults(batch ? CLNORM_BATCH_STATISTICS : CLNORM_GIVEN_STATISTICS,
                                        dims[0], dims[1], 0);
-  const bool empty = !dims[0] || !dims[2] || !dims[3];
-  if (!empty && !clnorm_checked_product(dims + 2, 2, &desc->spatial))
+  if (dims[0] && !clnorm_checked_product(dims + 2, 2, &desc->spatial))
     return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
                        "a plane of %" PRId64 " x %" PRId64 " overflows 63 bits", dims[2], dims[3]);
   desc->eps = bn->options.eps;
@@ -320,6 +319,7 @@ clnorm_status clnorm_batchnorm2d_forward(clnorm_batchnorm2d *bn, int ndim, const
   run.sync = args->sync;
   status = clnorm_forward_run(plan, &run);
   const bool empty = !desc.batch || !desc.spatial;
-  if (status == CLNORM_OK && updates && !empty) bn->num_batches_tracked++;
+  const bool counts = status == CLNORM_OK && updates && !empty;
+  if (counts && bn->num_batches_tracked < INT64_MAX) bn->num_batches_tracked++;
   return status;
 }

@@ -33,7 +33,7 @@ static void start(clnorm_difference *difference) {
 void clnorm_compare(const int64_t dims[4], const float *a, const float *b,
                     clnorm_difference *difference) {
   start(difference);
-  difference->elements = dims[0] * dims[1] * dims[2] * dims[3];
+  if (!clnorm_checked_product(dims, 4, &difference->elements)) return; /* no array is so large */
   for (int64_t i = 0; i < difference->elements; i++) {
     const uint32_t ulp = distance(a[i], b[i]);
     difference->histogram[histogram_bin(ulp)]++;
@@ -101,13 +101,20 @@ typedef struct side {
 
 static clnorm_status upload(clnorm_context *context, const char *role, clnorm_memory source,
                             size_t size, clnorm_memory *memory) {
-  if (clnorm_memory_absent(source) || !size) return CLNORM_OK;
+  if (clnorm_memory_absent(source)) return CLNORM_OK;
+  clnorm_status status = clnorm_memory_check_place(source, role, &context->error);
+  if (status != CLNORM_OK) return status;
   if (source.size < size)
     return clnorm_fail(&context->error, CLNORM_ERROR_BUFFER_TOO_SMALL,
                        "%s has %zu bytes, but the operation needs %zu", role, source.size, size);
-  const clnorm_status status = clnorm_memory_alloc(context, size, memory);
+  status = clnorm_memory_alloc(context, size, memory);
   if (status != CLNORM_OK) return status;
   return clnorm_memory_write(context, *memory, (const char *)source.host + source.offset, size);
+}
+
+/* Nothing is read, nothing is written; other sizes may then be too large for memory. */
+static bool is_empty(const clnorm_forward_desc *desc) {
+  return !desc->batch || !desc->channels || !desc->spatial;
 }
 
 static clnorm_status run_side(side *s, const clnorm_forward_desc *desc,
@@ -127,6 +134,7 @@ static clnorm_status run_side(side *s, const clnorm_forward_desc *desc,
       {"running_var", inputs->running_var, &a->running_var, channels},
   };
   clnorm_status status = clnorm_forward_plan_create(s->context, desc, &s->plan);
+  if (is_empty(desc)) return status;
   for (size_t i = 0; i < sizeof operands / sizeof *operands && status == CLNORM_OK; i++)
     status = upload(s->context, operands[i].role, operands[i].source, operands[i].size,
                     operands[i].memory);
@@ -157,7 +165,6 @@ static clnorm_status compare_sides(side *a, side *b, const clnorm_forward_desc *
   const int64_t channel[4] = {1, desc->channels, 1, 1};
   const bool updates = desc->statistics == CLNORM_BATCH_STATISTICS;
   const bool normalizes = desc->statistics != CLNORM_NO_STATISTICS;
-  const bool empty = !desc->batch || !desc->channels || !desc->spatial; /* nothing is written */
   const struct {
     clnorm_memory a, b;
     const int64_t *dims;
@@ -170,7 +177,7 @@ static clnorm_status compare_sides(side *a, side *b, const clnorm_forward_desc *
       {a->args.saved_invstd, b->args.saved_invstd, channel, normalizes},
   };
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
-    if (empty || !outputs[i].written || clnorm_memory_absent(outputs[i].a)) continue;
+    if (is_empty(desc) || !outputs[i].written || clnorm_memory_absent(outputs[i].a)) continue;
     const clnorm_status status = clnorm_compare_memory(
         a->context, outputs[i].a, b->context, outputs[i].b, outputs[i].dims, &differences[i]);
     if (status != CLNORM_OK) return status;

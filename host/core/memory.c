@@ -4,6 +4,19 @@
 
 #include "objects.h"
 
+clnorm_status clnorm_memory_check_place(clnorm_memory memory, const char *role,
+                                        clnorm_error *error) {
+  if ((uintptr_t)memory.host % sizeof(float))
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "%s is at address %p, but must be at a multiple of %zu", role, memory.host,
+                       sizeof(float));
+  if (memory.offset % sizeof(float))
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "%s has offset %zu, but it must be a multiple of %zu", role, memory.offset,
+                       sizeof(float));
+  return CLNORM_OK;
+}
+
 clnorm_status clnorm_memory_span(clnorm_context *context, clnorm_memory memory, const char *role,
                                  uint64_t needed, clnorm_span *span) {
   clnorm_error *error = &context->error;
@@ -14,11 +27,8 @@ clnorm_status clnorm_memory_span(clnorm_context *context, clnorm_memory memory, 
                        "%s has both host and OpenCL memory, but must have one of them", role);
   clnorm_status status =
       context->device->operations->span(context->device, memory, role, span, error);
+  if (status == CLNORM_OK) status = clnorm_memory_check_place(memory, role, error);
   if (status != CLNORM_OK) return status;
-  if (span->begin % sizeof(float))
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s starts at byte %" PRIu64 ", but must start at a multiple of %zu", role,
-                       span->begin, sizeof(float));
   if (span->end - span->begin < needed)
     return clnorm_fail(error, CLNORM_ERROR_BUFFER_TOO_SMALL,
                        "%s has %" PRIu64 " bytes, but the operation needs %" PRIu64, role,

@@ -68,14 +68,13 @@ static clnorm_status check_sizes(const clnorm_forward_desc *desc, clnorm_error *
       return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                          "%s is %" PRId64 ", but must not be negative", names[i], sizes[i]);
   int64_t bytes;
-  const bool empty = !sizes[0] || !sizes[1] || !sizes[2];
-  if (!empty && (!clnorm_checked_product(sizes, 4, &bytes) || (uint64_t)bytes > SIZE_MAX / 2))
+  if (!clnorm_checked_product(sizes, 4, &bytes) || (uint64_t)bytes > SIZE_MAX / 2)
     return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
                        "a tensor of %" PRId64 " x %" PRId64 " x %" PRId64
                        " floats has more bytes than fit in 63 bits",
                        sizes[0], sizes[1], sizes[2]);
   /* Segments of a channel are counted in 32 bits. */
-  if (!empty && desc->batch > (INT64_C(1) << 40) / desc->spatial)
+  if (bytes && desc->batch > (INT64_C(1) << 40) / desc->spatial)
     return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
                        "a channel has %" PRId64 " x %" PRId64
                        " values, but at most 2^40 are supported",
@@ -86,7 +85,13 @@ static clnorm_status check_sizes(const clnorm_forward_desc *desc, clnorm_error *
 static clnorm_status check_strides(const char *name, const int64_t strides[3],
                                    const clnorm_forward_desc *desc, clnorm_error *error) {
   if (!strides[0] && !strides[1] && !strides[2]) return CLNORM_OK;
-  const int64_t contiguous[3] = {desc->channels * desc->spatial, desc->spatial, 1};
+  const int64_t sample[2] = {desc->channels, desc->spatial};
+  int64_t contiguous[3] = {0, desc->spatial, 1};
+  if (!clnorm_checked_product(sample, 2, &contiguous[0])) /* of an empty tensor: its batch is 0 */
+    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
+                       "%s are given, but a sample of %" PRId64 " x %" PRId64
+                       " values has no stride that fits in 63 bits",
+                       name, desc->channels, desc->spatial);
   if (memcmp(strides, contiguous, sizeof contiguous) != 0)
     return clnorm_fail(error, CLNORM_ERROR_UNSUPPORTED,
                        "%s are (%" PRId64 ", %" PRId64 ", %" PRId64

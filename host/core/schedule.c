@@ -26,9 +26,13 @@ static uint64_t round_up(uint64_t a, uint64_t unit) { return ceil_div(a, unit) *
 
 bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product) {
   int64_t result = 1;
-  for (int i = 0; i < count; i++)
-    if (__builtin_mul_overflow(result, factors[i], &result)) return false;
-  *product = result;
+  bool fits = true, zero = false;
+  for (int i = 0; i < count; i++) {
+    fits = !__builtin_mul_overflow(result, factors[i], &result) && fits;
+    zero = zero || factors[i] == 0;
+  }
+  if (!fits && !zero) return false;
+  *product = zero ? 0 : result;
   return true;
 }
 

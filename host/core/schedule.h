@@ -46,7 +46,8 @@ typedef struct clnorm_schedule {
   size_t workspace_size;
 } clnorm_schedule;
 
-/* Bytes of a tensor of count elements of size bytes each: false on overflow of size_t or int64_t. */
+/* The product of count factors, none of them negative: false if it does not fit, which one with a factor 0
+ * always does. */
 bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product);
 
 /* The schedule of a validated description. variant: CHANNEL or SPLIT forced, or AUTO. */

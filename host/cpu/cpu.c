@@ -150,10 +150,14 @@ static clnorm_status cpu_span(clnorm_device *device, clnorm_memory memory, const
                        "%s is OpenCL memory, but this context is the CPU path: use host memory",
                        role);
   span->base = 1;
-  span->begin = (uintptr_t)memory.host + memory.offset;
-  if (__builtin_add_overflow(span->begin, (uint64_t)memory.size, &span->end))
+  uintptr_t begin, end;
+  if (__builtin_add_overflow((uintptr_t)memory.host, memory.offset, &begin) ||
+      __builtin_add_overflow(begin, memory.size, &end))
     return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
-                       "%s has size %zu: its end is past the address space", role, memory.size);
+                       "%s has offset %zu and size %zu: its end is past the address space", role,
+                       memory.offset, memory.size);
+  span->begin = begin;
+  span->end = end;
   return CLNORM_OK;
 }
 

@@ -241,7 +241,7 @@ struct _cl_mem; /* OpenCL's cl_mem is a pointer to this */
  * came from clnorm_memory_alloc. All zero means "absent".
  * A CPU context takes host memory, an OpenCL context takes cl_mem; the other kind is refused. */
 typedef struct clnorm_memory {
-  void *host;         /* host memory: the first byte; else NULL */
+  void *host;         /* host memory: a multiple of the element size; else NULL */
   struct _cl_mem *cl; /* OpenCL memory; else NULL */
   size_t offset;      /* bytes from there to the first element; a multiple of the element size */
   size_t size;        /* bytes usable from offset on. cl_mem only: 0 means up to its end */
@@ -259,7 +259,7 @@ CLNORM_API clnorm_status clnorm_memory_alloc(clnorm_context *context, size_t siz
                                              clnorm_memory *memory);
 /* Releases what clnorm_memory_alloc gave and makes *memory absent; absent memory is accepted. */
 CLNORM_API void clnorm_memory_free(clnorm_context *context, clnorm_memory *memory);
-/* Blocking copies of size bytes between the host and memory of this context. */
+/* Blocking copies of size bytes, any number, between the host and memory of this context. */
 CLNORM_API clnorm_status clnorm_memory_write(clnorm_context *context, clnorm_memory memory,
                                              const void *source, size_t size);
 CLNORM_API clnorm_status clnorm_memory_read(clnorm_context *context, clnorm_memory memory,
