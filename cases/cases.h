@@ -1,16 +1,18 @@
 /*
  * What is checked and measured: one description of a case feeds `clnorm verify`, the conformance
- * test and the benchmark. Public API only.
+ * test and the benchmark. Public API only; promise.c retraces the arithmetic of kernels/ as well.
  *
  *   suites.c     the lists of cases: edge, smoke, resnet50, mobilenet_v2, unet, or one shape
  *   networks.c   layer shapes of published networks
  *   data.c       deterministic operands of a case
  *   runner.c     runs a case on a context between guard regions
  *   reference.c  the long double reference and the error bounds
+ *   promise.c    what is promised on devices that flush subnormal values
  */
 #ifndef CLNORM_CASES_CASES_H
 #define CLNORM_CASES_CASES_H
 
+#include "promise.h"
 #include "reference.h"
 
 /* Kinds of data: name, text, what it is for.
@@ -25,7 +27,9 @@
  *              little of the rest
  *   not_finite NaN and infinities in one channel; the others must stay right
  *   overflow   up to 1e38: sums of squares overflow, only the equality of bits is promised
- *   subnormal  subnormal elements; promised where the device keeps them */
+ *   subnormal  subnormal elements
+ *   tiny       half of the channels of magnitudes from 1e-44 to 1e-18: something in between is subnormal
+ *              (promise.h says what is promised of these two where subnormal values are flushed) */
 #define CLNORM_DATA_LIST(X)                                                                        \
   X(CLNORM_DATA_EXACT, "exact")                                                                    \
   X(CLNORM_DATA_NORMAL, "normal")                                                                  \
@@ -39,7 +43,8 @@
   X(CLNORM_DATA_LEVELS, "levels")                                                                  \
   X(CLNORM_DATA_NOT_FINITE, "not_finite")                                                          \
   X(CLNORM_DATA_OVERFLOW, "overflow")                                                              \
-  X(CLNORM_DATA_SUBNORMAL, "subnormal")
+  X(CLNORM_DATA_SUBNORMAL, "subnormal")                                                            \
+  X(CLNORM_DATA_TINY, "tiny")
 
 typedef enum clnorm_data {
 #define CLNORM_DATA_ENUM(name, text) name,
@@ -64,7 +69,6 @@ typedef struct clnorm_case {
   clnorm_variant variant;
   clnorm_data data;
   uint64_t seed;
-  bool needs_denormals; /* equal bits are promised on devices that keep subnormal values only */
 } clnorm_case;
 
 /* ---- Suites ---------------------------------------------------------------------------------- */

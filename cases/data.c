@@ -182,6 +182,11 @@ static source source_make(clnorm_data data, uint64_t *state) {
   case CLNORM_DATA_OVERFLOW:
     s.std = 1e30;
     break;
+  case CLNORM_DATA_TINY:
+    if (below(state, 2)) break; /* an ordinary channel */
+    s.std = pow(10, uniform(state, -44, -18));
+    s.mean *= s.std;
+    break;
   case CLNORM_DATA_ZEROS:
   case CLNORM_DATA_SUBNORMAL:
     s.mean = 0;

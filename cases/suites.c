@@ -166,7 +166,6 @@ static clnorm_case case_make(const builder *b, const int64_t dims[4], clnorm_sta
   clnorm_case item = {.suite = b->suite, .statistics = statistics, .data = data};
   memcpy(item.dims, dims, sizeof item.dims);
   item.seed = clnorm_random(&state);
-  item.needs_denormals = data == CLNORM_DATA_SUBNORMAL;
   item.shift = clnorm_random(&state) % 2 ? (unsigned)(clnorm_random(&state) % 16) : 0;
   item.external_workspace = clnorm_random(&state) % 4 == 0;
   item.variant = (clnorm_variant)(clnorm_random(&state) % 3);

@@ -77,7 +77,8 @@ static void print_table(const clnorm_device_list *list) {
     if (tuned)
       printf("        tuned: clnorm tune --device %s --reset goes back to the rule\n", info->id);
     if (info->usable && !info->denormals)
-      printf("        flushes subnormal values to zero: their bits are not promised here\n");
+      printf("        flushes subnormal values to zero: results that depend on them are not "
+             "promised\n");
   }
   printf("\n* is used where no device is named (auto).\n");
   for (int i = 0; i < clnorm_device_list_missing_count(list); i++)

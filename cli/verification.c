@@ -34,6 +34,20 @@ void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_fai
     histogram[bin] += difference->histogram[bin];
 }
 
+void clnorm_separate_output(const clnorm_promise *promise, clnorm_output output,
+                            const float *expected, float *values, clnorm_outside *outside) {
+  if (!promise) return;
+  const clnorm_outside found = clnorm_promise_separate(promise, output, expected, values);
+  outside->elements += found.elements;
+  outside->differing += found.differing;
+}
+
+void clnorm_add_outside(clnorm_totals *totals, clnorm_outside outside) {
+  totals->not_promised_cases += outside.elements > 0;
+  totals->not_promised.elements += outside.elements;
+  totals->not_promised.differing += outside.differing;
+}
+
 void clnorm_add_failure(clnorm_verification *verification, const clnorm_failure *failure) {
   if (verification->num_failures == MAX_FAILURES) return;
   if (verification->num_failures == verification->capacity) {
@@ -56,7 +70,8 @@ void clnorm_add_totals(clnorm_totals *sum, const clnorm_totals *part) {
   if (part->worst_bound_ratio > sum->worst_bound_ratio)
     sum->worst_bound_ratio = part->worst_bound_ratio;
   sum->not_promised_cases += part->not_promised_cases;
-  sum->not_promised_differing += part->not_promised_differing;
+  sum->not_promised.elements += part->not_promised.elements;
+  sum->not_promised.differing += part->not_promised.differing;
   sum->seconds += part->seconds;
 }
 
@@ -93,7 +108,8 @@ void clnorm_verification_json(clnorm_json *json, const clnorm_verification *veri
   clnorm_json_number(json, "worst_bound_ratio", totals->worst_bound_ratio);
   clnorm_json_object(json, "not_promised");
   clnorm_json_integer(json, "cases", totals->not_promised_cases);
-  clnorm_json_integer(json, "differing_elements", totals->not_promised_differing);
+  clnorm_json_integer(json, "elements", totals->not_promised.elements);
+  clnorm_json_integer(json, "differing_elements", totals->not_promised.differing);
   clnorm_json_end_object(json);
   clnorm_json_array(json, "failures");
   for (size_t i = 0; i < verification->num_failures; i++)
@@ -134,9 +150,10 @@ void clnorm_verification_print_failures(const clnorm_verification *verification)
 void clnorm_verification_print_verdict(const clnorm_verification *verification) {
   const clnorm_totals *totals = &verification->totals;
   if (totals->not_promised_cases > 0)
-    printf("not promised: %" PRId64 " cases of subnormal values on a device that flushes them to "
-           "zero (%" PRId64 " elements differ)\n",
-           totals->not_promised_cases, totals->not_promised_differing);
+    printf("not promised: %" PRId64 " elements in %" PRId64
+           " %s depend on subnormal values, which a device flushes to zero (%" PRId64 " differ)\n",
+           totals->not_promised.elements, totals->not_promised_cases,
+           totals->not_promised_cases == 1 ? "case" : "cases", totals->not_promised.differing);
   if (verification->num_failures == 0)
     printf("equal: ");
   else

@@ -5,7 +5,7 @@
 #include <clnorm/clnorm.h>
 
 #include "json.h"
-#include "reference.h"
+#include "promise.h"
 
 #define CLNORM_LABEL_SIZE 192
 
@@ -25,8 +25,9 @@ typedef struct clnorm_totals {
   int64_t cases, differing_elements;
   uint32_t max_ulp;
   double worst_bound_ratio;
-  int64_t not_promised_cases,
-      not_promised_differing; /* of subnormal data on a device that flushes */
+  int64_t
+      not_promised_cases; /* with elements that depend on subnormal values, on a device that flushes */
+  clnorm_outside not_promised; /* those elements (promise.h) */
   double seconds;
 } clnorm_totals;
 
@@ -43,6 +44,12 @@ typedef struct clnorm_verification {
  * failure->first is set by the first output that differs. */
 void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_failure *failure,
                            clnorm_output output, const clnorm_difference *difference);
+/* What one output has outside the promise, added to *outside; values[i] becomes expected[i] there. promise
+ * NULL: nothing is. */
+void clnorm_separate_output(const clnorm_promise *promise, clnorm_output output,
+                            const float *expected, float *values, clnorm_outside *outside);
+/* All outputs of one case, added to *totals. */
+void clnorm_add_outside(clnorm_totals *totals, clnorm_outside outside);
 /* Keeps a copy. */
 void clnorm_add_failure(clnorm_verification *verification, const clnorm_failure *failure);
 void clnorm_add_totals(clnorm_totals *sum, const clnorm_totals *part);

@@ -346,6 +346,34 @@ class TestRun(CliTest):
                 worst = max(abs(a - b) for a, b in zip(got[1], want[1]))
                 self.assertLess(worst, tolerance, f"{layer} {mode}")
 
+    def flushes(self):
+        """Whether the device says that it flushes subnormal values."""
+        lines = self.clnorm("devices").splitlines()
+        at = next(i for i, line in enumerate(lines) if line.lstrip("* ").startswith(DEVICE + " "))
+        return lines[at + 1].lstrip().startswith("flushes subnormal values")
+
+    def test_elements_that_depend_on_flushed_values(self):
+        flushed = self.flushes()
+        shape = (3, 4, 5, 5)
+        scales = (1, 1e-33, 1, 1e-40)  # by channel
+        normal = [self.random.gauss(1, 2) for _ in range(math.prod(shape))]
+        tiny, _ = self.write("tiny.npy", shape, [f32(v * scales[i // 25 % 4]) for i, v in enumerate(normal)])
+        ordinary, _ = self.write("ordinary.npy", shape, [f32(v) for v in normal])
+        for mode in "train", "eval":
+            found = self.run_json(ordinary, "--mode", mode, "--verify")
+            self.assertEqual(found["not_promised"], {"cases": 0, "elements": 0, "differing_elements": 0})
+            found = self.run_json(tiny, "--mode", mode, "--verify")
+            self.assertEqual((found["differing_elements"], found["failures"]), (0, []))
+            outside = found["not_promised"]
+            self.assertEqual(outside["cases"], int(flushed))
+            # Half of y, and up to four statistics of two channels; never one of an ordinary channel.
+            self.assertLessEqual(outside["elements"], 150 + 8)
+            if flushed:
+                self.assertGreaterEqual(outside["elements"], 75)
+            self.assertLessEqual(outside["differing_elements"], outside["elements"])
+            text = self.clnorm("run", tiny, "--mode", mode, "--device", DEVICE, "--verify")
+            self.assertEqual("not promised: " in text, flushed, text)
+
 
 class TestVerify(CliTest):
     def test_json(self):

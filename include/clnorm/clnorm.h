@@ -25,8 +25,9 @@
  *              the floating-point environment of the caller.
  *   Bits       for one logical problem (shape, values, options) every device, thread count, kernel form
  *              and variant gives the same bits; docs/arithmetic.md defines them. NaN payloads are not
- *              part of the promise; neither are subnormal values on a device without CL_FP_DENORM
- *              (clnorm_device_info.denormals).
+ *              part of the promise; neither, on a device that flushes subnormal values
+ *              (clnorm_device_info.denormals is false), are elements that depend on what it flushes
+ *              on the way to them. The programs' verify and run --verify tell these from the data.
  */
 #ifndef CLNORM_CLNORM_H
 #define CLNORM_CLNORM_H

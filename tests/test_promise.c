@@ -1,0 +1,273 @@
+/* What is promised where subnormal values are flushed (cases/promise.h): ordinary data are inside as a
+ * whole; what is inside is the value that the CPU path gives, and keeps it where the processor flushes
+ * operands, results, or both; what is outside is something that really differs. */
+#include "fixture.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cases.h"
+#include "forward.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+/* ---- A run of the CPU path's items under a floating-point mode ------------------------------------ */
+
+typedef struct results {
+  float *values[CLNORM_NUM_OUTPUTS];
+  int64_t counts[CLNORM_NUM_OUTPUTS];
+} results;
+
+static void results_make(results *r, const clnorm_problem *problem) {
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
+    r->counts[o] = clnorm_problem_output_count(problem, (clnorm_output)o);
+    r->values[o] = calloc((size_t)r->counts[o] + 1, sizeof(float));
+    assert_non_null(r->values[o]);
+  }
+  if (!r->counts[CLNORM_OUTPUT_RUNNING_MEAN]) return;
+  const size_t size = (size_t)problem->desc.channels * sizeof(float);
+  memcpy(r->values[CLNORM_OUTPUT_RUNNING_MEAN], problem->running_mean, size);
+  memcpy(r->values[CLNORM_OUTPUT_RUNNING_VAR], problem->running_var, size);
+}
+
+static void results_free(results *r) {
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) free(r->values[o]);
+}
+
+static clnorm_forward make_call(const clnorm_schedule *schedule, const clnorm_problem *problem) {
+  clnorm_forward call = schedule->call;
+  call.flags |= CLNORM_SAVE_MEAN | CLNORM_SAVE_INVSTD;
+  if (problem->weight) call.flags |= CLNORM_HAS_WEIGHT;
+  if (problem->bias) call.flags |= CLNORM_HAS_BIAS;
+  if (problem->running_mean) call.flags |= CLNORM_HAS_RUNNING;
+  call.keep = (float)problem->momentum;
+  call.take = (float)(1.0 - problem->momentum);
+  return call;
+}
+
+static void run(const clnorm_problem *problem, const clnorm_items_functions *functions,
+                unsigned mode, results *r) {
+  const clnorm_traits traits = {.form = CLNORM_FORM_VECTOR,
+                                .workers = 1,
+                                .group_size = 1,
+                                .stream_bytes = UINT64_MAX,
+                                .cache_bytes = 1 << 20,
+                                .split_below = 1};
+  const clnorm_schedule schedule = clnorm_schedule_make(&problem->desc, &traits);
+  const clnorm_forward call = make_call(&schedule, problem);
+  char *workspace = aligned_alloc(64, (schedule.workspace_size + 64) / 64 * 64);
+  assert_non_null(workspace);
+  results_make(r, problem);
+  const bool given = problem->desc.statistics == CLNORM_GIVEN_STATISTICS;
+  float *const *v = r->values;
+  const clnorm_buffers b = {
+      problem->x,
+      v[CLNORM_OUTPUT_Y],
+      problem->weight,
+      problem->bias,
+      given ? (float *)(uintptr_t)problem->running_mean : v[CLNORM_OUTPUT_RUNNING_MEAN],
+      given ? (float *)(uintptr_t)problem->running_var : v[CLNORM_OUTPUT_RUNNING_VAR],
+      v[CLNORM_OUTPUT_SAVED_MEAN],
+      v[CLNORM_OUTPUT_SAVED_INVSTD],
+      (clnorm_partial *)(void *)(workspace + call.partials),
+      (clnorm_affine *)(void *)(workspace + call.affine)};
+  for (unsigned i = 0; i < schedule.num_launches; i++) {
+    clnorm_items items = {schedule.launches[i].items, 0, 1};
+#if defined(__SSE2__)
+    const unsigned control = _mm_getcsr();
+    _mm_setcsr(0x1f80 | mode);
+#endif
+    functions->stages[schedule.launches[i].stage](&b, &call, &items);
+#if defined(__SSE2__)
+    _mm_setcsr(control);
+#endif
+  }
+  (void)mode;
+  free(workspace);
+}
+
+/* ---- Judging ---------------------------------------------------------------------------------------- */
+
+static bool same(float a, float b) {
+  return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
+}
+
+/* How many elements of all outputs are outside. Those inside have the value that keeping gives. */
+static int64_t count_outside(const clnorm_promise *promise, const results *kept, const char *text) {
+  int64_t outside = 0;
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++)
+    for (int64_t i = 0; i < kept->counts[o]; i++) {
+      float value;
+      if (!clnorm_promise_holds(promise, (clnorm_output)o, i, &value))
+        outside++;
+      else if (!same(value, kept->values[o][i]))
+        fail_msg("%s: %s[%lld] is %a, but %a by the promise", text,
+                 clnorm_output_name((clnorm_output)o), (long long)i, kept->values[o][i], value);
+    }
+  return outside;
+}
+
+/* Elements that differ; none of them is inside. */
+static int64_t check_flushed(const clnorm_promise *promise, const results *kept,
+                             const results *flushed, const char *text) {
+  int64_t differing = 0;
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++)
+    for (int64_t i = 0; i < kept->counts[o]; i++) {
+      if (same(kept->values[o][i], flushed->values[o][i])) continue;
+      differing++;
+      if (clnorm_promise_holds(promise, (clnorm_output)o, i, NULL))
+        fail_msg("%s: %s[%lld] is %a kept, %a flushed, and inside", text,
+                 clnorm_output_name((clnorm_output)o), (long long)i, kept->values[o][i],
+                 flushed->values[o][i]);
+    }
+  return differing;
+}
+
+typedef struct tally {
+  int64_t cases, elements, outside, differing;
+} tally;
+
+static const clnorm_items_functions *const *instruction_sets(void) {
+  static const clnorm_items_functions *sets[3] = {&clnorm_forward_plain};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    sets[1] = &clnorm_forward_avx2;
+#endif
+  return sets;
+}
+
+static void check_case(const clnorm_case *item, tally *t) {
+  static const unsigned modes[] = {0x8000 /* results */, 0x0040 /* operands */, 0x8040};
+  clnorm_case_operands operands;
+  char options[320], text[448];
+  assert_true(clnorm_case_operands_make(item, &operands));
+  clnorm_case_describe(item, options, sizeof options);
+  snprintf(text, sizeof text, "%s %lldx%lldx%lldx%lld %s", clnorm_case_mode(item),
+           (long long)item->dims[0], (long long)item->dims[1], (long long)item->dims[2],
+           (long long)item->dims[3], options);
+  clnorm_promise *promise = clnorm_promise_create(&operands.problem);
+  assert_non_null(promise);
+  results kept, flushed;
+  run(&operands.problem, &clnorm_forward_plain, 0, &kept);
+  t->cases++;
+  t->outside += count_outside(promise, &kept, text);
+  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) t->elements += kept.counts[o];
+  for (const clnorm_items_functions *const *set = instruction_sets(); *set; set++)
+    for (size_t m = 0; m < FIXTURE_LENGTH(modes); m++) {
+      run(&operands.problem, *set, modes[m], &flushed);
+      t->differing += check_flushed(promise, &kept, &flushed, text);
+      results_free(&flushed);
+    }
+  results_free(&kept);
+  clnorm_promise_destroy(promise);
+  clnorm_case_operands_free(&operands);
+}
+
+static const int64_t shapes[][4] = {
+    {2, 6, 1, 1},   {4, 16, 1, 1},   {65, 5, 1, 1},  {3, 7, 7, 7},   {17, 4, 14, 14}, {40, 6, 7, 7},
+    {2, 4, 32, 33}, {3, 3, 1, 2049}, {2, 2, 65, 65}, {520, 3, 3, 3}, {9, 2, 31, 31}};
+
+/* All shapes with one kind of data. */
+static tally check_kind(clnorm_data data) {
+  tally t = {0};
+  for (size_t s = 0; s < FIXTURE_LENGTH(shapes); s++)
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+      size_t count;
+      clnorm_case *cases = clnorm_shape_cases(shapes[s], seed, &count);
+      assert_non_null(cases);
+      for (size_t i = 0; i < count; i++)
+        if (cases[i].data == data) check_case(&cases[i], &t);
+      free(cases);
+    }
+  print_message("%-11s %3lld cases, %lld elements, %lld outside, %lld differ\n",
+                clnorm_data_name(data), (long long)t.cases, (long long)t.elements,
+                (long long)t.outside, (long long)t.differing);
+  assert_true(t.cases >= 60);
+  return t;
+}
+
+static void ordinary_data_are_inside(void **state) {
+  static const clnorm_data ordinary[] = {
+      CLNORM_DATA_EXACT,      CLNORM_DATA_NORMAL,   CLNORM_DATA_OFFSET_1E2, CLNORM_DATA_OFFSET_1E4,
+      CLNORM_DATA_OFFSET_1E6, CLNORM_DATA_CONSTANT, CLNORM_DATA_MIXED,      CLNORM_DATA_ZEROS,
+      CLNORM_DATA_OUTLIER,    CLNORM_DATA_LEVELS,   CLNORM_DATA_NOT_FINITE, CLNORM_DATA_OVERFLOW};
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(ordinary); i++)
+    assert_int_equal(check_kind(ordinary[i]).outside, 0);
+}
+
+static void tiny_data_are_told_apart(void **state) {
+  static const clnorm_data tiny[] = {CLNORM_DATA_SUBNORMAL, CLNORM_DATA_TINY};
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(tiny); i++) {
+    const tally t = check_kind(tiny[i]);
+    assert_true(t.outside > 0 && t.outside < t.elements);
+#if defined(__SSE2__)
+    assert_true(t.differing > 0);
+#endif
+  }
+}
+
+/* Two channels: an ordinary one, and one where each element of y depends on what is flushed. */
+static void elements_are_told_apart_one_by_one(void **state) {
+  enum { COUNT = 8 };
+  float x[2 * COUNT], expected[2 * COUNT], values[2 * COUNT];
+  (void)state;
+  fixture_fill(x, COUNT, 1, 0, 1);
+  for (int i = 0; i < COUNT; i++) x[COUNT + i] = 1e-40f * (float)(1 + i * i);
+  clnorm_problem problem = {.desc =
+                                clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 1, 2, COUNT),
+                            .dims = {1, 2, 1, COUNT},
+                            .x = x};
+  clnorm_promise *promise = clnorm_promise_create(&problem);
+  assert_non_null(promise);
+  for (int i = 0; i < 2 * COUNT; i++) expected[i] = values[i] = (float)i;
+  values[3] = 7, values[COUNT + 3] = 7; /* one element of each channel differs */
+  const clnorm_outside y = clnorm_promise_separate(promise, CLNORM_OUTPUT_Y, expected, values);
+  assert_int_equal(y.elements, COUNT);
+  assert_int_equal(y.differing, 1);
+  assert_true(values[3] == 7 && values[COUNT + 3] == expected[COUNT + 3]);
+  const clnorm_outside mean =
+      clnorm_promise_separate(promise, CLNORM_OUTPUT_SAVED_MEAN, expected, values);
+  assert_int_equal(mean.elements, 1);
+  const clnorm_outside invstd =
+      clnorm_promise_separate(promise, CLNORM_OUTPUT_SAVED_INVSTD, expected, values);
+  assert_int_equal(invstd.elements, 0); /* 1 / sqrt(eps), to the last bit */
+  clnorm_promise_destroy(promise);
+}
+
+/* Ordinary magnitudes and constants of all sizes, in several segments, with and without parameters. */
+static void magnitudes(void **state) {
+  enum { N = 3, C = 2, S = 2500, COUNT = N * C * S };
+  static float x[COUNT];
+  (void)state;
+  for (int exponent = -12; exponent <= 12; exponent++)
+    for (int constant = 0; constant < 2; constant++) {
+      const double scale = pow(10, exponent);
+      fixture_fill(x, COUNT, 1, scale, constant ? 0 : scale);
+      const clnorm_problem problem = {
+          .desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S),
+          .dims = {N, C, 1, S},
+          .x = x};
+      clnorm_promise *promise = clnorm_promise_create(&problem);
+      assert_non_null(promise);
+      for (int i = 0; i < COUNT; i++)
+        if (!clnorm_promise_holds(promise, CLNORM_OUTPUT_Y, i, NULL))
+          fail_msg("%s 1e%d: y[%d] is outside", constant ? "constant" : "scale", exponent, i);
+      clnorm_promise_destroy(promise);
+    }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(ordinary_data_are_inside),
+      cmocka_unit_test(tiny_data_are_told_apart),
+      cmocka_unit_test(elements_are_told_apart_one_by_one),
+      cmocka_unit_test(magnitudes),
+  };
+  return cmocka_run_group_tests_name("promise", tests, NULL, NULL);
+}
