@@ -16,6 +16,7 @@
 #define CLNORM_GLOBAL __global
 typedef uint clnorm_uint;
 typedef ulong clnorm_ulong;
+typedef long clnorm_long;
 #ifdef CLNORM_SOFT_FMA /* devices without CL_FP_FMA: some drivers' fma(a, b, 0) is a * b, -0 included */
 CLNORM_FN float clnorm_fma(float a, float b, float c) {
   return c == 0.0f ? a * b + c : fma(a, b, c);
@@ -49,6 +50,7 @@ CLNORM_FN float16 clnorm_fma16(float16 a, float16 b, float16 c) {
 #define CLNORM_GLOBAL
 typedef uint32_t clnorm_uint;
 typedef uint64_t clnorm_ulong;
+typedef int64_t clnorm_long;
 #define clnorm_fma(a, b, c) __builtin_fmaf(a, b, c)
 static inline uint32_t clnorm_bits(float x) {
   union {

@@ -30,7 +30,7 @@
  *   clnorm_vec_load_private_part(t, part)                        lanes that the part has not are 0
  *   clnorm_part, clnorm_part_of(n)     the first n <= LANES lanes; made once, used often
  *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
- *   clnorm_prefetch(p)             p may be any address
+ *   clnorm_prefetch(p, i)          element i from p on, modulo 2^64: it may lie anywhere
  *   CLNORM_UNROLL                  before a loop that is to become straight code: its arrays, registers
  *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
  */
@@ -86,8 +86,8 @@ typedef struct clnorm_writer {
   CLNORM_GLOBAL float *y;
   clnorm_ulong run, at; /* a run's elements; how many of the present one are written */
   clnorm_ulong plane,
-      edge;             /* elements of each channel; where the present channel ends in the run */
-  clnorm_ulong step;    /* elements from run to run, modulo 2^64 */
+      edge;         /* elements of each channel; where the present channel ends in the run */
+  clnorm_long step; /* elements from run to run; negative where the last run is the first written */
   clnorm_ulong samples; /* runs still to write, the present one included */
   clnorm_ulong last;    /* elements of the last run */
   clnorm_uint flags, lead, channel;
@@ -198,6 +198,7 @@ CLNORM_FN void clnorm_write(clnorm_writer *w, clnorm_ulong vectors, int mode) {
     w->at = w->channel = 0;
     w->edge = w->plane;
     w->samples--;
+    if (!w->samples) return; /* there is no run to point to */
     if (w->samples == 1) w->run = w->last;
     w->x += w->step;
     w->y += w->step;
@@ -241,7 +242,7 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
   w->y = b->y + first;
   w->plane = w->edge = t->p1 - t->p0;
   w->run = w->last = (t->c1 - t->c0) * w->plane;
-  w->step = backwards ? 0 - sample : sample;
+  w->step = backwards ? -(clnorm_long)sample : (clnorm_long)sample;
   w->at = w->channel = 0;
   w->samples = t->n1 - t->n0;
   w->flags = call->flags & CLNORM_STREAM;
@@ -252,7 +253,7 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
 
 /* How many runs become one, so that it is long: all channels of a sample lie beside those of the next. */
 CLNORM_FN clnorm_uint clnorm_writer_repeats(const clnorm_writer *w) {
-  if (w->step != w->run) return 1;
+  if (w->step != (clnorm_long)w->run) return 1;
   clnorm_ulong n = clnorm_min(w->samples / 4, CLNORM_REPEATED / w->run);
   if (n > CLNORM_LANES) n -= n % CLNORM_LANES;
   return n ? (clnorm_uint)n : 1;
@@ -273,7 +274,8 @@ CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   if (repeats == 1) return;
   w->last = ((w->samples - 1) % repeats + 1) * w->run;
   w->samples = (w->samples - 1) / repeats + 1; /* two at least */
-  w->run = w->step = repeats * w->run;
+  w->run *= repeats;
+  w->step = (clnorm_long)w->run;
 }
 
 /* ---- Sums of a segment ---------------------------------------------------------------------------- */
@@ -330,15 +332,14 @@ CLNORM_FN float clnorm_fold(clnorm_vec *columns, clnorm_uint n) {
 typedef struct clnorm_slots {
   CLNORM_GLOBAL const float *x;
   clnorm_ulong sample;
-  CLNORM_GLOBAL const float *next; /* what is swept after the last slot */
-  clnorm_uint extent;              /* elements of each slot */
-  clnorm_uint slots;               /* how many slots there are, */
-  clnorm_uint rows_log2;           /* and how many rows one has */
+  clnorm_ulong next;     /* elements from x to what is swept after the last slot, modulo 2^64 */
+  clnorm_uint extent;    /* elements of each slot */
+  clnorm_uint slots;     /* how many slots there are, */
+  clnorm_uint rows_log2; /* and how many rows one has */
 } clnorm_slots;
 
 CLNORM_FN clnorm_slots clnorm_slots_at(CLNORM_GLOBAL const float *x, const clnorm_geometry *g,
-                                       const clnorm_segment *segment,
-                                       CLNORM_GLOBAL const float *next) {
+                                       const clnorm_segment *segment, clnorm_ulong next) {
   clnorm_slots s;
   s.x = x + segment->first;
   s.next = next;
@@ -374,10 +375,11 @@ CLNORM_FN void clnorm_columns_take(clnorm_moments *m, CLNORM_GLOBAL const float 
 CLNORM_FN void clnorm_slots_fetch(const clnorm_slots *s, clnorm_uint slot, clnorm_uint at) {
   const clnorm_uint steps = (s->extent + CLNORM_STEP - 1) / CLNORM_STEP;
   for (at += CLNORM_AHEAD; at >= steps; at -= steps) slot++;
-  CLNORM_GLOBAL const float *p =
-      slot < s->slots ? s->x + slot * s->sample : s->next + (slot - s->slots) * s->sample;
+  const clnorm_ulong first =
+      slot < s->slots ? slot * s->sample : s->next + (slot - s->slots) * s->sample;
   const clnorm_uint end = clnorm_uint_min((at + 1) * CLNORM_STEP, s->extent);
-  for (clnorm_uint i = at * CLNORM_STEP; i < end; i += CLNORM_LINE) clnorm_prefetch(p + i);
+  for (clnorm_uint i = at * CLNORM_STEP; i < end; i += CLNORM_LINE)
+    clnorm_prefetch(s->x, first + i);
 }
 
 /* A piece of a slot, or as many slots as fit. */
@@ -391,8 +393,8 @@ CLNORM_FN void clnorm_slots_step(clnorm_moments *m, const clnorm_slots *s, clnor
     return;
   }
   const clnorm_uint at = step * CLNORM_STEP - (slot << s->rows_log2) * CLNORM_ROW;
-  CLNORM_GLOBAL const float *p = s->x + slot * s->sample + at;
   if (slot >= s->slots || at >= s->extent) return;
+  CLNORM_GLOBAL const float *p = s->x + slot * s->sample + at;
   if (sweep == CLNORM_SECOND_SWEEP) clnorm_slots_fetch(s, slot, at / CLNORM_STEP);
   if (s->extent - at >= CLNORM_STEP)
     clnorm_columns_take(m, p, CLNORM_STEP, pivot, sweep);
@@ -487,7 +489,7 @@ CLNORM_FN clnorm_moments clnorm_rows_take(CLNORM_GLOBAL const float *p, clnorm_u
   if (rows >= CLNORM_BLOCK_ROWS && lanes >= CLNORM_LANES) {
     CLNORM_UNROLL
     for (clnorm_uint row = 0; row < CLNORM_BLOCK_ROWS; row++) {
-      if (fetch) clnorm_prefetch(p + row * step + CLNORM_LINE);
+      if (fetch) clnorm_prefetch(p, row * step + CLNORM_LINE);
       m = clnorm_moments_take(m, clnorm_vec_load(p + row * step), pivot, sweep);
     }
     return m;
@@ -753,8 +755,7 @@ CLNORM_FN void clnorm_group_segment(clnorm_group *k, const clnorm_geometry *g, c
   const clnorm_ulong after =
       index + 1 < g->segments ? clnorm_segment_at(g, index + 1).first : k->channels * g->spatial;
   for (clnorm_uint c = 0; c < k->channels; c++) {
-    CLNORM_GLOBAL const float *next =
-        c + 1 < k->channels ? k->x + (c + 1) * g->spatial + s.first : k->x + after;
+    const clnorm_ulong next = c + 1 < k->channels ? g->spatial : after - s.first - c * g->spatial;
     const clnorm_slots slots = clnorm_slots_at(k->x + c * g->spatial, g, &s, next);
     clnorm_nodes_set(nodes, c, clnorm_slots_partial(&slots, r, w));
   }

@@ -37,9 +37,10 @@ typedef float16 clnorm_vec_anywhere __attribute__((aligned(4)));
 #define clnorm_vec_stream(p, v) clnorm_vec_store(p, v)
 #endif
 #if __has_builtin(__builtin_prefetch) && defined(POCL_DEVICE_ADDRESS_BITS)
-#define clnorm_prefetch(p) __builtin_prefetch((const void *)(size_t)(p))
+#define clnorm_prefetch(p, i)                                                                      \
+  __builtin_prefetch((const void *)((size_t)(p) + (size_t)(i) * sizeof(float)))
 #else
-#define clnorm_prefetch(p) (void)(p)
+#define clnorm_prefetch(p, i) (void)(i)
 #endif
 
 inline static float16 clnorm_vec_load_part(__global const float *p, uint n, float16 fill) {

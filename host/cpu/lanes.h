@@ -129,6 +129,8 @@ static inline float clnorm_fold_vec(clnorm_vec v) { return (v[0] + v[2]) + (v[1]
 static inline clnorm_vec clnorm_vec_load_private(const float *t) { return clnorm_vec_load(t); }
 static inline void clnorm_vec_store_private(float *t, clnorm_vec v) { clnorm_vec_store(t, v); }
 
-static inline void clnorm_prefetch(const float *p) { __builtin_prefetch(p); }
+static inline void clnorm_prefetch(const float *p, uint64_t i) {
+  __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)i * sizeof(float)));
+}
 
 #endif
