@@ -217,6 +217,7 @@ static clnorm_status check_overlap(const operand_rule *rules, const clnorm_span 
   for (int i = 0; i < CLNORM_NUM_OPERANDS; i++)
     for (int j = 0; j < i; j++) {
       if (!rules[i].written && !rules[j].written) continue;
+      if (!rules[i].bytes || !rules[j].bytes) continue; /* nothing lies nowhere */
       const clnorm_span a = spans[j], b = spans[i];
       const uint64_t a_end = a.begin + rules[j].bytes, b_end = b.begin + rules[i].bytes;
       if (!a.base || !b.base || a.base != b.base) continue;

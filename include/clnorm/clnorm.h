@@ -260,7 +260,9 @@ CLNORM_API clnorm_status clnorm_memory_alloc(clnorm_context *context, size_t siz
                                              clnorm_memory *memory);
 /* Releases what clnorm_memory_alloc gave and makes *memory absent; absent memory is accepted. */
 CLNORM_API void clnorm_memory_free(clnorm_context *context, clnorm_memory *memory);
-/* Blocking copies of size bytes, any number, between the host and memory of this context. */
+/* Blocking copies of size bytes, any number, between the host and memory of this context.
+ * Errors: INVALID_ARGUMENT (absent memory, the other kind, pointer or offset no multiple of 4),
+ * BUFFER_TOO_SMALL, OVERFLOW (the memory's end is past the address space), DEVICE. */
 CLNORM_API clnorm_status clnorm_memory_write(clnorm_context *context, clnorm_memory memory,
                                              const void *source, size_t size);
 CLNORM_API clnorm_status clnorm_memory_read(clnorm_context *context, clnorm_memory memory,
@@ -343,8 +345,9 @@ CLNORM_API clnorm_forward_desc clnorm_forward_desc_defaults(clnorm_statistics st
 typedef struct clnorm_forward_plan clnorm_forward_plan;
 
 /* Errors: INVALID_ARGUMENT (negative sizes; NaN, infinite or negative eps; batch statistics of one value
- * per channel where refuse_one_value is set), UNSUPPORTED (types, layouts and
- * strides that this version refuses by name), OVERFLOW, OUT_OF_MEMORY, BUILD, DEVICE.
+ * per channel where refuse_one_value is set), UNSUPPORTED (types, layouts and strides that this version
+ * refuses by name), OVERFLOW (bytes of a tensor beyond 63 bits; more than 2^40 values a channel; strides of
+ * an empty tensor that no 63 bits hold), OUT_OF_MEMORY, BUILD, DEVICE.
  * Sizes with N, C or spatial 0 succeed: a run then writes nothing. */
 CLNORM_API clnorm_status clnorm_forward_plan_create(clnorm_context *context,
                                                     const clnorm_forward_desc *desc,
@@ -386,8 +389,9 @@ typedef struct clnorm_forward_args {
 
 /* Submits one run. CPU path: done on return. OpenCL: asynchronous on the context's queue; nothing is
  * allocated, compiled or waited for. The caller keeps operands alive until the work is done.
- * Errors, all before anything is submitted: INVALID_ARGUMENT (missing operand, misaligned offset, wrong
- * kind of memory, momentum outside [0, 1] or NaN), BUFFER_TOO_SMALL, OVERLAP. DEVICE if the driver refuses the submission. */
+ * Errors, all before anything is submitted: INVALID_ARGUMENT (missing operand; pointer or offset no
+ * multiple of 4; wrong kind of memory; momentum outside [0, 1] or NaN), BUFFER_TOO_SMALL, OVERLAP,
+ * OVERFLOW (an operand's end is past the address space). DEVICE if the driver refuses the submission. */
 CLNORM_API clnorm_status clnorm_forward_run(clnorm_forward_plan *plan,
                                             const clnorm_forward_args *args);
 
