@@ -49,21 +49,28 @@ typedef struct scenario {
   clnorm_form form;
   cache_kind cache;
   bool plans_only; /* no further than the first plan: what follows is the same with every cache */
+  unsigned also;
 } scenario;
+
+enum {
+  TWO_QUEUES = 1, /* runs are put on the caller's two queues by turns */
+  SHARED = 2      /* the programs of another context, which has built them */
+};
 
 #define PROFILED CL_QUEUE_PROFILING_ENABLE
 #define OUT_OF_ORDER CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE
 
 static const scenario opencl_scenarios[] = {
-    {"vector form, no cache", "0.0", 0, CLNORM_FORM_VECTOR, CACHE_NONE, true},
-    {"wide form, new cache", "0.0", 0, CLNORM_FORM_WIDE, CACHE_COLD, true},
-    {"wide form, filled cache", "0.0", PROFILED, CLNORM_FORM_WIDE, CACHE_WARM, false},
-    {"adopted, in order", NULL, 0, CLNORM_FORM_VECTOR, CACHE_WARM, false},
-    {"adopted, out of order", NULL, OUT_OF_ORDER, CLNORM_FORM_VECTOR, CACHE_WARM, false},
-    {"adopted, out of order, profiled", NULL, OUT_OF_ORDER | PROFILED, CLNORM_FORM_VECTOR,
-     CACHE_WARM, false},
+    {"vector form, no cache", "0.0", 0, CLNORM_FORM_VECTOR, CACHE_NONE, true, 0},
+    {"wide form, new cache", "0.0", 0, CLNORM_FORM_WIDE, CACHE_COLD, true, 0},
+    {"wide form, filled cache", "0.0", PROFILED, CLNORM_FORM_WIDE, CACHE_WARM, false, 0},
+    {"sharing programs", "0.0", 0, CLNORM_FORM_VECTOR, CACHE_NONE, true, SHARED},
+    {"adopted, in order, profiled, two queues, sharing programs", NULL, PROFILED,
+     CLNORM_FORM_VECTOR, CACHE_WARM, false, TWO_QUEUES | SHARED},
+    {"adopted, out of order, two queues", NULL, OUT_OF_ORDER, CLNORM_FORM_VECTOR, CACHE_WARM, false,
+     TWO_QUEUES},
 };
-static const scenario cpu_scenario = {"CPU path", "cpu", 0, CLNORM_FORM_AUTO, CACHE_NONE, false};
+static const scenario cpu_scenario = {"CPU path", "cpu", 0, CLNORM_FORM_AUTO, CACHE_NONE, false, 0};
 
 static layer_control *layer;
 static long failed_calls[LAYER_NUM_FUNCTIONS]; /* over all tests */
@@ -177,7 +184,8 @@ static size_t size_of(int operand) { return sizeof(float) * (operand <= Y ? COUN
 static struct {
   cl_context context;
   cl_device_id device;
-  cl_command_queue queue;
+  cl_command_queue queue, second;
+  clnorm_context *builder; /* of the programs that are shared */
 } adopted;
 
 typedef struct world {
@@ -189,7 +197,8 @@ typedef struct world {
   clnorm_memory memory[NUM_OPERANDS];
   clnorm_forward_plan *plan;
   clnorm_batchnorm2d *bn;
-  cl_event before, done; /* of the caller's, around a run */
+  cl_event before, first, done; /* of the caller's, around a run */
+  long runs;
   operands out;
 } world;
 
@@ -204,6 +213,7 @@ static clnorm_status open_context(world *w, int unused) {
   options.form = w->scenario->form;
   options.cache_dir = w->cache;
   options.num_threads = 3;
+  options.share = adopted.builder;
   options.profiling = (w->scenario->queue & PROFILED) != 0;
   if (w->scenario->device)
     return clnorm_context_create(w->scenario->device, &options, &w->context, &w->message);
@@ -246,7 +256,14 @@ static clnorm_status make_plan(world *w, int result) {
 
 /* On the caller's queue, runs wait for an event of the caller's and return one. */
 static clnorm_opencl_sync *make_sync(world *w, clnorm_opencl_sync *sync) {
-  const clnorm_opencl_sync around = {1, &w->before, &w->done};
+  const bool second = (w->scenario->also & TWO_QUEUES) && w->runs % 2;
+  const clnorm_opencl_sync around = {
+      .num_events_in_wait_list = 1,
+      .event_wait_list = &w->before,
+      .event = &w->done,
+      .first_event = &w->first,
+      .queue = second ? adopted.second : NULL,
+  };
   *sync = around;
   return w->before ? sync : NULL;
 }
@@ -265,6 +282,34 @@ static clnorm_status run_plan(world *w, int unused) {
                                     .sync = make_sync(w, &sync)};
   (void)unused;
   return clnorm_forward_run(w->plan, &args);
+}
+
+static void give_back_events(world *w) {
+  if (w->first) clReleaseEvent(w->first);
+  if (w->done) clReleaseEvent(w->done);
+  w->first = w->done = NULL;
+}
+
+/* On the caller's queues: while an earlier run of the plan is under way, which waits for a gate. */
+static clnorm_status run_behind(world *w, int unused) {
+  const bool armed = atomic_load(&layer->armed);
+  cl_event before = w->before;
+  if (!before) return run_plan(w, unused);
+  arm(false);
+  cl_int code;
+  cl_event gate = clCreateUserEvent(adopted.context, &code);
+  assert_int_equal(code, CL_SUCCESS);
+  w->before = gate;
+  assert_ok(w->context, run_plan(w, unused));
+  give_back_events(w);
+  w->runs++; /* the other queue is next, where there are two */
+  w->before = before;
+  arm(armed);
+  const clnorm_status status = run_plan(w, unused);
+  arm(false);
+  clSetUserEventStatus(gate, CL_COMPLETE);
+  clReleaseEvent(gate);
+  return status;
 }
 
 static clnorm_status time_run(world *w, int unused) {
@@ -349,6 +394,9 @@ static const step steps[] = {
     {"allocating", ALLOC, alloc_all, 0, ARMED},
     PLANNED("channel", CHANNEL, ARMED),
     PLANNED("split", SPLIT, 0),
+    {"planning again", PLAN, make_plan, SPLIT, 0},
+    {"running behind a run under way", RUN, run_behind, 0, ARMED},
+    {"ending the plan of both", END, end_plan, 0, 0},
     PLANNED("evaluation", GIVEN, 0),
     {"writing before the module", WRITE, write_all, 0, 0},
     {"creating a module", MODULE, make_module, 0, ARMED},
@@ -460,9 +508,12 @@ static void make_event(world *w) {
 
 static void release_events(world *w, clnorm_status status, const char *row) {
   if (w->before) clReleaseEvent(w->before);
-  if (w->done && status != CLNORM_OK) fail_msg("%s: a failed run gives an event", row);
-  if (w->done) clReleaseEvent(w->done);
-  w->before = w->done = NULL;
+  if ((w->first || w->done) && status != CLNORM_OK)
+    fail_msg("%s: a failed run gives an event", row);
+  if (w->before && status == CLNORM_OK && !(w->first && w->done))
+    fail_msg("%s: a run does not give its events", row);
+  give_back_events(w);
+  w->before = NULL;
 }
 
 static clnorm_status take(world *w, const step *s, bool armed, const char *row) {
@@ -471,6 +522,8 @@ static clnorm_status take(world *w, const step *s, bool armed, const char *row) 
   const clnorm_status status = s->action(w, s->argument);
   arm(false);
   if (s->kind == RUN) release_events(w, status, row);
+  if (s->kind == RUN && status == CLNORM_OK) w->runs++;
+  if (s->kind == RUN && (w->scenario->also & TWO_QUEUES)) clFinish(adopted.second);
   return status;
 }
 
@@ -542,9 +595,23 @@ static void adopt(const scenario *s) {
   assert_int_equal(code, CL_SUCCESS);
   adopted.queue = clCreateCommandQueue(adopted.context, adopted.device, s->queue, &code);
   assert_int_equal(code, CL_SUCCESS);
+  adopted.second = clCreateCommandQueue(adopted.context, adopted.device, s->queue, &code);
+  assert_int_equal(code, CL_SUCCESS);
+}
+
+/* A context that has built what the scenario's programs are. */
+static void open_builder(const scenario *s) {
+  static world w;
+  memset(&w, 0, sizeof w);
+  w.scenario = s;
+  must(&w, open_context, 0, "the builder");
+  must(&w, make_plan, CHANNEL, "the builder");
+  must(&w, end_plan, 0, "the builder");
+  adopted.builder = w.context;
 }
 
 static void release_adopted(void) {
+  assert_int_equal(clReleaseCommandQueue(adopted.second), CL_SUCCESS);
   assert_int_equal(clReleaseCommandQueue(adopted.queue), CL_SUCCESS);
   assert_int_equal(clReleaseContext(adopted.context), CL_SUCCESS);
 }
@@ -552,6 +619,7 @@ static void release_adopted(void) {
 /* n = 1, 2, 3, ... until no fault fires. */
 static void every_fault(const scenario *s, fault_kind fault, long at_least) {
   if (!s->device) adopt(s);
+  if (s->also & SHARED) open_builder(s);
   memset(seen, 0, sizeof seen);
   reset(fault, 0);
   run_sequence(s, fault, 0, false); /* fills a cache that is to be full */
@@ -559,6 +627,8 @@ static void every_fault(const scenario *s, fault_kind fault, long at_least) {
   while (run_sequence(s, fault, n, false)) n++;
   print_message("  %s: %ld times '%s'\n", s->name, n - 1, fault_names[fault]);
   assert_true(n > at_least);
+  clnorm_context_destroy(adopted.builder);
+  adopted.builder = NULL;
   if (!s->device) release_adopted();
 }
 
@@ -587,6 +657,7 @@ static void every_function_failed(void **state) {
     const char *reason;
   } never[] = {
       {LAYER_clGetContextInfo, "loaded, not called yet"},
+      {LAYER_clCreateUserEvent, "called by tests only"},
   };
   (void)state;
   for (int i = 0; i < LAYER_NUM_FUNCTIONS; i++) {

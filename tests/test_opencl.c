@@ -146,7 +146,8 @@ static void events_around_a_run(void **state) {
     cl_int code;
     cl_event gate = clCreateUserEvent(cl.context, &code), done = NULL;
     cl_ok(code, "clCreateUserEvent");
-    const clnorm_opencl_sync sync = {1, &gate, &done};
+    const clnorm_opencl_sync sync = {
+        .num_events_in_wait_list = 1, .event_wait_list = &gate, .event = &done};
     const clnorm_forward_args args = {
         .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(y, 0, 0), .sync = &sync};
     assert_ok(context, clnorm_forward_run(plan, &args)); /* returns before the gate opens */
@@ -181,11 +182,12 @@ static void runs_chained_by_events(void **state) {
   assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
   cl_mem x = buffer_of(input, 0), y = buffer_of(input, 0), z = buffer_of(input, 0);
   cl_event first = NULL, second = NULL;
-  const clnorm_opencl_sync to_first = {0, NULL, &first};
+  const clnorm_opencl_sync to_first = {.event = &first};
   clnorm_forward_args args = {
       .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(y, 0, 0), .sync = &to_first};
   assert_ok(context, clnorm_forward_run(plan, &args));
-  const clnorm_opencl_sync to_second = {1, &first, &second};
+  const clnorm_opencl_sync to_second = {
+      .num_events_in_wait_list = 1, .event_wait_list = &first, .event = &second};
   args.y = clnorm_opencl_memory(z, 0, 0);
   args.sync = &to_second;
   assert_ok(context, clnorm_forward_run(plan, &args));
@@ -208,7 +210,7 @@ static void an_empty_run_gives_an_event(void **state) {
   const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 0, C, S);
   assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
   cl_event done = NULL;
-  const clnorm_opencl_sync sync = {0, NULL, &done};
+  const clnorm_opencl_sync sync = {.event = &done};
   const clnorm_forward_args args = {.sync = &sync};
   assert_ok(context, clnorm_forward_run(plan, &args));
   assert_non_null(done);
@@ -318,7 +320,7 @@ static void wait_lists_that_are_not_there(void **state) {
   const clnorm_forward_desc desc = split_desc();
   assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
   cl_mem x = buffer_of(input, 0);
-  const clnorm_opencl_sync sync = {2, NULL, NULL};
+  const clnorm_opencl_sync sync = {.num_events_in_wait_list = 2};
   const clnorm_forward_args args = {
       .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(x, 0, 0), .sync = &sync};
   const clnorm_status status = clnorm_forward_run(plan, &args);

@@ -42,9 +42,11 @@ static const mode modes[] = {
     {"copy", CLNORM_NO_STATISTICS, CLNORM_VARIANT_AUTO, 1, 1},
 };
 
-/* What a run may call. Asking about a cl_mem, and its own event's references, are all a driver need do. */
+/* What a run may call. Questions about a cl_mem and an event, and the event's references, are all that comes
+ * on top of the work. */
 static const layer_function allowed[] = {
     LAYER_clGetMemObjectInfo,
+    LAYER_clGetEventInfo,
     LAYER_clSetKernelArg,
     LAYER_clEnqueueNDRangeKernel,
     LAYER_clFlush,
@@ -187,7 +189,7 @@ static void on_the_callers_queue(void **state) {
     assert_int_equal(clnorm_context_create_opencl(cl, device, queue, NULL, &context, NULL),
                      CLNORM_OK);
     cl_event done = NULL;
-    const clnorm_opencl_sync sync = {0, NULL, &done};
+    const clnorm_opencl_sync sync = {.event = &done};
     all_modes(context, NULL);
     all_modes(context, &sync);
     clnorm_context_destroy(context);
@@ -236,7 +238,10 @@ static void planning_is_seen(void **state) {
   assert_true(atomic_load(&layer->counts[LAYER_clBuildProgram]) > 0);
   assert_true(atomic_load(&layer->counts[LAYER_clCreateKernel]) > 0);
   clnorm_forward_plan_destroy(plan);
-  assert_true(atomic_load(&layer->counts[LAYER_clFinish]) > 0);
+  assert_int_equal(atomic_load(&layer->counts[LAYER_clFinish]),
+                   0); /* destroying waits for nothing */
+  assert_ok(context, clnorm_finish(context));
+  assert_int_equal(atomic_load(&layer->counts[LAYER_clFinish]), 1);
   float values[4] = {0};
   clnorm_memory memory;
   assert_ok(context, clnorm_memory_alloc(context, sizeof values, &memory));

@@ -9,6 +9,8 @@
 #ifndef CLNORM_CORE_BACKEND_H
 #define CLNORM_CORE_BACKEND_H
 
+#include <sys/types.h>
+
 #include "schedule.h"
 #include "status.h"
 
@@ -34,16 +36,62 @@ typedef struct clnorm_span {
   uint64_t begin, end;
 } clnorm_span;
 
+/* What is done with the bytes of an operand: by a device in a run, or by the host in a copy. */
+typedef enum clnorm_access {
+  CLNORM_DEVICE_READS = 1,
+  CLNORM_DEVICE_WRITES = 2,
+  CLNORM_HOST_READS = 4,
+  CLNORM_HOST_WRITES = 8
+} clnorm_access;
+
+/* The end of a run, for the back end that made it. All zero: of none. */
+typedef struct clnorm_run_end {
+  void *event, *queue;
+} clnorm_run_end;
+
+enum { CLNORM_ORDER_READERS = 8 };
+
+/* The runs that use a thing which they share: the workspace of a plan, the parameters of a module. A run
+ * that writes it follows all before; one that only reads it follows the last that wrote. Belongs to whoever
+ * owns the thing, all zero at first; ends with forget(). */
+typedef struct clnorm_order {
+  clnorm_run_end writer;
+  clnorm_run_end readers[CLNORM_ORDER_READERS]; /* since then; a further one follows the oldest */
+  unsigned next_reader;
+} clnorm_order;
+
+/* What a run does with such a thing; order NULL: there is none. */
+typedef struct clnorm_use {
+  clnorm_order *order;
+  bool writes;
+} clnorm_use;
+
+enum { CLNORM_USES = 2 }; /* the workspace, and the parameters */
+
+/* Everything about one run. */
+typedef struct clnorm_run {
+  void *prepared;
+  const clnorm_schedule *schedule; /* num_launches may be 0: then only sync is served */
+  clnorm_forward
+      call; /* this run's offsets (in floats, memory's own offset included), flags and factors */
+  clnorm_memory operands[CLNORM_NUM_OPERANDS]; /* absent ones are all zero and never accessed */
+  clnorm_use uses[CLNORM_USES];
+  const clnorm_opencl_sync *sync; /* may be NULL */
+} clnorm_run;
+
 /* Receives devices and diagnoses while the list is made (context.c implements both). */
 clnorm_status clnorm_device_list_add(clnorm_device_list *list, const clnorm_device_info *info);
 clnorm_status clnorm_device_list_add_missing(clnorm_device_list *list, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* False where nobody asks for that device: it need not be described. device -1: any of the platform's. */
+bool clnorm_device_list_wants(const clnorm_device_list *list, unsigned platform, int device);
+
 /* A back end: finds devices and opens them. */
 typedef struct clnorm_backend {
   const char *name;
-  /* Adds every device, usable or not, in a stable order, and a sentence for everything that is missing.
-   * Fails only for lack of host memory. Any thread. */
+  /* Adds every device that is wanted, usable or not, in a stable order, and a sentence for everything that
+   * is missing. Fails only for lack of host memory. Any thread. */
   clnorm_status (*list)(clnorm_device_list *list);
   /* Opens the device that list() named info->id. On success *device is ready, its fields filled. */
   clnorm_status (*open)(const clnorm_device_info *info, const clnorm_context_options *options,
@@ -51,38 +99,37 @@ typedef struct clnorm_backend {
 } clnorm_backend;
 
 typedef struct clnorm_device_operations {
-  /* Waits for the device's work and releases it. */
+  /* Releases the device; waits for work on a queue of its own only. */
   void (*close)(clnorm_device *device);
   /* Waits for all submitted work. */
   clnorm_status (*finish)(clnorm_device *device, clnorm_error *error);
   /* size > 0; *memory covers exactly size bytes from offset 0. */
   clnorm_status (*alloc)(clnorm_device *device, size_t size, clnorm_memory *memory,
                          clnorm_error *error);
-  /* memory came from alloc. */
+  /* memory came from alloc. Submitted runs may still use it. */
   void (*free)(clnorm_device *device, clnorm_memory memory);
-  /* Blocking; size > 0; the range was checked with span(). */
+  /* Blocking; size > 0; the range was checked with span(). They follow the runs that `order` (may be NULL)
+   * has: write all of them, read those that write. */
   clnorm_status (*write)(clnorm_device *device, clnorm_memory memory, const void *source,
-                         size_t size, clnorm_error *error);
+                         size_t size, const clnorm_order *order, clnorm_error *error);
   clnorm_status (*read)(clnorm_device *device, clnorm_memory memory, void *destination, size_t size,
-                        clnorm_error *error);
+                        const clnorm_order *order, clnorm_error *error);
   /* Says which bytes memory covers, asking the driver for the true size of a cl_mem; refuses the other
-   * kind of memory (INVALID_ARGUMENT, naming `role`) and a size beyond the object's end
-   * (BUFFER_TOO_SMALL). memory is not absent. */
+   * kind of memory, and memory that was made for less than `access` (bits of clnorm_access)
+   * (INVALID_ARGUMENT, naming `role`), and a size beyond the object's end (BUFFER_TOO_SMALL). memory is
+   * not absent. */
   clnorm_status (*span)(clnorm_device *device, clnorm_memory memory, const char *role,
-                        clnorm_span *span, clnorm_error *error);
+                        unsigned access, clnorm_span *span, clnorm_error *error);
   /* Makes what runs of the schedule need (kernel objects); *prepared may stay NULL. May compile. */
   clnorm_status (*prepare)(clnorm_device *device, const clnorm_schedule *schedule, void **prepared,
                            clnorm_error *error);
   /* Releases what prepare gave; NULL is accepted. Submitted runs may still be under way. */
   void (*unprepare)(clnorm_device *device, void *prepared);
-  /* Submits the launches of the schedule, in order. call holds this run's offsets (in floats, memory's
-   * own offset included), flags and factors; absent operands are all zero and never accessed.
-   * schedule->num_launches may be 0: then only sync is served. Allocates nothing, waits for nothing but
-   * sync's events. */
-  clnorm_status (*run)(clnorm_device *device, void *prepared, const clnorm_schedule *schedule,
-                       const clnorm_forward *call,
-                       const clnorm_memory operands[CLNORM_NUM_OPERANDS],
-                       const struct clnorm_opencl_sync *sync, clnorm_error *error);
+  /* Submits the launches of the schedule, in order, after sync's events and the runs that its uses are
+   * to follow, and enters the run into their orders. Allocates nothing; the host waits for nothing. */
+  clnorm_status (*run)(clnorm_device *device, const clnorm_run *run, clnorm_error *error);
+  /* Makes an order all zero, releasing what it holds. */
+  void (*forget)(clnorm_device *device, clnorm_order *order);
   /* How long the last successful run took, waiting for it; STATE where there was none. Called only where
    * the device was opened with profiling. */
   clnorm_status (*last_run_seconds)(clnorm_device *device, double *seconds, clnorm_error *error);
@@ -94,6 +141,9 @@ struct clnorm_device {
   clnorm_device_info info;
   clnorm_traits traits; /* by rule; the core then applies the tuning */
   bool profiling;       /* as in the options */
+  pid_t
+      process; /* the only one that can use the device; 0: any that has a copy of it. In others close,
+                    free, unprepare and forget release host memory, and nothing else is called */
   char *cache_folder; /* these three by clnorm_tuning_choose (tuning.h); close() frees the folder */
   clnorm_tuning tuning; /* 0: by rule */
   clnorm_tuning_source tuning_source;

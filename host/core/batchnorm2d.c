@@ -23,6 +23,7 @@ struct clnorm_batchnorm2d {
   clnorm_batchnorm2d_options options;
   bool training, track;
   clnorm_memory parameters[NUM_PARAMETERS]; /* absent where the module has none */
+  clnorm_order order;                       /* of the runs that use them */
   int64_t num_batches_tracked;
   kept_plan plans[MAX_PLANS];
   uint64_t calls;
@@ -82,8 +83,8 @@ static clnorm_status fill(clnorm_batchnorm2d *bn, int parameter, float value) {
     return clnorm_fail(&bn->context->error, CLNORM_ERROR_OUT_OF_MEMORY,
                        "no host memory for %zu values of %s", count, parameter_names[parameter]);
   for (size_t i = 0; i < count; i++) values[i] = value;
-  const clnorm_status status =
-      clnorm_memory_write(bn->context, bn->parameters[parameter], values, count * sizeof *values);
+  const clnorm_status status = clnorm_memory_write_after(
+      bn->context, &bn->order, bn->parameters[parameter], values, count * sizeof *values);
   free(values);
   return status;
 }
@@ -100,17 +101,19 @@ static clnorm_status reset_range(clnorm_batchnorm2d *bn, int first, int last) {
 clnorm_status clnorm_batchnorm2d_create(clnorm_context *context,
                                         const clnorm_batchnorm2d_options *options,
                                         clnorm_batchnorm2d **bn) {
-  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
+  if (bn) *bn = NULL;
+  clnorm_status status = clnorm_context_ready(context);
+  if (status != CLNORM_OK) return status;
   clnorm_error *error = &context->error;
-  if (!bn) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "bn is NULL");
-  *bn = NULL;
-  if (!options) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "options is NULL");
-  clnorm_status status = check_options(options, error);
+  if (!bn || !options)
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", bn ? "options" : "bn");
+  status = check_options(options, error);
   if (status != CLNORM_OK) return status;
 
   clnorm_batchnorm2d *result = calloc(1, sizeof *result);
   if (!result) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a module");
   result->context = context;
+  clnorm_context_retain(context);
   result->options = *options;
   result->training = true;
   result->track = options->track_running_stats;
@@ -129,22 +132,26 @@ clnorm_status clnorm_batchnorm2d_create(clnorm_context *context,
 
 void clnorm_batchnorm2d_destroy(clnorm_batchnorm2d *bn) {
   if (!bn) return;
-  clnorm_finish(bn->context);
+  clnorm_context *context = bn->context;
+  context->device->operations->forget(context->device, &bn->order);
   for (int i = 0; i < MAX_PLANS; i++) clnorm_forward_plan_destroy(bn->plans[i].plan);
-  for (int i = 0; i < NUM_PARAMETERS; i++) clnorm_memory_free(bn->context, &bn->parameters[i]);
+  for (int i = 0; i < NUM_PARAMETERS; i++) clnorm_memory_free(context, &bn->parameters[i]);
   free(bn);
+  clnorm_context_release(context);
 }
 
 /* ---- States and parameters ------------------------------------------------------------------------ */
 
 void clnorm_batchnorm2d_set_training(clnorm_batchnorm2d *bn, bool training) {
-  bn->training = training;
+  if (bn) bn->training = training;
 }
 
-bool clnorm_batchnorm2d_training(const clnorm_batchnorm2d *bn) { return bn->training; }
+bool clnorm_batchnorm2d_training(const clnorm_batchnorm2d *bn) { return bn && bn->training; }
 
 clnorm_status clnorm_batchnorm2d_set_track_running_stats(clnorm_batchnorm2d *bn, bool track) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
+  const clnorm_status status = clnorm_context_ready(bn->context);
+  if (status != CLNORM_OK) return status;
   if (track && !bn->options.track_running_stats)
     return clnorm_fail(&bn->context->error, CLNORM_ERROR_STATE,
                        "track_running_stats cannot be switched on: the module was created without "
@@ -153,10 +160,14 @@ clnorm_status clnorm_batchnorm2d_set_track_running_stats(clnorm_batchnorm2d *bn,
   return CLNORM_OK;
 }
 
-bool clnorm_batchnorm2d_track_running_stats(const clnorm_batchnorm2d *bn) { return bn->track; }
+bool clnorm_batchnorm2d_track_running_stats(const clnorm_batchnorm2d *bn) {
+  return bn && bn->track;
+}
 
 static clnorm_status check_parameter(clnorm_batchnorm2d *bn, clnorm_parameter parameter,
                                      const float *values, size_t count) {
+  const clnorm_status status = clnorm_context_ready(bn->context);
+  if (status != CLNORM_OK) return status;
   clnorm_error *error = &bn->context->error;
   if ((int)parameter < 0 || (int)parameter >= NUM_PARAMETERS)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
@@ -178,8 +189,8 @@ clnorm_status clnorm_batchnorm2d_set(clnorm_batchnorm2d *bn, clnorm_parameter pa
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
   const clnorm_status status = check_parameter(bn, parameter, values, count);
   if (status != CLNORM_OK) return status;
-  return clnorm_memory_write(bn->context, bn->parameters[parameter], values,
-                             count * sizeof *values);
+  return clnorm_memory_write_after(bn->context, &bn->order, bn->parameters[parameter], values,
+                                   count * sizeof *values);
 }
 
 clnorm_status clnorm_batchnorm2d_get(clnorm_batchnorm2d *bn, clnorm_parameter parameter,
@@ -187,34 +198,39 @@ clnorm_status clnorm_batchnorm2d_get(clnorm_batchnorm2d *bn, clnorm_parameter pa
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
   const clnorm_status status = check_parameter(bn, parameter, values, count);
   if (status != CLNORM_OK) return status;
-  return clnorm_memory_read(bn->context, bn->parameters[parameter], values, count * sizeof *values);
+  return clnorm_memory_read_after(bn->context, &bn->order, bn->parameters[parameter], values,
+                                  count * sizeof *values);
 }
 
 clnorm_memory clnorm_batchnorm2d_memory(const clnorm_batchnorm2d *bn, clnorm_parameter parameter) {
   const clnorm_memory absent = {NULL, NULL, 0, 0};
-  return (int)parameter >= 0 && (int)parameter < NUM_PARAMETERS ? bn->parameters[parameter]
-                                                                : absent;
+  const bool known = bn && (int)parameter >= 0 && (int)parameter < NUM_PARAMETERS;
+  return known ? bn->parameters[parameter] : absent;
 }
 
 clnorm_status clnorm_batchnorm2d_reset_running_stats(clnorm_batchnorm2d *bn) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
-  const clnorm_status status = reset_range(bn, CLNORM_RUNNING_MEAN, CLNORM_RUNNING_VAR);
+  clnorm_status status = clnorm_context_ready(bn->context);
+  if (status == CLNORM_OK) status = reset_range(bn, CLNORM_RUNNING_MEAN, CLNORM_RUNNING_VAR);
   if (status == CLNORM_OK) bn->num_batches_tracked = 0;
   return status;
 }
 
 clnorm_status clnorm_batchnorm2d_reset_parameters(clnorm_batchnorm2d *bn) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
-  const clnorm_status status = reset_range(bn, CLNORM_WEIGHT, CLNORM_BIAS);
+  clnorm_status status = clnorm_context_ready(bn->context);
+  if (status == CLNORM_OK) status = reset_range(bn, CLNORM_WEIGHT, CLNORM_BIAS);
   return status == CLNORM_OK ? clnorm_batchnorm2d_reset_running_stats(bn) : status;
 }
 
 int64_t clnorm_batchnorm2d_num_batches_tracked(const clnorm_batchnorm2d *bn) {
-  return bn->num_batches_tracked;
+  return bn ? bn->num_batches_tracked : 0;
 }
 
 clnorm_status clnorm_batchnorm2d_set_num_batches_tracked(clnorm_batchnorm2d *bn, int64_t count) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
+  const clnorm_status status = clnorm_context_ready(bn->context);
+  if (status != CLNORM_OK) return status;
   if (!bn->options.track_running_stats)
     return clnorm_fail(
         &bn->context->error, CLNORM_ERROR_STATE,
@@ -294,10 +310,12 @@ static double kept_fraction(const clnorm_batchnorm2d *bn) {
 clnorm_status clnorm_batchnorm2d_forward(clnorm_batchnorm2d *bn, int ndim, const int64_t *dims,
                                          const clnorm_batchnorm2d_args *args) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
+  clnorm_status status = clnorm_context_ready(bn->context);
+  if (status != CLNORM_OK) return status;
   if (!args) return clnorm_fail(&bn->context->error, CLNORM_ERROR_INVALID_ARGUMENT, "args is NULL");
   clnorm_forward_desc desc;
   clnorm_forward_plan *plan;
-  clnorm_status status = check_dims(bn, ndim, dims, &desc);
+  status = check_dims(bn, ndim, dims, &desc);
   if (status == CLNORM_OK) status = find_plan(bn, &desc, &plan);
   if (status != CLNORM_OK) return status;
 
@@ -317,7 +335,8 @@ clnorm_status clnorm_batchnorm2d_forward(clnorm_batchnorm2d *bn, int ndim, const
   run.saved_invstd = args->saved_invstd;
   run.momentum = kept_fraction(bn);
   run.sync = args->sync;
-  status = clnorm_forward_run(plan, &run);
+  const clnorm_use parameters = {&bn->order, updates};
+  status = clnorm_forward_plan_run(plan, &run, parameters);
   const bool empty = !desc.batch || !desc.spatial;
   const bool counts = status == CLNORM_OK && updates && !empty;
   if (counts && bn->num_batches_tracked < INT64_MAX) bn->num_batches_tracked++;

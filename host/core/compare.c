@@ -32,7 +32,9 @@ static void start(clnorm_difference *difference) {
 
 void clnorm_compare(const int64_t dims[4], const float *a, const float *b,
                     clnorm_difference *difference) {
+  if (!difference) return;
   start(difference);
+  if (!dims || !a || !b) return;
   if (!clnorm_checked_product(dims, 4, &difference->elements)) return; /* no array is so large */
   for (int64_t i = 0; i < difference->elements; i++) {
     const uint32_t ulp = distance(a[i], b[i]);
@@ -60,7 +62,8 @@ static clnorm_status quote(clnorm_context *to, clnorm_context *from, clnorm_stat
 clnorm_status clnorm_compare_memory(clnorm_context *context_a, clnorm_memory a,
                                     clnorm_context *context_b, clnorm_memory b,
                                     const int64_t dims[4], clnorm_difference *difference) {
-  if (!context_a) return CLNORM_ERROR_INVALID_ARGUMENT;
+  clnorm_status status = clnorm_context_ready(context_a);
+  if (status != CLNORM_OK) return status;
   clnorm_error *error = &context_a->error;
   if (!context_b) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "context_b is NULL");
   if (!dims) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "dims is NULL");
@@ -76,7 +79,6 @@ clnorm_status clnorm_compare_memory(clnorm_context *context_a, clnorm_memory a,
   start(difference);
   if (!bytes) return CLNORM_OK;
 
-  clnorm_status status = CLNORM_OK;
   float *host_a = malloc((size_t)bytes), *host_b = malloc((size_t)bytes);
   if (!host_a || !host_b)
     status = clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
@@ -201,7 +203,8 @@ clnorm_status clnorm_compare_forward(clnorm_context *context_a, clnorm_context *
                                      const clnorm_forward_desc *desc,
                                      const clnorm_forward_args *inputs,
                                      clnorm_difference differences[CLNORM_NUM_OUTPUTS]) {
-  if (!context_a) return CLNORM_ERROR_INVALID_ARGUMENT;
+  clnorm_status status = clnorm_context_ready(context_a);
+  if (status != CLNORM_OK) return status;
   if (!context_b || !desc || !inputs || !differences)
     return clnorm_fail(&context_a->error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL",
                        !context_b ? "context_b"
@@ -212,7 +215,7 @@ clnorm_status clnorm_compare_forward(clnorm_context *context_a, clnorm_context *
   clnorm_forward_desc own = *desc;
   own.external_workspace = false;
   side a = {context_a, NULL, {.momentum = 0}}, b = {context_b, NULL, {.momentum = 0}};
-  clnorm_status status = check_host(context_a, inputs);
+  status = check_host(context_a, inputs);
   if (status == CLNORM_OK) status = run_side(&a, &own, inputs);
   if (status == CLNORM_OK) status = quote(context_a, context_b, run_side(&b, &own, inputs));
   if (status == CLNORM_OK) status = compare_sides(&a, &b, &own, differences);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend.h"
 #include "objects.h"
@@ -18,7 +19,24 @@ struct clnorm_device_list {
   char **missing;
   int num_missing;
   const clnorm_backend *listing; /* the back end whose list() runs */
+  const char *selector;          /* what the list is for: one device; NULL: all of them */
 };
+
+static int find(const clnorm_device_list *list, const char *selector);
+
+/* The platform and device of "P.D". */
+static bool read_id(const char *selector, unsigned *platform, int *device) {
+  int length = 0;
+  return sscanf(selector, "%u.%d%n", platform, device, &length) == 2 && !selector[length];
+}
+
+bool clnorm_device_list_wants(const clnorm_device_list *list, unsigned platform, int device) {
+  unsigned p;
+  int d;
+  if (!list->selector) return true;
+  if (read_id(list->selector, &p, &d)) return p == platform && (device < 0 || device == d);
+  return find(list, list->selector) < 0;
+}
 
 clnorm_status clnorm_device_list_add(clnorm_device_list *list, const clnorm_device_info *info) {
   const size_t count = (size_t)list->num_devices + 1;
@@ -48,12 +66,15 @@ clnorm_status clnorm_device_list_add_missing(clnorm_device_list *list, const cha
   return CLNORM_OK;
 }
 
-clnorm_status clnorm_device_list_create(clnorm_device_list **list) {
-  if (!list) return CLNORM_ERROR_INVALID_ARGUMENT;
+/* Back ends after the one that has the device are not asked: nobody who wants the CPU path should load, or
+ * fall over, an OpenCL driver. */
+static clnorm_status create_list(const char *selector, clnorm_device_list **list) {
   *list = NULL;
   clnorm_device_list *result = calloc(1, sizeof *result);
   if (!result) return CLNORM_ERROR_OUT_OF_MEMORY;
+  result->selector = selector;
   for (int i = 0; clnorm_backends[i]; i++) {
+    if (selector && find(result, selector) >= 0) break;
     result->listing = clnorm_backends[i];
     const clnorm_status status = clnorm_backends[i]->list(result);
     if (status != CLNORM_OK) {
@@ -65,6 +86,10 @@ clnorm_status clnorm_device_list_create(clnorm_device_list **list) {
   return CLNORM_OK;
 }
 
+clnorm_status clnorm_device_list_create(clnorm_device_list **list) {
+  return list ? create_list(NULL, list) : CLNORM_ERROR_INVALID_ARGUMENT;
+}
+
 void clnorm_device_list_destroy(clnorm_device_list *list) {
   if (!list) return;
   for (int i = 0; i < list->num_missing; i++) free(list->missing[i]);
@@ -74,10 +99,12 @@ void clnorm_device_list_destroy(clnorm_device_list *list) {
   free(list);
 }
 
-int clnorm_device_list_count(const clnorm_device_list *list) { return list->num_devices; }
+int clnorm_device_list_count(const clnorm_device_list *list) {
+  return list ? list->num_devices : 0;
+}
 
 const clnorm_device_info *clnorm_device_list_get(const clnorm_device_list *list, int index) {
-  return index >= 0 && index < list->num_devices ? &list->devices[index] : NULL;
+  return list && index >= 0 && index < list->num_devices ? &list->devices[index] : NULL;
 }
 
 static int find_gpu(const clnorm_device_list *list) {
@@ -87,14 +114,16 @@ static int find_gpu(const clnorm_device_list *list) {
 }
 
 int clnorm_device_list_default(const clnorm_device_list *list) {
-  const int gpu = find_gpu(list);
+  const int gpu = list ? find_gpu(list) : -1;
   return gpu >= 0 ? gpu : 0;
 }
 
-int clnorm_device_list_missing_count(const clnorm_device_list *list) { return list->num_missing; }
+int clnorm_device_list_missing_count(const clnorm_device_list *list) {
+  return list ? list->num_missing : 0;
+}
 
 const char *clnorm_device_list_missing(const clnorm_device_list *list, int index) {
-  return index >= 0 && index < list->num_missing ? list->missing[index] : NULL;
+  return list && index >= 0 && index < list->num_missing ? list->missing[index] : NULL;
 }
 
 /* ---- Choosing a device ---------------------------------------------------------------------------- */
@@ -109,36 +138,50 @@ static bool contains_ignoring_case(const char *text, const char *part) {
 }
 
 /* Everything that is missing, after what is there: the reason why no device fits. */
-static void describe_choice(const clnorm_device_list *list, char *text, size_t size) {
+static void describe_choice(const clnorm_device_list *all, const clnorm_device_list *list,
+                            char *text, size_t size) {
   size_t used = (size_t)snprintf(text, size, "; there is:");
-  for (int i = 0; i < list->num_devices && used < size; i++) {
-    const clnorm_device_info *d = &list->devices[i];
+  for (int i = 0; i < all->num_devices && used < size; i++) {
+    const clnorm_device_info *d = &all->devices[i];
     used += (size_t)snprintf(text + used, size - used, " %s (%s)%s%s", d->id, d->name,
                              d->usable ? "" : ": ", d->usable ? "" : d->status);
-    if (used < size && i + 1 < list->num_devices)
+    if (used < size && i + 1 < all->num_devices)
       used += (size_t)snprintf(text + used, size - used, ",");
   }
   for (int i = 0; i < list->num_missing && used < size; i++)
     used += (size_t)snprintf(text + used, size - used, "; %s", list->missing[i]);
 }
 
+/* The device that the text selects among those listed so far; -1: none. "auto" is no device by itself. */
+static int find(const clnorm_device_list *list, const char *selector) {
+  const bool automatic = !strcmp(selector, "auto");
+  if (automatic || !strcmp(selector, "gpu")) return find_gpu(list);
+  for (int i = 0; i < list->num_devices; i++)
+    if (!strcmp(list->devices[i].id, selector)) return i;
+  for (int i = 1; i < list->num_devices && selector[0]; i++)
+    if (list->devices[i].usable && (contains_ignoring_case(list->devices[i].name, selector) ||
+                                    contains_ignoring_case(list->devices[i].platform, selector)))
+      return i;
+  return -1;
+}
+
+/* The list has what was looked at; now all devices are, to name them. */
+static clnorm_status fail_to_choose(const clnorm_device_list *list, const char *device,
+                                    clnorm_error *error) {
+  clnorm_device_list *all;
+  char there[1536];
+  const clnorm_status status = create_list(NULL, &all);
+  if (status != CLNORM_OK) return clnorm_fail(error, status, "no host memory for the devices");
+  describe_choice(all, list, there, sizeof there);
+  clnorm_device_list_destroy(all);
+  return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "no device \"%s\"%s", device, there);
+}
+
 static clnorm_status choose(const clnorm_device_list *list, const char *device, int *index,
                             clnorm_error *error) {
-  *index = -1;
-  const bool automatic = !strcmp(device, "auto");
-  if (automatic) *index = clnorm_device_list_default(list);
-  if (!strcmp(device, "gpu")) *index = find_gpu(list);
-  for (int i = 0; i < list->num_devices && *index < 0; i++)
-    if (!strcmp(list->devices[i].id, device)) *index = i;
-  const bool generic = automatic || !strcmp(device, "gpu") || !device[0];
-  for (int i = 1; i < list->num_devices && *index < 0 && !generic; i++)
-    if (list->devices[i].usable && (contains_ignoring_case(list->devices[i].name, device) ||
-                                    contains_ignoring_case(list->devices[i].platform, device)))
-      *index = i;
-  char there[1536];
-  describe_choice(list, there, sizeof there);
-  if (*index < 0)
-    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "no device \"%s\"%s", device, there);
+  *index = find(list, device);
+  if (*index < 0 && !strcmp(device, "auto")) *index = 0;
+  if (*index < 0) return fail_to_choose(list, device, error);
   if (!list->devices[*index].usable)
     return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "device %s (%s) cannot be used: %s",
                        list->devices[*index].id, list->devices[*index].name,
@@ -149,8 +192,8 @@ static clnorm_status choose(const clnorm_device_list *list, const char *device, 
 /* ---- Contexts ------------------------------------------------------------------------------------- */
 
 clnorm_context_options clnorm_context_options_defaults(void) {
-  clnorm_context_options options = {0,    CLNORM_ISA_AUTO, CLNORM_FORM_AUTO, NULL, NULL, NULL, NULL,
-                                    false};
+  clnorm_context_options options;
+  memset(&options, 0, sizeof options);
   return options;
 }
 
@@ -178,6 +221,7 @@ clnorm_status clnorm_context_adopt(clnorm_device *device, const clnorm_context_o
     return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a context");
   }
   result->device = device;
+  result->references = 1;
   result->error.log = options->log;
   result->error.log_user_data = options->log_user_data;
   clnorm_tuning_apply(device);
@@ -188,7 +232,9 @@ clnorm_status clnorm_context_adopt(clnorm_device *device, const clnorm_context_o
   return CLNORM_OK;
 }
 
-clnorm_device *clnorm_context_opened(const clnorm_context *context) { return context->device; }
+clnorm_device *clnorm_context_opened(const clnorm_context *context) {
+  return context ? context->device : NULL;
+}
 
 /* What "auto" passed over, for the description. */
 static void fallback_note(const clnorm_device_list *list, char *note, size_t size) {
@@ -225,36 +271,62 @@ clnorm_status clnorm_context_create(const char *device, const clnorm_context_opt
   *context = NULL;
   status = clnorm_context_options_check(options, &error);
   if (status != CLNORM_OK) goto done;
-  status = clnorm_device_list_create(&list);
+  if (!device) device = "auto";
+  status = create_list(device, &list);
   if (status != CLNORM_OK) {
     clnorm_fail(&error, status, "no host memory for the list of devices");
     goto done;
   }
-  status = open_chosen(list, device ? device : "auto", options, context, &error);
+  status = open_chosen(list, device, options, context, &error);
   clnorm_device_list_destroy(list);
 done:
   if (message) *message = error.message;
   return status;
 }
 
-void clnorm_context_destroy(clnorm_context *context) {
-  if (!context) return;
+void clnorm_context_retain(clnorm_context *context) { context->references++; }
+
+void clnorm_context_release(clnorm_context *context) {
+  if (--context->references > 0) return;
   context->device->operations->close(context->device);
   free(context);
 }
 
+void clnorm_context_destroy(clnorm_context *context) {
+  if (!context || context->destroyed) return;
+  context->destroyed = true;
+  clnorm_context_release(context);
+}
+
+clnorm_status clnorm_context_ready(clnorm_context *context) {
+  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
+  const pid_t opened_by = context->device->process;
+  if (context->destroyed)
+    return clnorm_fail(&context->error, CLNORM_ERROR_STATE,
+                       "the context is destroyed: what was made from it can only be destroyed too");
+  if (opened_by != 0 && opened_by != getpid())
+    return clnorm_fail(&context->error, CLNORM_ERROR_STATE,
+                       "the context was opened by process %ld, and this is its child: an OpenCL "
+                       "device cannot be used after a fork",
+                       (long)opened_by);
+  return CLNORM_OK;
+}
+
 const clnorm_device_info *clnorm_context_device(const clnorm_context *context) {
-  return &context->device->info;
+  return context ? &context->device->info : NULL;
 }
 
 const char *clnorm_context_description(const clnorm_context *context) {
-  return context->description;
+  return context ? context->description : "";
 }
 
-const char *clnorm_last_error(const clnorm_context *context) { return context->error.message.text; }
+const char *clnorm_last_error(const clnorm_context *context) {
+  return context ? context->error.message.text : "";
+}
 
 clnorm_status clnorm_finish(clnorm_context *context) {
-  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
+  const clnorm_status status = clnorm_context_ready(context);
+  if (status != CLNORM_OK) return status;
   return context->device->operations->finish(context->device, &context->error);
 }
 
@@ -263,7 +335,8 @@ clnorm_status clnorm_fail_no_run(clnorm_error *error) {
 }
 
 clnorm_status clnorm_last_run_seconds(clnorm_context *context, double *seconds) {
-  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
+  const clnorm_status status = clnorm_context_ready(context);
+  if (status != CLNORM_OK) return status;
   if (!seconds)
     return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "seconds is NULL");
   clnorm_device *device = context->device;

@@ -18,7 +18,7 @@ clnorm_status clnorm_memory_check_place(clnorm_memory memory, const char *role,
 }
 
 clnorm_status clnorm_memory_span(clnorm_context *context, clnorm_memory memory, const char *role,
-                                 uint64_t needed, clnorm_span *span) {
+                                 unsigned access, uint64_t needed, clnorm_span *span) {
   clnorm_error *error = &context->error;
   if (clnorm_memory_absent(memory))
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is absent, but required", role);
@@ -26,7 +26,7 @@ clnorm_status clnorm_memory_span(clnorm_context *context, clnorm_memory memory, 
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "%s has both host and OpenCL memory, but must have one of them", role);
   clnorm_status status =
-      context->device->operations->span(context->device, memory, role, span, error);
+      context->device->operations->span(context->device, memory, role, access, span, error);
   if (status == CLNORM_OK) status = clnorm_memory_check_place(memory, role, error);
   if (status != CLNORM_OK) return status;
   if (span->end - span->begin < needed)
@@ -37,39 +37,59 @@ clnorm_status clnorm_memory_span(clnorm_context *context, clnorm_memory memory, 
 }
 
 clnorm_status clnorm_memory_alloc(clnorm_context *context, size_t size, clnorm_memory *memory) {
-  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
+  clnorm_status status = clnorm_context_ready(context);
+  if (status != CLNORM_OK) return status;
   if (!memory) return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "memory is NULL");
   memset(memory, 0, sizeof *memory);
   if (!size) return CLNORM_OK;
-  return context->device->operations->alloc(context->device, size, memory, &context->error);
+  status = context->device->operations->alloc(context->device, size, memory, &context->error);
+  if (status == CLNORM_OK) clnorm_context_retain(context);
+  return status;
 }
 
 void clnorm_memory_free(clnorm_context *context, clnorm_memory *memory) {
   if (!context || !memory || clnorm_memory_absent(*memory)) return;
   context->device->operations->free(context->device, *memory);
   memset(memory, 0, sizeof *memory);
+  clnorm_context_release(context);
+}
+
+/* Is there something to copy between memory and the host's `pointer`? */
+static clnorm_status check_copy(clnorm_context *context, clnorm_memory memory, const char *role,
+                                unsigned access, const void *pointer, const char *name,
+                                size_t size) {
+  clnorm_status status = clnorm_context_ready(context);
+  clnorm_span span;
+  if (status != CLNORM_OK || !size) return status;
+  if (!pointer)
+    return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", name);
+  return clnorm_memory_span(context, memory, role, access, size, &span);
+}
+
+clnorm_status clnorm_memory_write_after(clnorm_context *context, const clnorm_order *order,
+                                        clnorm_memory memory, const void *source, size_t size) {
+  const clnorm_status status =
+      check_copy(context, memory, "the destination", CLNORM_HOST_WRITES, source, "source", size);
+  if (status != CLNORM_OK || !size) return status;
+  return context->device->operations->write(context->device, memory, source, size, order,
+                                            &context->error);
+}
+
+clnorm_status clnorm_memory_read_after(clnorm_context *context, const clnorm_order *order,
+                                       clnorm_memory memory, void *destination, size_t size) {
+  const clnorm_status status = check_copy(context, memory, "the source", CLNORM_HOST_READS,
+                                          destination, "destination", size);
+  if (status != CLNORM_OK || !size) return status;
+  return context->device->operations->read(context->device, memory, destination, size, order,
+                                           &context->error);
 }
 
 clnorm_status clnorm_memory_write(clnorm_context *context, clnorm_memory memory, const void *source,
                                   size_t size) {
-  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
-  if (!size) return CLNORM_OK;
-  if (!source) return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "source is NULL");
-  clnorm_span span;
-  const clnorm_status status = clnorm_memory_span(context, memory, "the destination", size, &span);
-  if (status != CLNORM_OK) return status;
-  return context->device->operations->write(context->device, memory, source, size, &context->error);
+  return clnorm_memory_write_after(context, NULL, memory, source, size);
 }
 
 clnorm_status clnorm_memory_read(clnorm_context *context, clnorm_memory memory, void *destination,
                                  size_t size) {
-  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
-  if (!size) return CLNORM_OK;
-  if (!destination)
-    return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "destination is NULL");
-  clnorm_span span;
-  const clnorm_status status = clnorm_memory_span(context, memory, "the source", size, &span);
-  if (status != CLNORM_OK) return status;
-  return context->device->operations->read(context->device, memory, destination, size,
-                                           &context->error);
+  return clnorm_memory_read_after(context, NULL, memory, destination, size);
 }

@@ -14,6 +14,7 @@ struct clnorm_forward_plan {
   clnorm_schedule schedule;
   void *prepared;          /* the back end's */
   clnorm_memory workspace; /* owned; absent with external_workspace */
+  clnorm_order order;      /* of the runs that use it */
   char description[256];
 };
 
@@ -133,12 +134,13 @@ static void describe(clnorm_forward_plan *plan) {
 
 clnorm_status clnorm_forward_plan_create(clnorm_context *context, const clnorm_forward_desc *desc,
                                          clnorm_forward_plan **plan) {
-  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
+  if (plan) *plan = NULL;
+  clnorm_status status = clnorm_context_ready(context);
+  if (status != CLNORM_OK) return status;
   clnorm_error *error = &context->error;
-  if (!plan) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "plan is NULL");
-  *plan = NULL;
-  if (!desc) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "desc is NULL");
-  clnorm_status status = check_desc(desc, error);
+  if (!plan || !desc)
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", plan ? "desc" : "plan");
+  status = check_desc(desc, error);
   if (status != CLNORM_OK) return status;
 
   clnorm_forward_plan *result = calloc(1, sizeof *result);
@@ -154,6 +156,7 @@ clnorm_status clnorm_forward_plan_create(clnorm_context *context, const clnorm_f
     status = clnorm_memory_alloc(context, result->schedule.workspace_size, &result->workspace);
     if (status != CLNORM_OK) goto workspace_failed;
   }
+  clnorm_context_retain(context);
   *plan = result;
   return CLNORM_OK;
 
@@ -166,19 +169,21 @@ prepare_failed:
 
 void clnorm_forward_plan_destroy(clnorm_forward_plan *plan) {
   if (!plan) return;
-  clnorm_device *device = plan->context->device;
-  clnorm_finish(plan->context);
-  clnorm_memory_free(plan->context, &plan->workspace);
+  clnorm_context *context = plan->context;
+  clnorm_device *device = context->device;
+  device->operations->forget(device, &plan->order);
+  clnorm_memory_free(context, &plan->workspace);
   device->operations->unprepare(device, plan->prepared);
   free(plan);
+  clnorm_context_release(context);
 }
 
 size_t clnorm_forward_plan_workspace_size(const clnorm_forward_plan *plan) {
-  return plan->schedule.workspace_size;
+  return plan ? plan->schedule.workspace_size : 0;
 }
 
 const char *clnorm_forward_plan_description(const clnorm_forward_plan *plan) {
-  return plan->description;
+  return plan ? plan->description : "";
 }
 
 /* ---- Runs ----------------------------------------------------------------------------------------- */
@@ -232,6 +237,13 @@ static clnorm_status check_overlap(const operand_rule *rules, const clnorm_span 
   return CLNORM_OK;
 }
 
+/* Running statistics that a run updates are read before, and the workspace after it is written. */
+static unsigned access_of(int operand, const operand_rule *rule) {
+  const bool output = operand == CLNORM_OPERAND_Y || operand == CLNORM_OPERAND_SAVED_MEAN ||
+                      operand == CLNORM_OPERAND_SAVED_INVSTD;
+  return (output ? 0u : CLNORM_DEVICE_READS) | (rule->written ? CLNORM_DEVICE_WRITES : 0u);
+}
+
 static clnorm_status check_operands(clnorm_forward_plan *plan,
                                     const clnorm_memory operands[CLNORM_NUM_OPERANDS]) {
   clnorm_context *context = plan->context;
@@ -241,8 +253,8 @@ static clnorm_status check_operands(clnorm_forward_plan *plan,
   operand_rules(plan, rules);
   for (int i = 0; i < CLNORM_NUM_OPERANDS; i++) {
     if (clnorm_memory_absent(operands[i]) && !rules[i].required) continue;
-    const clnorm_status status =
-        clnorm_memory_span(context, operands[i], rules[i].name, rules[i].bytes, &spans[i]);
+    const clnorm_status status = clnorm_memory_span(
+        context, operands[i], rules[i].name, access_of(i, &rules[i]), rules[i].bytes, &spans[i]);
     if (status != CLNORM_OK) return status;
   }
   const bool mean = spans[CLNORM_OPERAND_RUNNING_MEAN].base != 0;
@@ -289,26 +301,32 @@ static clnorm_forward make_call(const clnorm_schedule *schedule,
   return call;
 }
 
-clnorm_status clnorm_forward_run(clnorm_forward_plan *plan, const clnorm_forward_args *args) {
+clnorm_status clnorm_forward_plan_run(clnorm_forward_plan *plan, const clnorm_forward_args *args,
+                                      clnorm_use parameters) {
   if (!plan) return CLNORM_ERROR_INVALID_ARGUMENT;
+  clnorm_status status = clnorm_context_ready(plan->context);
+  if (status != CLNORM_OK) return status;
   clnorm_error *error = &plan->context->error;
   if (!args) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "args is NULL");
-  const clnorm_memory operands[CLNORM_NUM_OPERANDS] = {
-      args->x,
-      args->y,
-      args->weight,
-      args->bias,
-      args->running_mean,
-      args->running_var,
-      args->saved_mean,
-      args->saved_invstd,
-      plan->desc.external_workspace ? args->workspace : plan->workspace,
+  const clnorm_use workspace = {clnorm_memory_absent(plan->workspace) ? NULL : &plan->order, true};
+  clnorm_run run = {
+      .prepared = plan->prepared,
+      .schedule = &plan->schedule,
+      .operands = {args->x, args->y, args->weight, args->bias, args->running_mean,
+                   args->running_var, args->saved_mean, args->saved_invstd,
+                   plan->desc.external_workspace ? args->workspace : plan->workspace},
+      .uses = {workspace, parameters},
+      .sync = args->sync,
   };
-  clnorm_status status = check_momentum(plan, args);
-  if (status == CLNORM_OK && plan->schedule.num_launches) status = check_operands(plan, operands);
+  status = check_momentum(plan, args);
+  if (status == CLNORM_OK && plan->schedule.num_launches)
+    status = check_operands(plan, run.operands);
   if (status != CLNORM_OK) return status;
-  const clnorm_forward call = make_call(&plan->schedule, operands, args->momentum);
-  clnorm_device *device = plan->context->device;
-  return device->operations->run(device, plan->prepared, &plan->schedule, &call, operands,
-                                 args->sync, error);
+  run.call = make_call(&plan->schedule, run.operands, args->momentum);
+  return plan->context->device->operations->run(plan->context->device, &run, error);
+}
+
+clnorm_status clnorm_forward_run(clnorm_forward_plan *plan, const clnorm_forward_args *args) {
+  const clnorm_use nothing = {NULL, false};
+  return clnorm_forward_plan_run(plan, args, nothing);
 }

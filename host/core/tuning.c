@@ -181,6 +181,8 @@ void clnorm_tuning_place(const clnorm_device *device, char *path, size_t size) {
 /* ---- Interface --------------------------------------------------------------------------------------- */
 
 clnorm_tuning clnorm_context_tuning(const clnorm_context *context, clnorm_tuning_source *source) {
+  if (source) *source = CLNORM_TUNING_RULE;
+  if (!context) return clnorm_tuning_defaults();
   const clnorm_traits *traits = &context->device->traits;
   const clnorm_tuning tuning = {traits->form, traits->split_below, traits->stream_bytes};
   if (source) *source = context->device->tuning_source;
@@ -194,11 +196,12 @@ static clnorm_status need_folder(clnorm_context *context) {
 }
 
 clnorm_status clnorm_tuning_keep(clnorm_context *context, const clnorm_tuning *tuning) {
-  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
+  clnorm_status status = clnorm_context_ready(context);
+  if (status != CLNORM_OK) return status;
   clnorm_error *error = &context->error;
   const clnorm_device *device = context->device;
   if (!tuning) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "tuning is NULL");
-  clnorm_status status = clnorm_tuning_check(tuning, error);
+  status = clnorm_tuning_check(tuning, error);
   if (status == CLNORM_OK) status = need_folder(context);
   if (status != CLNORM_OK) return status;
   if (tuning->form == CLNORM_FORM_WIDE && strcmp(device->info.id, "cpu") == 0)
@@ -213,22 +216,27 @@ clnorm_status clnorm_tuning_keep(clnorm_context *context, const clnorm_tuning *t
 }
 
 clnorm_status clnorm_tuning_forget(clnorm_context *context) {
-  if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
-  const clnorm_device *device = context->device;
-  const clnorm_status status = need_folder(context);
+  clnorm_status status = clnorm_context_ready(context);
+  if (status == CLNORM_OK) status = need_folder(context);
   if (status != CLNORM_OK) return status;
+  const clnorm_device *device = context->device;
   clnorm_message why;
   if (!clnorm_cache_remove(device->cache_folder, name_of(&device->info).text, &why))
     return clnorm_fail(&context->error, CLNORM_ERROR_STATE, "%s", why.text);
   return CLNORM_OK;
 }
 
-const char *clnorm_tuning_path(const clnorm_context *context) { return context->tuning_path; }
+const char *clnorm_tuning_path(const clnorm_context *context) {
+  return context ? context->tuning_path : "";
+}
 
 bool clnorm_tuning_kept(const clnorm_device_info *device, const char *cache_dir,
                         clnorm_tuning *tuning) {
   const clnorm_error silent = {{""}, NULL, NULL};
-  *tuning = clnorm_tuning_defaults();
+  clnorm_tuning found = clnorm_tuning_defaults();
+  if (!tuning) tuning = &found;
+  *tuning = found;
+  if (!device) return false;
   char *folder = clnorm_cache_folder(cache_dir);
   const bool kept = folder && load(folder, device, tuning, &silent);
   free(folder);

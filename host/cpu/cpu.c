@@ -126,16 +126,18 @@ static void cpu_free(clnorm_device *device, clnorm_memory memory) {
 }
 
 static clnorm_status cpu_write(clnorm_device *device, clnorm_memory memory, const void *source,
-                               size_t size, clnorm_error *error) {
+                               size_t size, const clnorm_order *order, clnorm_error *error) {
   (void)device;
+  (void)order; /* runs are done when they return */
   (void)error;
   memcpy((char *)memory.host + memory.offset, source, size);
   return CLNORM_OK;
 }
 
 static clnorm_status cpu_read(clnorm_device *device, clnorm_memory memory, void *destination,
-                              size_t size, clnorm_error *error) {
+                              size_t size, const clnorm_order *order, clnorm_error *error) {
   (void)device;
+  (void)order;
   (void)error;
   memcpy(destination, (const char *)memory.host + memory.offset, size);
   return CLNORM_OK;
@@ -143,8 +145,9 @@ static clnorm_status cpu_read(clnorm_device *device, clnorm_memory memory, void 
 
 /* Host memory is one allocation as far as overlap goes: base 1, addresses as offsets. */
 static clnorm_status cpu_span(clnorm_device *device, clnorm_memory memory, const char *role,
-                              clnorm_span *span, clnorm_error *error) {
+                              unsigned access, clnorm_span *span, clnorm_error *error) {
   (void)device;
+  (void)access; /* host memory does not tell what it was made for */
   if (memory.cl)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "%s is OpenCL memory, but this context is the CPU path: use host memory",
@@ -228,24 +231,39 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static clnorm_status cpu_run_schedule(clnorm_device *device, void *prepared,
-                                      const clnorm_schedule *schedule, const clnorm_forward *call,
-                                      const clnorm_memory operands[CLNORM_NUM_OPERANDS],
-                                      const struct clnorm_opencl_sync *sync, clnorm_error *error) {
+/* Runs are done when they return, and there are no events. */
+static clnorm_status check_sync(const clnorm_opencl_sync *sync, clnorm_error *error) {
+  const char *member = !sync                           ? NULL
+                       : sync->num_events_in_wait_list ? "num_events_in_wait_list"
+                       : sync->event                   ? "event"
+                       : sync->first_event             ? "first_event"
+                       : sync->queue                   ? "queue"
+                                                       : NULL;
+  if (!member) return CLNORM_OK;
+  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                     "sync.%s is given, but a CPU context has no OpenCL events and queues", member);
+}
+
+static clnorm_status cpu_run_schedule(clnorm_device *device, const clnorm_run *request,
+                                      clnorm_error *error) {
   cpu_device *self = (cpu_device *)device;
-  (void)prepared;
-  if (sync)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "sync is given, but a CPU context has no OpenCL events");
-  const bool small = is_small(call);
+  const clnorm_schedule *schedule = request->schedule;
+  const clnorm_status status = check_sync(request->sync, error);
+  if (status != CLNORM_OK) return status;
+  const bool small = is_small(&request->call);
   const double start = self->base.profiling ? now() : 0;
-  cpu_run run = {NULL, make_buffers(call, operands), call};
+  cpu_run run = {NULL, make_buffers(&request->call, request->operands), &request->call};
   for (unsigned i = 0; i < schedule->num_launches; i++) {
     run.function = self->functions->stages[schedule->launches[i].stage];
     clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items, small);
   }
   if (self->base.profiling) self->last_run = schedule->num_launches > 0 ? now() - start : 0;
   return CLNORM_OK;
+}
+
+static void cpu_forget(clnorm_device *device, clnorm_order *order) {
+  (void)device;
+  (void)order; /* nothing was entered */
 }
 
 static clnorm_status cpu_last_run_seconds(clnorm_device *device, double *seconds,
@@ -257,17 +275,18 @@ static clnorm_status cpu_last_run_seconds(clnorm_device *device, double *seconds
 }
 
 static const clnorm_device_operations cpu_operations = {
-    cpu_close,
-    cpu_finish,
-    cpu_alloc,
-    cpu_free,
-    cpu_write,
-    cpu_read,
-    cpu_span,
-    cpu_prepare,
-    cpu_unprepare,
-    cpu_run_schedule,
-    cpu_last_run_seconds,
+    .close = cpu_close,
+    .finish = cpu_finish,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .write = cpu_write,
+    .read = cpu_read,
+    .span = cpu_span,
+    .prepare = cpu_prepare,
+    .unprepare = cpu_unprepare,
+    .run = cpu_run_schedule,
+    .forget = cpu_forget,
+    .last_run_seconds = cpu_last_run_seconds,
 };
 
 /* ---- Back end ------------------------------------------------------------------------------------- */
@@ -306,6 +325,10 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
       (options->tuning && options->tuning->form == CLNORM_FORM_WIDE))
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "form is wide, but the CPU path has the vector form only");
+  const clnorm_device *share = clnorm_context_opened(options->share);
+  if (share && share->operations != &cpu_operations)
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "share is an OpenCL context, but the CPU path has no programs to share");
   const clnorm_status status = choose_isa(options->isa, &isa, error);
   if (status != CLNORM_OK) return status;
   cpu_device *self = calloc(1, sizeof *self);

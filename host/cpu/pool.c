@@ -2,8 +2,10 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -20,6 +22,8 @@ struct clnorm_pool {
   unsigned num_threads; /* the caller included */
   pthread_t *threads;
   unsigned num_started;
+  pid_t
+      process; /* that the threads are in: a forked child has a copy of the pool, but no threads */
 
   /* One launch. Written by the caller while it is closed and nobody is inside. */
   clnorm_pool_function function;
@@ -112,9 +116,13 @@ static void wait_for_threads(clnorm_pool *pool) {
   }
 }
 
+/* What this copy of the pool says about threads is from another process, and its locks may be held there
+ * for ever. */
+static bool is_forked_copy(const clnorm_pool *pool) { return pool->process != getpid(); }
+
 void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument,
                      uint64_t count, bool alone) {
-  if (alone || pool->num_threads == 1 || count <= 1) {
+  if (alone || pool->num_threads == 1 || count <= 1 || is_forked_copy(pool)) {
     clnorm_items items = {count, 0, 1};
     function(argument, &items);
     return;
@@ -131,34 +139,46 @@ void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *arg
   wait_for_threads(pool);
 }
 
+/* Signals are for the program's own threads: these begin, and stay, with all of them blocked but those that
+ * a thread brings on itself, which a handler of the program may be there for. */
+static void start_threads(clnorm_pool *pool) {
+  static const int own[] = {SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+  sigset_t blocked, before;
+  sigfillset(&blocked);
+  for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) sigdelset(&blocked, own[i]);
+  pthread_sigmask(SIG_SETMASK, &blocked, &before);
+  while (pool->num_started + 1 < pool->num_threads &&
+         pthread_create(&pool->threads[pool->num_started], NULL, thread_main, pool) == 0)
+    pool->num_started++;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 clnorm_pool *clnorm_pool_create(unsigned num_threads) {
   clnorm_pool *pool = calloc(1, sizeof *pool);
   if (!pool) return NULL;
   pool->num_threads = num_threads;
+  pool->process = getpid();
   pool->caller_processor = -1;
   if (sched_getaffinity(0, sizeof pool->processors, &pool->processors) != 0)
     CPU_ZERO(&pool->processors);
   pthread_mutex_init(&pool->mutex, NULL);
   pthread_cond_init(&pool->wake, NULL);
   pool->threads = calloc(num_threads, sizeof *pool->threads);
-  if (!pool->threads) goto failed;
-  for (unsigned i = 0; i + 1 < num_threads; i++) {
-    if (pthread_create(&pool->threads[i], NULL, thread_main, pool) != 0) goto failed;
-    pool->num_started++;
-  }
-  return pool;
-failed:
+  if (pool->threads) start_threads(pool);
+  if (pool->num_started + 1 == num_threads) return pool;
   clnorm_pool_destroy(pool);
   return NULL;
 }
 
 void clnorm_pool_destroy(clnorm_pool *pool) {
   if (!pool) return;
-  atomic_store(&pool->quit, true);
-  announce_launch(pool);
-  for (unsigned i = 0; i < pool->num_started; i++) pthread_join(pool->threads[i], NULL);
-  pthread_cond_destroy(&pool->wake);
-  pthread_mutex_destroy(&pool->mutex);
+  if (!is_forked_copy(pool)) {
+    atomic_store(&pool->quit, true);
+    announce_launch(pool);
+    for (unsigned i = 0; i < pool->num_started; i++) pthread_join(pool->threads[i], NULL);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->mutex);
+  }
   free(pool->threads);
   free(pool);
 }

@@ -20,8 +20,9 @@ bool clnorm_items_take(clnorm_items *items, uint64_t *begin, uint64_t *end);
 /* Called once by every worker that comes in time: does items until none are left. */
 typedef void (*clnorm_pool_function)(void *argument, clnorm_items *items);
 
-/* A pool of num_threads workers, the caller among them: starts num_threads - 1 threads. NULL if there is
- * no memory or no thread to be had. */
+/* A pool of num_threads workers, the caller among them: starts num_threads - 1 threads, which take no
+ * signals. NULL if there is no memory or no thread to be had. A forked child's copy has no threads: there
+ * the caller runs alone. */
 clnorm_pool *clnorm_pool_create(unsigned num_threads);
 void clnorm_pool_destroy(clnorm_pool *pool);
 

@@ -5,42 +5,57 @@
 #include "backend.h"
 #include "loader.h"
 
+/* A queue, and whether its commands may overtake each other. */
+typedef struct clnorm_opencl_queue {
+  cl_command_queue handle;
+  bool out_of_order;
+} clnorm_opencl_queue;
+
 typedef struct clnorm_opencl_device {
   clnorm_device base; /* first: a clnorm_device is cast to this */
   clnorm_opencl_api api;
   cl_device_id id;
   cl_context context;
-  cl_command_queue queue;
+  clnorm_opencl_queue queue;
+  bool owns_queue;
   bool soft_fma;       /* no CL_FP_FMA: fma is software, see CLNORM_SOFT_FMA */
   bool keeps_programs; /* compiled programs are kept in base.cache_folder */
-  bool out_of_order;   /* then commands are chained by events */
-  cl_event last;       /* out of order: the end of the latest run; NULL before the first */
   cl_event timed[2];   /* profiling: the first and the last launch of the latest run; NULL where it
                           had none */
   bool has_run;        /* profiling: `timed` is of a run */
-  cl_program program;  /* of the device's form; built when first needed, NULL before */
+  struct clnorm_opencl_programs *programs; /* programs.h */
 } clnorm_opencl_device;
+
+/* Was the device opened by the process that this one was forked from? Its driver's threads and locks are
+ * not here: no OpenCL function may be called. */
+bool clnorm_opencl_is_inherited(const clnorm_opencl_device *device);
+
+/* INVALID_ARGUMENT unless the queue belongs to the cl_context and the device, and is profiled if that is
+ * wanted. The rest of *queue is filled. */
+clnorm_status clnorm_opencl_check_queue(const clnorm_opencl_api *api, cl_context context,
+                                        cl_device_id device, bool profiling,
+                                        clnorm_opencl_queue *queue, clnorm_error *error);
 
 /* memory.c */
 clnorm_status clnorm_opencl_alloc(clnorm_device *base, size_t size, clnorm_memory *memory,
                                   clnorm_error *error);
 void clnorm_opencl_free(clnorm_device *base, clnorm_memory memory);
 clnorm_status clnorm_opencl_write(clnorm_device *base, clnorm_memory memory, const void *source,
-                                  size_t size, clnorm_error *error);
+                                  size_t size, const clnorm_order *order, clnorm_error *error);
 clnorm_status clnorm_opencl_read(clnorm_device *base, clnorm_memory memory, void *destination,
-                                 size_t size, clnorm_error *error);
+                                 size_t size, const clnorm_order *order, clnorm_error *error);
 clnorm_status clnorm_opencl_span(clnorm_device *base, clnorm_memory memory, const char *role,
-                                 clnorm_span *span, clnorm_error *error);
+                                 unsigned access, clnorm_span *span, clnorm_error *error);
 
 /* launch.c */
 clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *schedule,
                                     void **prepared, clnorm_error *error);
 void clnorm_opencl_unprepare(clnorm_device *base, void *prepared);
-clnorm_status clnorm_opencl_run(clnorm_device *base, void *prepared,
-                                const clnorm_schedule *schedule, const clnorm_forward *call,
-                                const clnorm_memory operands[CLNORM_NUM_OPERANDS],
-                                const struct clnorm_opencl_sync *sync, clnorm_error *error);
+clnorm_status clnorm_opencl_run(clnorm_device *base, const clnorm_run *run, clnorm_error *error);
 clnorm_status clnorm_opencl_last_run_seconds(clnorm_device *base, double *seconds,
                                              clnorm_error *error);
+
+/* order.c */
+void clnorm_opencl_forget(clnorm_device *base, clnorm_order *order);
 
 #endif

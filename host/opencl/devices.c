@@ -60,12 +60,14 @@ static clnorm_status list_platform(const clnorm_opencl_api *api, clnorm_device_l
   cl_device_id *devices = NULL;
   cl_uint count = 0;
   cl_int code = CL_SUCCESS;
+  if (!clnorm_device_list_wants(list, index, -1)) return CLNORM_OK;
   clnorm_status status = get_devices(api, platform, &devices, &count, &code);
   if (status != CLNORM_OK) return status;
   if (count == 0) return clnorm_opencl_no_device(api, list, platform, index, code);
   for (cl_uint d = 0; d < count && status == CLNORM_OK; d++) {
     char id[16];
     clnorm_device_info info;
+    if (!clnorm_device_list_wants(list, index, (int)d)) continue;
     format_id(id, index, d);
     status = clnorm_opencl_describe(api, devices[d], id, &info);
     if (status != CLNORM_OK) break;

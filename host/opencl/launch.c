@@ -1,11 +1,12 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "device.h"
 #include "errors.h"
 #include "kernel_sources.h"
-#include "program.h"
-#include "program_cache.h"
+#include "order.h"
+#include "programs.h"
 
 /* What prepare() makes: one kernel object a launch. */
 typedef struct prepared_launches {
@@ -23,11 +24,11 @@ static const char *kernel_name(clnorm_stage stage) {
   return names[stage];
 }
 
-/* Builds the device's program, of the form and group size of its traits, when it is first needed. */
-static clnorm_status need_program(clnorm_opencl_device *device, clnorm_error *error) {
-  if (device->program) return CLNORM_OK;
+/* The device's program, of the form and group size of its traits, built when it is first needed. */
+static clnorm_status need_program(clnorm_opencl_device *device, cl_program *program,
+                                  clnorm_error *error) {
   const bool wide = device->base.traits.form == CLNORM_FORM_WIDE;
-  char options[128], group_size[48] = "";
+  char options[CLNORM_OPENCL_OPTIONS_SIZE], group_size[48] = "";
   if (wide)
     snprintf(group_size, sizeof group_size, " -D CLNORM_GROUP_SIZE=%u",
              device->base.traits.group_size);
@@ -37,8 +38,8 @@ static clnorm_status need_program(clnorm_opencl_device *device, clnorm_error *er
       wide ? clnorm_kernel_forward_wide : clnorm_kernel_forward_vector,
       wide ? clnorm_kernel_forward_wide_size : clnorm_kernel_forward_vector_size, options,
       device->keeps_programs ? device->base.cache_folder : NULL};
-  return clnorm_opencl_program_create(&device->api, device->context, device->id, &source,
-                                      &device->program, error);
+  return clnorm_opencl_programs_get(device->programs, &device->api, device->context, device->id,
+                                    &source, program, error);
 }
 
 /* A driver may allow a kernel fewer work-items than it allows in general, for want of registers. Some
@@ -68,7 +69,8 @@ clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   *prepared = NULL;
   if (schedule->num_launches == 0) return CLNORM_OK;
-  clnorm_status status = need_program(device, error);
+  cl_program program = NULL; /* the store's */
+  clnorm_status status = need_program(device, &program, error);
   if (status != CLNORM_OK) return status;
   prepared_launches *launches = calloc(1, sizeof *launches);
   if (!launches)
@@ -76,7 +78,7 @@ clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *
   for (unsigned i = 0; i < schedule->num_launches && status == CLNORM_OK; i++) {
     const clnorm_stage stage = schedule->launches[i].stage;
     cl_int code = CL_SUCCESS;
-    cl_kernel kernel = device->api.clCreateKernel(device->program, kernel_name(stage), &code);
+    cl_kernel kernel = device->api.clCreateKernel(program, kernel_name(stage), &code);
     if (code != CL_SUCCESS) {
       status = clnorm_opencl_fail_create(error, "clCreateKernel", code);
       break;
@@ -97,8 +99,9 @@ void clnorm_opencl_unprepare(clnorm_device *base, void *prepared) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   prepared_launches *launches = prepared;
   if (!launches) return;
+  const bool inherited = clnorm_opencl_is_inherited(device);
   for (size_t i = 0; i < sizeof launches->kernels / sizeof launches->kernels[0]; i++) {
-    if (launches->kernels[i]) device->api.clReleaseKernel(launches->kernels[i]);
+    if (launches->kernels[i] && !inherited) device->api.clReleaseKernel(launches->kernels[i]);
   }
   free(launches);
 }
@@ -124,22 +127,26 @@ static cl_int set_arguments(const clnorm_opencl_api *api, cl_kernel kernel,
 }
 
 /* All arguments are set before the first launch, so that a failure leaves everything unchanged. */
-static clnorm_status bind_arguments(const clnorm_opencl_device *device,
-                                    const prepared_launches *launches,
-                                    const clnorm_schedule *schedule, const clnorm_forward *call,
-                                    const clnorm_memory *operands, clnorm_error *error) {
-  for (unsigned i = 0; i < schedule->num_launches; i++) {
-    const cl_int code = set_arguments(&device->api, launches->kernels[i], call, operands);
+static clnorm_status bind_arguments(const clnorm_opencl_device *device, const clnorm_run *run,
+                                    clnorm_error *error) {
+  const prepared_launches *launches = run->prepared;
+  for (unsigned i = 0; i < run->schedule->num_launches; i++) {
+    const cl_int code =
+        set_arguments(&device->api, launches->kernels[i], &run->call, run->operands);
     if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clSetKernelArg", code);
   }
   return CLNORM_OK;
 }
 
-/* The events of a run: of its first launch and of its last so far, each a reference of its own. */
-typedef struct run_events {
-  bool wanted; /* else there are none on a queue that keeps its order */
+/* One run on its way to the device. The events are of its first launch and of its last so far, each a
+ * reference of its own; there are none on a queue that keeps its order, unless they are wanted. */
+typedef struct submission {
+  clnorm_opencl_device *device;
+  const clnorm_run *run;
+  clnorm_opencl_queue queue;
+  bool wants_events;
   cl_event first, last;
-} run_events;
+} submission;
 
 /* Makes *kept another reference to event in the place of the one it was. */
 static cl_int keep(const clnorm_opencl_api *api, cl_event event, cl_event *kept) {
@@ -150,119 +157,155 @@ static cl_int keep(const clnorm_opencl_api *api, cl_event event, cl_event *kept)
   return CL_SUCCESS;
 }
 
-static void release_events(const clnorm_opencl_api *api, run_events *events) {
-  if (events->first) api->clReleaseEvent(events->first);
-  if (events->last) api->clReleaseEvent(events->last);
-}
-
 /* Submits the launches. The first waits for the events given; in order, the queue does the rest; out of
  * order, each launch waits for the one before. */
-static clnorm_status submit(clnorm_opencl_device *device, const prepared_launches *launches,
-                            const clnorm_schedule *schedule, cl_uint num_waits,
-                            const cl_event *waits, run_events *events, clnorm_error *error) {
-  const clnorm_opencl_api *api = &device->api;
+static clnorm_status submit_launches(submission *s, cl_uint num_waits, const cl_event *waits,
+                                     clnorm_error *error) {
+  const clnorm_opencl_api *api = &s->device->api;
+  const clnorm_schedule *schedule = s->run->schedule;
+  const prepared_launches *launches = s->run->prepared;
   for (unsigned i = 0; i < schedule->num_launches; i++) {
-    const size_t local = device->base.traits.group_size;
+    const size_t local = s->device->base.traits.group_size;
     const clnorm_launch *launch = &schedule->launches[i];
     const uint64_t groups = launch->items / launch->each + (launch->items % launch->each != 0);
     const size_t global = (size_t)groups * local;
     cl_event done = NULL;
-    cl_int code = api->clEnqueueNDRangeKernel(
-        device->queue, launches->kernels[i], 1, NULL, &global, &local, num_waits, waits,
-        device->out_of_order || events->wanted ? &done : NULL);
+    cl_int code =
+        api->clEnqueueNDRangeKernel(s->queue.handle, launches->kernels[i], 1, NULL, &global, &local,
+                                    num_waits, waits, s->wants_events ? &done : NULL);
     if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueNDRangeKernel", code);
-    if (events->last) api->clReleaseEvent(events->last);
-    events->last = done;
-    if (i == 0) code = keep(api, done, &events->first);
+    if (s->last) api->clReleaseEvent(s->last);
+    s->last = done;
+    if (i == 0) code = keep(api, done, &s->first);
     if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainEvent", code);
-    num_waits = device->out_of_order ? 1 : 0;
-    waits = device->out_of_order ? &events->last : NULL;
+    num_waits = s->queue.out_of_order ? 1 : 0;
+    waits = s->queue.out_of_order ? &s->last : NULL;
   }
   return CLNORM_OK;
 }
 
-/* The caller's events, and the previous run's on an out-of-order queue. There may be any number of the
- * caller's: a marker joins them, so that two are waited for without allocating. */
-static clnorm_status submit_after(clnorm_opencl_device *device, const prepared_launches *launches,
-                                  const clnorm_schedule *schedule, cl_uint num_waits,
-                                  const cl_event *waits, run_events *events, clnorm_error *error) {
-  if (!device->last) {
-    return submit(device, launches, schedule, num_waits, waits, events, error);
-  }
-  cl_event both[2] = {device->last, NULL};
-  if (num_waits > 0) {
-    const cl_int code =
-        device->api.clEnqueueMarkerWithWaitList(device->queue, num_waits, waits, &both[1]);
-    if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueMarkerWithWaitList", code);
-  }
-  const clnorm_status status =
-      submit(device, launches, schedule, both[1] ? 2 : 1, both, events, error);
-  if (both[1]) device->api.clReleaseEvent(both[1]);
+static clnorm_status enqueue_marker(submission *s, cl_uint num_waits, const cl_event *waits,
+                                    cl_event *event, clnorm_error *error) {
+  const cl_int code =
+      s->device->api.clEnqueueMarkerWithWaitList(s->queue.handle, num_waits, waits, event);
+  if (code == CL_SUCCESS) return CLNORM_OK;
+  return clnorm_opencl_fail(error, "clEnqueueMarkerWithWaitList", code);
+}
+
+/* After the caller's events and the earlier runs that this one follows; these were flushed when they were
+ * submitted, on whatever queue. There may be any number of the caller's events: a marker joins them, so that
+ * both are waited for without allocating. */
+static clnorm_status submit_run(submission *s, cl_uint num_waits, const cl_event *waits,
+                                clnorm_error *error) {
+  clnorm_opencl_waits earlier = {0, {NULL}};
+  clnorm_status status = CLNORM_OK;
+  for (int i = 0; i < CLNORM_USES && status == CLNORM_OK; i++)
+    status = clnorm_opencl_follow(s->device, s->queue, s->run->uses[i].order,
+                                  s->run->uses[i].writes, &earlier, error);
+  if (status != CLNORM_OK) return status;
+  if (earlier.count == 0) return submit_launches(s, num_waits, waits, error);
+  if (num_waits == 0) return submit_launches(s, earlier.count, earlier.events, error);
+  cl_event joined = NULL;
+  status = enqueue_marker(s, num_waits, waits, &joined, error);
+  if (status != CLNORM_OK) return status;
+  cl_event both[1 + sizeof earlier.events / sizeof earlier.events[0]] = {joined};
+  memcpy(both + 1, earlier.events, earlier.count * sizeof both[0]);
+  status = submit_launches(s, 1 + earlier.count, both, error);
+  s->device->api.clReleaseEvent(joined);
   return status;
 }
 
 /* A run of no launches: what waits for it waits for a marker. */
-static clnorm_status submit_marker(clnorm_opencl_device *device, cl_uint num_waits,
-                                   const cl_event *waits, run_events *events, clnorm_error *error) {
-  if (!events->wanted && num_waits == 0) return CLNORM_OK;
-  const cl_int code =
-      device->api.clEnqueueMarkerWithWaitList(device->queue, num_waits, waits, &events->last);
-  return code == CL_SUCCESS ? CLNORM_OK
-                            : clnorm_opencl_fail(error, "clEnqueueMarkerWithWaitList", code);
+static clnorm_status submit_nothing(submission *s, cl_uint num_waits, const cl_event *waits,
+                                    clnorm_error *error) {
+  if (!s->wants_events && num_waits == 0) return CLNORM_OK;
+  clnorm_status status = enqueue_marker(s, num_waits, waits, &s->last, error);
+  const cl_int code = status == CLNORM_OK ? keep(&s->device->api, s->last, &s->first) : CL_SUCCESS;
+  if (code != CL_SUCCESS) status = clnorm_opencl_fail(error, "clRetainEvent", code);
+  return status;
 }
 
-/* What later runs and the caller need of the events. The caller gets his only if all went well. */
-static clnorm_status hand_out(clnorm_opencl_device *device, const clnorm_schedule *schedule,
-                              const run_events *events, const struct clnorm_opencl_sync *sync,
-                              clnorm_error *error) {
-  const clnorm_opencl_api *api = &device->api;
+/* What was submitted is entered into the orders of what it uses, even where the rest failed. */
+static cl_int enter_run(const submission *s) {
   cl_int code = CL_SUCCESS;
-  if (device->out_of_order && schedule->num_launches > 0)
-    code = keep(api, events->last, &device->last);
-  if (device->base.profiling) {
-    const bool timed = schedule->num_launches > 0;
-    device->has_run = true;
-    if (code == CL_SUCCESS) code = keep(api, timed ? events->first : NULL, &device->timed[0]);
-    if (code == CL_SUCCESS) code = keep(api, timed ? events->last : NULL, &device->timed[1]);
-    if (code != CL_SUCCESS) device->has_run = false;
+  for (int i = 0; i < CLNORM_USES && s->run->schedule->num_launches > 0; i++) {
+    const cl_int entered = clnorm_opencl_enter(s->device, s->queue, s->run->uses[i], s->last);
+    if (code == CL_SUCCESS) code = entered;
   }
-  if (sync && sync->event && code == CL_SUCCESS) {
-    code = api->clRetainEvent(events->last);
-    if (code == CL_SUCCESS) *sync->event = events->last;
-  }
-  return code == CL_SUCCESS ? CLNORM_OK : clnorm_opencl_fail(error, "clRetainEvent", code);
+  return code;
 }
 
-clnorm_status clnorm_opencl_run(clnorm_device *base, void *prepared,
-                                const clnorm_schedule *schedule, const clnorm_forward *call,
-                                const clnorm_memory operands[CLNORM_NUM_OPERANDS],
-                                const struct clnorm_opencl_sync *sync, clnorm_error *error) {
-  clnorm_opencl_device *device = (clnorm_opencl_device *)base;
+static cl_int keep_times(const submission *s) {
+  clnorm_opencl_device *device = s->device;
+  const bool timed = s->run->schedule->num_launches > 0;
+  if (!device->base.profiling) return CL_SUCCESS;
+  cl_int code = keep(&device->api, timed ? s->first : NULL, &device->timed[0]);
+  if (code == CL_SUCCESS) code = keep(&device->api, timed ? s->last : NULL, &device->timed[1]);
+  device->has_run = code == CL_SUCCESS;
+  return code;
+}
+
+/* The caller gets his events if he gets all of them. */
+static cl_int give_events(const submission *s) {
+  const clnorm_opencl_api *api = &s->device->api;
+  const clnorm_opencl_sync *sync = s->run->sync;
+  cl_event first = NULL, last = NULL;
+  cl_int code = sync && sync->first_event ? keep(api, s->first, &first) : CL_SUCCESS;
+  if (code == CL_SUCCESS && sync && sync->event) code = keep(api, s->last, &last);
+  if (code != CL_SUCCESS && first) api->clReleaseEvent(first);
+  if (code != CL_SUCCESS) return code;
+  if (first) *sync->first_event = first;
+  if (last) *sync->event = last;
+  return CL_SUCCESS;
+}
+
+/* The queue that the run names, or the context's. */
+static clnorm_status choose_queue(submission *s, clnorm_error *error) {
+  const clnorm_opencl_device *device = s->device;
+  const clnorm_opencl_sync *sync = s->run->sync;
+  s->queue = device->queue;
+  if (!sync || !sync->queue || sync->queue == device->queue.handle) return CLNORM_OK;
+  s->queue.handle = sync->queue;
+  return clnorm_opencl_check_queue(&device->api, device->context, device->id,
+                                   device->base.profiling, &s->queue, error);
+}
+
+static clnorm_status submit(submission *s, clnorm_error *error) {
+  const clnorm_opencl_sync *sync = s->run->sync;
   const cl_uint num_waits = sync ? sync->num_events_in_wait_list : 0;
   const cl_event *waits = num_waits > 0 ? sync->event_wait_list : NULL;
-  if (num_waits > 0 && !waits) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "num_events_in_wait_list is %u, but event_wait_list is NULL", num_waits);
-  }
-  run_events events = {base->profiling || (sync && sync->event), NULL, NULL};
-  clnorm_status status = CLNORM_OK;
-  if (schedule->num_launches > 0) {
-    status = bind_arguments(device, prepared, schedule, call, operands, error);
-    if (status == CLNORM_OK)
-      status = submit_after(device, prepared, schedule, num_waits, waits, &events, error);
-  } else {
-    status = submit_marker(device, num_waits, waits, &events, error);
-  }
-  const cl_int flushed = device->api.clFlush(device->queue); /* work starts without a wait */
-  if (status == CLNORM_OK && flushed != CL_SUCCESS) {
+  if (s->run->schedule->num_launches == 0) return submit_nothing(s, num_waits, waits, error);
+  const clnorm_status status = bind_arguments(s->device, s->run, error);
+  return status == CLNORM_OK ? submit_run(s, num_waits, waits, error) : status;
+}
+
+static clnorm_status check_sync(const clnorm_opencl_sync *sync, clnorm_error *error) {
+  if (!sync || sync->num_events_in_wait_list == 0 || sync->event_wait_list) return CLNORM_OK;
+  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                     "num_events_in_wait_list is %u, but event_wait_list is NULL",
+                     sync->num_events_in_wait_list);
+}
+
+clnorm_status clnorm_opencl_run(clnorm_device *base, const clnorm_run *run, clnorm_error *error) {
+  submission s = {.device = (clnorm_opencl_device *)base, .run = run};
+  const clnorm_opencl_api *api = &s.device->api;
+  clnorm_status status = check_sync(run->sync, error);
+  if (status == CLNORM_OK) status = choose_queue(&s, error);
+  if (status != CLNORM_OK) return status;
+  const bool asked = run->sync && (run->sync->event || run->sync->first_event);
+  const bool shared = run->uses[0].order || run->uses[1].order;
+  s.wants_events = s.queue.out_of_order || base->profiling || asked || shared;
+  status = submit(&s, error);
+  const cl_int flushed = api->clFlush(s.queue.handle); /* work starts without a wait */
+  if (status == CLNORM_OK && flushed != CL_SUCCESS)
     status = clnorm_opencl_fail(error, "clFlush", flushed);
-  }
-  if (status == CLNORM_OK) {
-    status = hand_out(device, schedule, &events, sync, error);
-  } else if (device->out_of_order && events.last) {
-    keep(&device->api, events.last, &device->last);
-  }
-  release_events(&device->api, &events);
+  cl_int code = enter_run(&s);
+  if (status == CLNORM_OK && code == CL_SUCCESS) code = keep_times(&s);
+  if (status == CLNORM_OK && code == CL_SUCCESS) code = give_events(&s);
+  if (status == CLNORM_OK && code != CL_SUCCESS)
+    status = clnorm_opencl_fail(error, "clRetainEvent", code);
+  if (s.first) api->clReleaseEvent(s.first);
+  if (s.last) api->clReleaseEvent(s.last);
   return status;
 }
 

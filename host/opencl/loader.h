@@ -39,6 +39,7 @@
   X(clRetainEvent)                                                                                 \
   X(clReleaseEvent)                                                                                \
   X(clWaitForEvents)                                                                               \
+  X(clGetEventInfo)                                                                                \
   X(clGetEventProfilingInfo)                                                                       \
   X(clFlush)                                                                                       \
   X(clFinish)

@@ -1,5 +1,6 @@
 #include "device.h"
 #include "errors.h"
+#include "order.h"
 
 clnorm_status clnorm_opencl_alloc(clnorm_device *base, size_t size, clnorm_memory *memory,
                                   clnorm_error *error) {
@@ -22,25 +23,33 @@ clnorm_status clnorm_opencl_alloc(clnorm_device *base, size_t size, clnorm_memor
 
 void clnorm_opencl_free(clnorm_device *base, clnorm_memory memory) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
-  device->api.clReleaseMemObject(memory.cl);
+  if (!clnorm_opencl_is_inherited(device)) device->api.clReleaseMemObject(memory.cl);
 }
 
 clnorm_status clnorm_opencl_write(clnorm_device *base, clnorm_memory memory, const void *source,
-                                  size_t size, clnorm_error *error) {
+                                  size_t size, const clnorm_order *order, clnorm_error *error) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
-  const cl_int code = device->api.clEnqueueWriteBuffer(
-      device->queue, memory.cl, CL_TRUE, memory.offset, size, source, device->last ? 1 : 0,
-      device->last ? &device->last : NULL, NULL);
+  clnorm_opencl_waits waits = {0, {NULL}};
+  const clnorm_status status =
+      clnorm_opencl_follow(device, device->queue, order, true, &waits, error);
+  if (status != CLNORM_OK) return status;
+  const cl_int code = device->api.clEnqueueWriteBuffer(device->queue.handle, memory.cl, CL_TRUE,
+                                                       memory.offset, size, source, waits.count,
+                                                       waits.count > 0 ? waits.events : NULL, NULL);
   if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueWriteBuffer", code);
   return CLNORM_OK;
 }
 
 clnorm_status clnorm_opencl_read(clnorm_device *base, clnorm_memory memory, void *destination,
-                                 size_t size, clnorm_error *error) {
+                                 size_t size, const clnorm_order *order, clnorm_error *error) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
-  const cl_int code = device->api.clEnqueueReadBuffer(
-      device->queue, memory.cl, CL_TRUE, memory.offset, size, destination, device->last ? 1 : 0,
-      device->last ? &device->last : NULL, NULL);
+  clnorm_opencl_waits waits = {0, {NULL}};
+  const clnorm_status status =
+      clnorm_opencl_follow(device, device->queue, order, false, &waits, error);
+  if (status != CLNORM_OK) return status;
+  const cl_int code = device->api.clEnqueueReadBuffer(device->queue.handle, memory.cl, CL_TRUE,
+                                                      memory.offset, size, destination, waits.count,
+                                                      waits.count > 0 ? waits.events : NULL, NULL);
   if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueReadBuffer", code);
   return CLNORM_OK;
 }
@@ -52,7 +61,8 @@ typedef struct object_info {
   cl_mem_object_type type;
   cl_context context;
   size_t size;
-  cl_mem parent; /* of a sub-buffer, which starts at `origin` of it; else NULL */
+  cl_mem_flags flags; /* a sub-buffer has those of its parent */
+  cl_mem parent;      /* of a sub-buffer, which starts at `origin` of it; else NULL */
   size_t origin;
 } object_info;
 
@@ -65,6 +75,7 @@ static cl_int ask(const clnorm_opencl_api *api, cl_mem memory, object_info *info
       {CL_MEM_TYPE, &info->type, sizeof info->type},
       {CL_MEM_CONTEXT, &info->context, sizeof info->context},
       {CL_MEM_SIZE, &info->size, sizeof info->size},
+      {CL_MEM_FLAGS, &info->flags, sizeof info->flags},
       {CL_MEM_ASSOCIATED_MEMOBJECT, &info->parent, sizeof info->parent},
       {CL_MEM_OFFSET, &info->origin, sizeof info->origin},
   };
@@ -95,8 +106,32 @@ static clnorm_status check_object(const clnorm_opencl_device *device, cl_int cod
   return CLNORM_OK;
 }
 
+/* OpenCL leaves it undefined what a kernel finds in memory that it was not to read, or does to memory that
+ * it was not to write. */
+static clnorm_status check_access(cl_mem_flags flags, unsigned access, const char *role,
+                                  clnorm_error *error) {
+  static const struct {
+    cl_mem_flags flag;
+    unsigned forbids;
+    const char *name, *verb;
+  } rules[] = {
+      {CL_MEM_WRITE_ONLY, CLNORM_DEVICE_READS, "CL_MEM_WRITE_ONLY", "the device reads"},
+      {CL_MEM_READ_ONLY, CLNORM_DEVICE_WRITES, "CL_MEM_READ_ONLY", "the device writes"},
+      {CL_MEM_HOST_WRITE_ONLY, CLNORM_HOST_READS, "CL_MEM_HOST_WRITE_ONLY", "the host reads"},
+      {CL_MEM_HOST_READ_ONLY, CLNORM_HOST_WRITES, "CL_MEM_HOST_READ_ONLY", "the host writes"},
+      {CL_MEM_HOST_NO_ACCESS, CLNORM_HOST_READS | CLNORM_HOST_WRITES, "CL_MEM_HOST_NO_ACCESS",
+       "the host uses"},
+  };
+  for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+    if (!(flags & rules[i].flag) || !(access & rules[i].forbids)) continue;
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s was made with %s, but %s it", role,
+                       rules[i].name, rules[i].verb);
+  }
+  return CLNORM_OK;
+}
+
 clnorm_status clnorm_opencl_span(clnorm_device *base, clnorm_memory memory, const char *role,
-                                 clnorm_span *span, clnorm_error *error) {
+                                 unsigned access, clnorm_span *span, clnorm_error *error) {
   const clnorm_opencl_device *device = (const clnorm_opencl_device *)base;
   if (memory.host || !memory.cl) {
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
@@ -104,7 +139,8 @@ clnorm_status clnorm_opencl_span(clnorm_device *base, clnorm_memory memory, cons
   }
   object_info info = {0};
   const cl_int code = ask(&device->api, memory.cl, &info);
-  const clnorm_status status = check_object(device, code, &info, role, error);
+  clnorm_status status = check_object(device, code, &info, role, error);
+  if (status == CLNORM_OK) status = check_access(info.flags, access, role, error);
   if (status != CLNORM_OK) return status;
   if (memory.offset > info.size || memory.size > info.size - memory.offset) {
     return clnorm_fail(error, CLNORM_ERROR_BUFFER_TOO_SMALL,

@@ -3,40 +3,53 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cache_folder.h"
 #include "device.h"
 #include "devices.h"
 #include "errors.h"
+#include "programs.h"
 #include "traits.h"
 #include "tuning.h"
 
 /* ---- Closing ------------------------------------------------------------------------------------ */
 
+bool clnorm_opencl_is_inherited(const clnorm_opencl_device *device) {
+  return device->base.process != getpid();
+}
+
 /* Releases what is there; also of a device that was opened halfway. */
 static void release(clnorm_opencl_device *device) {
   const clnorm_opencl_api *api = &device->api;
-  if (device->last) api->clReleaseEvent(device->last);
   for (int i = 0; i < 2; i++)
     if (device->timed[i]) api->clReleaseEvent(device->timed[i]);
-  if (device->program) api->clReleaseProgram(device->program);
-  if (device->queue) api->clReleaseCommandQueue(device->queue);
+  clnorm_opencl_programs_release(device->programs, api);
+  if (device->queue.handle) api->clReleaseCommandQueue(device->queue.handle);
   if (device->context) api->clReleaseContext(device->context);
   if (device->id) api->clReleaseDevice(device->id);
   clnorm_opencl_unload(&device->api);
+}
+
+static void free_device(clnorm_opencl_device *device) {
   free(device->base.cache_folder);
   free(device);
 }
 
 static void device_close(clnorm_device *base) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
-  device->api.clFinish(device->queue);
-  release(device);
+  if (clnorm_opencl_is_inherited(device)) {
+    clnorm_opencl_programs_release(device->programs, NULL);
+  } else {
+    if (device->owns_queue) device->api.clFinish(device->queue.handle);
+    release(device);
+  }
+  free_device(device);
 }
 
 static clnorm_status device_finish(clnorm_device *base, clnorm_error *error) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
-  const cl_int code = device->api.clFinish(device->queue);
+  const cl_int code = device->api.clFinish(device->queue.handle);
   if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clFinish", code);
   return CLNORM_OK;
 }
@@ -52,22 +65,65 @@ static const clnorm_device_operations operations = {
     .prepare = clnorm_opencl_prepare,
     .unprepare = clnorm_opencl_unprepare,
     .run = clnorm_opencl_run,
+    .forget = clnorm_opencl_forget,
     .last_run_seconds = clnorm_opencl_last_run_seconds,
 };
 
 /* ---- Opening ------------------------------------------------------------------------------------ */
 
-/* A device structure with the functions loaded and nothing else. For release(). */
-static clnorm_status create_device(clnorm_error *error, clnorm_opencl_device **created) {
+/* The opened context whose programs are to be shared; NULL: none. */
+static clnorm_status find_share(const clnorm_context_options *options,
+                                const clnorm_opencl_device **share, clnorm_error *error) {
+  const clnorm_device *base = clnorm_context_opened(options->share);
+  *share = (const clnorm_opencl_device *)base;
+  if (!base) return CLNORM_OK;
+  if (base->operations != &operations) {
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "share is a context of the CPU path, which has no programs to share");
+  }
+  if (!clnorm_opencl_is_inherited(*share)) return CLNORM_OK;
+  return clnorm_fail(error, CLNORM_ERROR_STATE,
+                     "share was opened by process %ld, and this is its child: an OpenCL device "
+                     "cannot be used after a fork",
+                     (long)base->process);
+}
+
+/* Programs are good for one cl_context, and are built for one of its devices. */
+static clnorm_status check_share(const clnorm_opencl_device *share, cl_context context,
+                                 cl_device_id id, clnorm_error *error) {
+  if (!share || (share->context == context && share->id == id)) return CLNORM_OK;
+  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                     "share is a context on another %s: it is on device %s (%s)",
+                     share->id == id ? "cl_context" : "cl_device_id", share->base.info.id,
+                     share->base.info.name);
+}
+
+/* A device structure with the functions loaded and the store of programs, and nothing else. For close_half(). */
+static clnorm_status create_device(const clnorm_opencl_device *share, clnorm_error *error,
+                                   clnorm_opencl_device **created) {
   clnorm_message reason;
   clnorm_opencl_device *device = calloc(1, sizeof *device);
   if (!device) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a device");
+  device->base.process = getpid();
+  device->programs =
+      share ? clnorm_opencl_programs_hold(share->programs) : clnorm_opencl_programs_create();
+  if (!device->programs) {
+    free_device(device);
+    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for programs");
+  }
   if (!clnorm_opencl_load(CLNORM_OPENCL_LIBRARY, &device->api, &reason)) {
-    free(device);
+    clnorm_opencl_programs_release(device->programs, NULL);
+    free_device(device);
     return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "%s", reason.text);
   }
   *created = device;
   return CLNORM_OK;
+}
+
+/* A device that could not be opened: nothing was submitted to it. */
+static void close_half(clnorm_opencl_device *device) {
+  release(device);
+  free_device(device);
 }
 
 static clnorm_status retain_device(clnorm_opencl_device *device, cl_device_id id,
@@ -122,16 +178,33 @@ static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
   return CLNORM_OK;
 }
 
-static clnorm_status create_queue(clnorm_opencl_device *device, clnorm_error *error) {
+/* That of `share`, or a new one. */
+static clnorm_status get_context(clnorm_opencl_device *device, const clnorm_opencl_device *share,
+                                 clnorm_error *error) {
   cl_int code = CL_SUCCESS;
+  if (share) {
+    const clnorm_status status = check_share(share, share->context, device->id, error);
+    if (status != CLNORM_OK) return status;
+    code = device->api.clRetainContext(share->context);
+    if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainContext", code);
+    device->context = share->context;
+    return CLNORM_OK;
+  }
   cl_context context = device->api.clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
   if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateContext", code);
   device->context = context;
+  return CLNORM_OK;
+}
+
+static clnorm_status create_queue(clnorm_opencl_device *device, clnorm_error *error) {
+  cl_int code = CL_SUCCESS;
   const cl_command_queue_properties properties =
       device->base.profiling ? CL_QUEUE_PROFILING_ENABLE : 0;
-  cl_command_queue queue = device->api.clCreateCommandQueue(context, device->id, properties, &code);
+  cl_command_queue queue =
+      device->api.clCreateCommandQueue(device->context, device->id, properties, &code);
   if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateCommandQueue", code);
-  device->queue = queue;
+  device->queue.handle = queue;
+  device->owns_queue = true;
   return CLNORM_OK;
 }
 
@@ -139,15 +212,18 @@ static clnorm_status backend_open(const clnorm_device_info *info,
                                   const clnorm_context_options *options, clnorm_error *error,
                                   clnorm_device **opened) {
   clnorm_opencl_device *device = NULL;
-  clnorm_status status = create_device(error, &device);
+  const clnorm_opencl_device *share = NULL;
+  clnorm_status status = find_share(options, &share, error);
+  if (status == CLNORM_OK) status = create_device(share, error, &device);
   if (status != CLNORM_OK) return status;
   cl_device_id id = NULL;
   status = clnorm_opencl_find_device(&device->api, info->id, &id, error);
   if (status == CLNORM_OK) status = retain_device(device, id, error);
   if (status == CLNORM_OK) status = fill_base(device, info->id, options, error);
+  if (status == CLNORM_OK) status = get_context(device, share, error);
   if (status == CLNORM_OK) status = create_queue(device, error);
   if (status != CLNORM_OK) {
-    release(device);
+    close_half(device);
     return status;
   }
   *opened = &device->base;
@@ -169,70 +245,70 @@ const clnorm_backend clnorm_opencl_backend = {"opencl", backend_list, backend_op
 
 /* ---- The caller's objects ----------------------------------------------------------------------- */
 
-/* Do the three belong together? */
-static clnorm_status check_together(const clnorm_opencl_api *api, cl_context context,
-                                    cl_device_id device, cl_command_queue queue,
-                                    cl_command_queue_properties *properties, clnorm_error *error) {
+clnorm_status clnorm_opencl_check_queue(const clnorm_opencl_api *api, cl_context context,
+                                        cl_device_id device, bool profiling,
+                                        clnorm_opencl_queue *queue, clnorm_error *error) {
   cl_context queue_context = NULL;
   cl_device_id queue_device = NULL;
-  cl_int code = api->clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof queue_context,
+  cl_command_queue_properties properties = 0;
+  cl_int code = api->clGetCommandQueueInfo(queue->handle, CL_QUEUE_CONTEXT, sizeof queue_context,
                                            &queue_context, NULL);
   if (code == CL_SUCCESS) {
-    code = api->clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof queue_device, &queue_device,
-                                      NULL);
+    code = api->clGetCommandQueueInfo(queue->handle, CL_QUEUE_DEVICE, sizeof queue_device,
+                                      &queue_device, NULL);
   }
   if (code == CL_SUCCESS) {
-    code = api->clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof *properties, properties,
-                                      NULL);
+    code = api->clGetCommandQueueInfo(queue->handle, CL_QUEUE_PROPERTIES, sizeof properties,
+                                      &properties, NULL);
   }
   if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetCommandQueueInfo", code);
-  if (queue_context != context) {
+  if (queue_context != context || queue_device != device) {
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "queue belongs to another cl_context than the one given");
+                       "queue belongs to another %s than the one given",
+                       queue_context != context ? "cl_context" : "cl_device_id");
   }
-  if (queue_device != device) {
+  if (profiling && !(properties & CL_QUEUE_PROFILING_ENABLE)) {
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "queue belongs to another cl_device_id than the one given");
+                       "profiling is asked for, but queue was made without "
+                       "CL_QUEUE_PROFILING_ENABLE");
   }
+  queue->out_of_order = (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0;
   return CLNORM_OK;
 }
 
 /* Each handle is kept once it is retained, so that release() fits at any point. */
 static clnorm_status retain(clnorm_opencl_device *device, cl_context context, cl_device_id id,
-                            cl_command_queue queue, clnorm_error *error) {
+                            clnorm_opencl_queue queue, clnorm_error *error) {
   const clnorm_status status = retain_device(device, id, error);
   if (status != CLNORM_OK) return status;
   cl_int code = device->api.clRetainContext(context);
   if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainContext", code);
   device->context = context;
-  code = device->api.clRetainCommandQueue(queue);
+  code = device->api.clRetainCommandQueue(queue.handle);
   if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainCommandQueue", code);
   device->queue = queue;
   return CLNORM_OK;
 }
 
-static clnorm_status adopt(cl_context context, cl_device_id id, cl_command_queue queue,
+static clnorm_status adopt(cl_context context, cl_device_id id, cl_command_queue handle,
                            const clnorm_context_options *options, clnorm_error *error,
                            clnorm_device **adopted) {
   char name[16];
-  cl_command_queue_properties properties = 0;
+  clnorm_opencl_queue queue = {handle, false};
   clnorm_opencl_device *device = NULL;
-  clnorm_status status = create_device(error, &device);
+  const clnorm_opencl_device *share = NULL;
+  clnorm_status status = find_share(options, &share, error);
+  if (status == CLNORM_OK) status = check_share(share, context, id, error);
+  if (status == CLNORM_OK) status = create_device(share, error, &device);
   if (status != CLNORM_OK) return status;
-  status = check_together(&device->api, context, id, queue, &properties, error);
-  if (status == CLNORM_OK && options->profiling && !(properties & CL_QUEUE_PROFILING_ENABLE)) {
-    status = clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                         "profiling is asked for, but queue was made without "
-                         "CL_QUEUE_PROFILING_ENABLE");
-  }
+  status = clnorm_opencl_check_queue(&device->api, context, id, options->profiling, &queue, error);
   if (status == CLNORM_OK) status = retain(device, context, id, queue, error);
   if (status == CLNORM_OK) {
-    device->out_of_order = (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0;
     clnorm_opencl_device_name(&device->api, id, name);
     status = fill_base(device, name, options, error);
   }
   if (status != CLNORM_OK) {
-    release(device);
+    close_half(device);
     return status;
   }
   *adopted = &device->base;
@@ -268,7 +344,7 @@ clnorm_status clnorm_context_create_opencl(cl_context cl, cl_device_id device,
 /* NULL for a device of another back end. */
 static const clnorm_opencl_device *opencl_device(const clnorm_context *context) {
   const clnorm_device *base = clnorm_context_opened(context);
-  return base->operations == &operations ? (const clnorm_opencl_device *)base : NULL;
+  return base && base->operations == &operations ? (const clnorm_opencl_device *)base : NULL;
 }
 
 cl_context clnorm_context_cl_context(const clnorm_context *context) {
@@ -283,5 +359,5 @@ cl_device_id clnorm_context_cl_device(const clnorm_context *context) {
 
 cl_command_queue clnorm_context_cl_queue(const clnorm_context *context) {
   const clnorm_opencl_device *device = opencl_device(context);
-  return device ? device->queue : NULL;
+  return device ? device->queue.handle : NULL;
 }

@@ -174,9 +174,13 @@ typedef struct clnorm_context_options {
   const clnorm_tuning
       *tuning; /* exactly this; `form` above goes before its form. NULL: what is kept for
                                 the device, unless form or isa is forced; else the rule */
-  bool
-      profiling; /* runs are timed: clnorm_last_run_seconds. OpenCL: the context's own queue is made with
-                     CL_QUEUE_PROFILING_ENABLE; a queue of the caller must have it */
+  /* Runs are timed: clnorm_last_run_seconds. OpenCL: the context's own queue is made with
+   * CL_QUEUE_PROFILING_ENABLE; a queue of the caller must have it. */
+  bool profiling;
+  /* OpenCL: a context that compiled programs are shared with, whichever of the two needs one first; both
+   * are on one cl_context and device (clnorm_context_create opens this one there). They may be used by
+   * different threads and end in any order; `share` must live until this one is open. NULL: none. */
+  const clnorm_context *share;
 } clnorm_context_options;
 
 CLNORM_API clnorm_context_options clnorm_context_options_defaults(void);
@@ -196,7 +200,11 @@ CLNORM_API clnorm_context_options clnorm_context_options_defaults(void);
 CLNORM_API clnorm_status clnorm_context_create(const char *device,
                                                const clnorm_context_options *options,
                                                clnorm_context **context, clnorm_message *message);
-/* Waits for the context's own work, then releases it. Destroy what was made from it first. */
+/* Releases the context. One that has an OpenCL queue of its own waits for the commands on it; for commands
+ * on queues of the caller nothing waits.
+ * Plans, modules and memory that were made from the context may outlive it: they can still be destroyed
+ * (memory: clnorm_memory_free with the old handle) in any order, and the last of them releases what is
+ * left. Until then every other use of them, and of the handle, is an error (STATE). */
 CLNORM_API void clnorm_context_destroy(clnorm_context *context);
 /* The device in use. Lives as long as the context. */
 CLNORM_API const clnorm_device_info *clnorm_context_device(const clnorm_context *context);
@@ -206,7 +214,8 @@ CLNORM_API const char *clnorm_context_description(const clnorm_context *context)
 /* Text of the last failed call on this context or on what was made from it; "" if none failed. It
  * names the value and the rule it broke. Valid until the next failing call. */
 CLNORM_API const char *clnorm_last_error(const clnorm_context *context);
-/* Waits until all work submitted through this context is done (a no-op on the CPU path). */
+/* Waits until all work on the context's queue is done (a no-op on the CPU path). Runs that named another
+ * queue are waited for by their events, or by that queue. */
 CLNORM_API clnorm_status clnorm_finish(clnorm_context *context);
 /* Waits for the context's last run, the last one that was submitted without an error, and tells how long
  * it took: on an OpenCL device from the start of its first launch to the end of its last, by the device's
@@ -258,9 +267,11 @@ static inline clnorm_memory clnorm_host_memory(const void *pointer, size_t size)
  * path); size 0 gives absent memory. Contents are undefined. Release with clnorm_memory_free. */
 CLNORM_API clnorm_status clnorm_memory_alloc(clnorm_context *context, size_t size,
                                              clnorm_memory *memory);
-/* Releases what clnorm_memory_alloc gave and makes *memory absent; absent memory is accepted. */
+/* Releases what clnorm_memory_alloc gave and makes *memory absent; absent memory is accepted. Waits for
+ * nothing: OpenCL keeps the memory until the commands that use it have ended. */
 CLNORM_API void clnorm_memory_free(clnorm_context *context, clnorm_memory *memory);
-/* Blocking copies of size bytes, any number, between the host and memory of this context.
+/* Blocking copies of size bytes, any number, between the host and memory of this context, on the context's
+ * queue. On one that is out of order they follow no run: see clnorm_opencl_sync.
  * Errors: INVALID_ARGUMENT (absent memory, the other kind, pointer or offset no multiple of 4),
  * BUFFER_TOO_SMALL, OVERFLOW (the memory's end is past the address space), DEVICE. */
 CLNORM_API clnorm_status clnorm_memory_write(clnorm_context *context, clnorm_memory memory,
@@ -340,8 +351,7 @@ CLNORM_API clnorm_forward_desc clnorm_forward_desc_defaults(clnorm_statistics st
                                                             int64_t spatial);
 
 /* A plan is immutable. It holds what a run needs: the choice of kernels, compiled programs, and its
- * workspace unless external_workspace is set. Belongs to its context; runs follow each other on the
- * context's queue. */
+ * workspace unless external_workspace is set. Belongs to its context. */
 typedef struct clnorm_forward_plan clnorm_forward_plan;
 
 /* Errors: INVALID_ARGUMENT (negative sizes; NaN, infinite or negative eps; batch statistics of one value
@@ -352,14 +362,44 @@ typedef struct clnorm_forward_plan clnorm_forward_plan;
 CLNORM_API clnorm_status clnorm_forward_plan_create(clnorm_context *context,
                                                     const clnorm_forward_desc *desc,
                                                     clnorm_forward_plan **plan);
-/* Waits for the plan's runs, then releases it. */
+/* Waits for nothing: runs of the plan that are under way go on to their end. */
 CLNORM_API void clnorm_forward_plan_destroy(clnorm_forward_plan *plan);
 /* Bytes of workspace a run uses (may be 0), whoever provides it; it must be 64-byte aligned. */
 CLNORM_API size_t clnorm_forward_plan_workspace_size(const clnorm_forward_plan *plan);
 /* One line: variant, form, launches, how the work is cut. */
 CLNORM_API const char *clnorm_forward_plan_description(const clnorm_forward_plan *plan);
 
-struct clnorm_opencl_sync; /* clnorm_opencl.h */
+struct _cl_event; /* OpenCL's cl_event and cl_command_queue are pointers to these */
+struct _cl_command_queue;
+
+/* How a run goes along with other OpenCL commands: the queue it is put on, the events it waits for, those
+ * it returns. All zero asks for nothing, and is all that a CPU context accepts.
+ *
+ * On a queue that is in order, commands follow each other as they were enqueued. On others, and from one
+ * queue to another, clnorm orders by events what it knows of:
+ *   - the launches of one run
+ *   - runs of one plan that has a workspace of its own (clnorm_forward_plan_workspace_size not 0, no
+ *     external_workspace): each follows the one before
+ *   - runs of one BatchNorm2d: one that updates the running statistics follows all before it; others
+ *     follow the last that did, and each other only where more than 8 are under way. Reading and setting
+ *     its parameters waits for the runs that use them
+ * Everything else is the caller's: whatever passes through x, y, parameters or workspace in memory of the
+ * caller (wait for the event of the run that writes it), clnorm_memory_write and clnorm_memory_read, which
+ * go through the context's queue, and memory that is used again.
+ * A run that waits for an event that fails does not take place, and its own event fails. Later runs do not
+ * wait for an event that has failed already, so that one failure is not handed on for ever. */
+typedef struct clnorm_opencl_sync {
+  uint32_t num_events_in_wait_list;
+  struct _cl_event *const *event_wait_list; /* the run starts after these; NULL if there are none */
+  /* Each may be NULL; receives an event that completes with the run's last launch, and its first, to be
+   * released by the caller. The run takes place from the start of the first to the end of the last. A
+   * run that has nothing to do returns markers. */
+  struct _cl_event **event;
+  struct _cl_event **first_event;
+  /* NULL: the context's queue. Another must belong to the same cl_context and device, and be profiled
+   * where the context is. The run's commands are flushed; what else is on the queue is the caller's. */
+  struct _cl_command_queue *queue;
+} clnorm_opencl_sync;
 
 /* Operands of a run. Tensors are (N, C, spatial) f32; all others (C) f32.
  *
@@ -384,7 +424,7 @@ typedef struct clnorm_forward_args {
   clnorm_memory workspace;
   double
       momentum; /* kept fraction of the running statistics, in [0, 1]; used only where they are written */
-  const struct clnorm_opencl_sync *sync; /* OpenCL: events to wait for and to return; may be NULL */
+  const clnorm_opencl_sync *sync; /* queue and events of the run; NULL: the context's queue, none */
 } clnorm_forward_args;
 
 /* Submits one run. CPU path: done on return. OpenCL: asynchronous on the context's queue; nothing is
@@ -436,6 +476,7 @@ typedef struct clnorm_batchnorm2d clnorm_batchnorm2d;
 CLNORM_API clnorm_status clnorm_batchnorm2d_create(clnorm_context *context,
                                                    const clnorm_batchnorm2d_options *options,
                                                    clnorm_batchnorm2d **bn);
+/* Waits for nothing: runs that are under way go on to their end. */
 CLNORM_API void clnorm_batchnorm2d_destroy(clnorm_batchnorm2d *bn);
 
 CLNORM_API void clnorm_batchnorm2d_set_training(clnorm_batchnorm2d *bn, bool training);
@@ -475,7 +516,7 @@ CLNORM_API clnorm_status clnorm_batchnorm2d_set_num_batches_tracked(clnorm_batch
 typedef struct clnorm_batchnorm2d_args {
   clnorm_memory x, y;                     /* (N, C, H, W) f32; y may be x itself */
   clnorm_memory saved_mean, saved_invstd; /* (C) f32 each; absent: not written */
-  const struct clnorm_opencl_sync *sync;  /* as in clnorm_forward_args */
+  const clnorm_opencl_sync *sync;         /* as in clnorm_forward_args */
 } clnorm_batchnorm2d_args;
 
 /* One forward pass in the module's present state. dims[ndim] is the shape of x: 4 dimensions, the second
@@ -503,7 +544,8 @@ typedef struct clnorm_difference {
   int64_t histogram[CLNORM_HISTOGRAM_BINS];
 } clnorm_difference;
 
-/* Two host arrays of shape dims (n, c, h, w). Sizes must not be negative. */
+/* Two host arrays of shape dims (n, c, h, w). Sizes must not be negative. Where a pointer is NULL, nothing is
+ * compared. */
 CLNORM_API void clnorm_compare(const int64_t dims[4], const float *a, const float *b,
                                clnorm_difference *difference);
 /* The same for memory of two contexts (which may be one). Errors are kept in context_a. */

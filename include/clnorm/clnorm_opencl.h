@@ -31,11 +31,11 @@ extern "C" {
 struct _cl_context;
 struct _cl_device_id;
 struct _cl_command_queue;
-struct _cl_event;
 
-/* Works on the caller's queue. All three are retained until clnorm_context_destroy. Runs are enqueued on
- * this queue and on no other; it may be in order or out of order (clnorm chains its own launches by
- * events on an out-of-order queue). The queue must belong to the device, the device to the context; with
+/* Works on the caller's queue. All three are retained until the context's end, which waits for nothing on
+ * this queue. Runs are enqueued on it unless they name another (clnorm_opencl_sync.queue). Queues may be in
+ * order or out of order; what clnorm orders by itself, and what the caller has to, stands at
+ * clnorm_opencl_sync in clnorm.h. The queue must belong to the device, the device to the context; with
  * options->profiling it must have CL_QUEUE_PROFILING_ENABLE. Otherwise as clnorm_context_create. */
 CLNORM_API clnorm_status clnorm_context_create_opencl(
     struct _cl_context *cl, struct _cl_device_id *device, struct _cl_command_queue *queue,
@@ -52,15 +52,6 @@ static inline clnorm_memory clnorm_opencl_memory(struct _cl_mem *memory, size_t 
   clnorm_memory result = {NULL, memory, offset, size};
   return result;
 }
-
-/* Events around one run, for clnorm_forward_args.sync and clnorm_batchnorm2d_args.sync. */
-typedef struct clnorm_opencl_sync {
-  uint32_t num_events_in_wait_list;
-  struct _cl_event *const *event_wait_list; /* the run starts after these; NULL if there are none */
-  struct _cl_event *
-      *event; /* may be NULL; receives an event that completes with the run, to be released by the
-                      caller. A run that has nothing to do returns a marker */
-} clnorm_opencl_sync;
 
 #ifdef __cplusplus
 }

@@ -24,7 +24,7 @@ int main(void) {
   cl_command_queue queue = NULL;
   cl_mem memory = NULL;
   clnorm_context *context = NULL;
-  const clnorm_opencl_sync sync = {1, &event, &event};
+  const clnorm_opencl_sync sync = {1, &event, &event, &event, queue};
   if (clnorm_context_create_opencl(cl, device, queue, NULL, &context, NULL) == CLNORM_OK) return 1;
   if (clnorm_context_create("cpu", NULL, &context, NULL) != CLNORM_OK) return 1;
   cl = clnorm_context_cl_context(context);

@@ -202,6 +202,7 @@ PASS(clGetProgramBuildInfo,
      (program, device, parameter, size, value, needed))
 PASS(clSetKernelArg, (cl_kernel kernel, cl_uint index, size_t size, const void *value),
      (kernel, index, size, value))
+INFO(clGetEventInfo, cl_event, cl_event_info)
 INFO(clGetEventProfilingInfo, cl_event, cl_profiling_info)
 PASS(clWaitForEvents, (cl_uint num, const cl_event *events), (num, events))
 PASS(clFlush, (cl_command_queue queue), (queue))
@@ -240,6 +241,8 @@ CREATE(clCreateProgramWithBinary, LAYER_PROGRAM, cl_program, CL_SUCCESS,
        (context, num, devices, sizes, binaries, accepted, &code))
 CREATE(clCreateKernel, LAYER_KERNEL, cl_kernel, CL_SUCCESS,
        (cl_program program, const char *name, cl_int *error), (program, name, &code))
+CREATE(clCreateUserEvent, LAYER_EVENT, cl_event, CL_SUCCESS, (cl_context context, cl_int *error),
+       (context, &code))
 PASS(clBuildProgram,
      (cl_program program, cl_uint num, const cl_device_id *devices, const char *options,
       void(CL_CALLBACK *notify)(cl_program, void *), void *data),

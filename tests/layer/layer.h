@@ -52,7 +52,9 @@
   X(clEnqueueMarkerWithWaitList, CL_OUT_OF_RESOURCES, CL_INVALID_EVENT_WAIT_LIST)                  \
   X(clRetainEvent, CL_OUT_OF_RESOURCES, CL_INVALID_EVENT)                                          \
   X(clReleaseEvent, CL_OUT_OF_RESOURCES, CL_INVALID_EVENT)                                         \
+  X(clCreateUserEvent, CL_OUT_OF_RESOURCES, CL_INVALID_CONTEXT)                                    \
   X(clWaitForEvents, CL_OUT_OF_RESOURCES, CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST)            \
+  X(clGetEventInfo, CL_OUT_OF_RESOURCES, CL_INVALID_EVENT)                                         \
   X(clGetEventProfilingInfo, CL_OUT_OF_RESOURCES, CL_PROFILING_INFO_NOT_AVAILABLE)                 \
   X(clFlush, CL_OUT_OF_RESOURCES, CL_INVALID_COMMAND_QUEUE)                                        \
   X(clFinish, CL_OUT_OF_RESOURCES, CL_INVALID_COMMAND_QUEUE)

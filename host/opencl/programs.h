@@ -1,0 +1,26 @@
+/* The programs that contexts of one cl_context and device have built: each is built by the first that needs
+ * it. Contexts on different threads may hold one store. */
+#ifndef CLNORM_OPENCL_PROGRAMS_H
+#define CLNORM_OPENCL_PROGRAMS_H
+
+#include "program.h"
+
+typedef struct clnorm_opencl_programs clnorm_opencl_programs;
+
+#define CLNORM_OPENCL_OPTIONS_SIZE 128
+
+/* Empty, held once; NULL where there is no host memory. */
+clnorm_opencl_programs *clnorm_opencl_programs_create(void);
+clnorm_opencl_programs *clnorm_opencl_programs_hold(clnorm_opencl_programs *programs);
+/* The last to let go releases the programs through its api; NULL: in a forked child, which has no OpenCL.
+ * programs may be NULL. */
+void clnorm_opencl_programs_release(clnorm_opencl_programs *programs, const clnorm_opencl_api *api);
+
+/* The program of that source and those options, built unless somebody did; it is the store's. Kernels are made
+ * from it by each context for itself. Errors as clnorm_opencl_program_create. */
+clnorm_status clnorm_opencl_programs_get(clnorm_opencl_programs *programs,
+                                         const clnorm_opencl_api *api, cl_context context,
+                                         cl_device_id device, const clnorm_opencl_source *source,
+                                         cl_program *program, clnorm_error *error);
+
+#endif
