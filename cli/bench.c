@@ -31,6 +31,7 @@ static const char help[] =
     "  --shape NxCxHxW    this shape\n"
     "  --op O             eval, train, or both (default)\n"
     "  --form F           auto, vector, wide, or all      --variant V   auto, channel, split\n"
+    "  --group-size N     wide form: 64, 128, 256; default auto\n"
     "  --store S          auto, cached, streamed          --threads T   CPU path; default all\n"
     "  --seconds S        per measurement, about; default 0.3\n"
     "  --no-check         skip the comparison with the CPU path\n"
@@ -395,7 +396,7 @@ static int bench(const options *o, session *s) {
 }
 
 int clnorm_command_bench(int argc, char **argv) {
-  options o = {.target = {"all", CLNORM_FORM_AUTO, 0, true},
+  options o = {.target = {.device = "all", .cpu_as_it_is = true},
                .op = 2,
                .seconds = 0.3,
                .check = true,
@@ -407,6 +408,7 @@ int clnorm_command_bench(int argc, char **argv) {
       {"--batch", CLNORM_OPTION_COUNT, &o.batch, NULL},
       {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|both"},
       {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},
+      {"--group-size", CLNORM_OPTION_CHOICE, &o.target.group_size, CLNORM_GROUP_SIZE_CHOICES},
       {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split"},
       {"--store", CLNORM_OPTION_CHOICE, &o.store, "auto|cached|streamed"},
       {"--threads", CLNORM_OPTION_COUNT, &o.target.threads, NULL},

@@ -18,8 +18,12 @@ static void set_label(clnorm_target *target, const clnorm_context_options *optio
   static const char *const forms[] = {"", ", vector form", ", wide form"};
   const clnorm_device_info *info = clnorm_context_device(target->context);
   const char *forced = options->isa == CLNORM_ISA_PLAIN ? ", plain code, 1 thread" : "";
+  char groups[32] = "";
   if (!is_cpu_path(target->context)) forced = forms[options->form];
-  snprintf(target->label, sizeof target->label, "%s (%s)%s", info->name, info->id, forced);
+  if (!is_cpu_path(target->context) && options->group_size)
+    snprintf(groups, sizeof groups, ", work-groups of %d", options->group_size);
+  snprintf(target->label, sizeof target->label, "%s (%s)%s%s", info->name, info->id, forced,
+           groups);
 }
 
 static int open_with(const char *device, const clnorm_context_options *options,
@@ -33,7 +37,9 @@ static int open_with(const char *device, const clnorm_context_options *options,
 
 static clnorm_context_options context_options(const clnorm_target_options *options, int form) {
   clnorm_context_options result = clnorm_context_options_defaults();
+  static const int group_sizes[] = {0, 64, 128, 256}; /* as CLNORM_GROUP_SIZE_CHOICES */
   result.form = (clnorm_form)form;
+  result.group_size = group_sizes[options->group_size];
   result.num_threads = options->threads > INT_MAX ? INT_MAX : (int)options->threads;
   return result;
 }
@@ -52,7 +58,7 @@ int clnorm_target_open(const clnorm_target_options *options, clnorm_target *targ
 
 int clnorm_target_open_baseline(const clnorm_target *target, int64_t threads,
                                 clnorm_target *baseline) {
-  const clnorm_target_options cpu = {"cpu", CLNORM_FORM_AUTO, threads, true};
+  const clnorm_target_options cpu = {.device = "cpu", .threads = threads, .cpu_as_it_is = true};
   if (!target || !is_cpu_path(target->context)) return clnorm_target_open(&cpu, baseline);
   const clnorm_context_options plain = plain_options();
   return open_with("cpu", &plain, baseline);

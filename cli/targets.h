@@ -13,6 +13,7 @@ typedef struct clnorm_target {
 
 /* Values of options, in the order of the library's enumerations. */
 #define CLNORM_FORM_CHOICES "auto|vector|wide"
+#define CLNORM_GROUP_SIZE_CHOICES "auto|64|128|256"
 #define CLNORM_DTYPE_CHOICES "f32|f16|bf16|f64"
 #define CLNORM_LAYOUT_CHOICES "nchw|nhwc"
 
@@ -20,6 +21,7 @@ typedef struct clnorm_target_options {
   const char *device; /* as clnorm_context_create takes it, or "all" */
   int form;           /* index in CLNORM_FORM_CHOICES; one more: vector and wide, each a target */
   int64_t threads;    /* CPU path; 0: all */
+  int group_size;     /* index in CLNORM_GROUP_SIZE_CHOICES */
   bool cpu_as_it_is;  /* the CPU path among several is opened like any device: for measuring */
 } clnorm_target_options;
 

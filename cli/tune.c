@@ -375,7 +375,7 @@ static int tune(const options *o) {
 }
 
 int clnorm_command_tune(int argc, char **argv) {
-  options o = {.target = {"all", CLNORM_FORM_AUTO, 0, true}, .seconds = 0.2};
+  options o = {.target = {.device = "all", .cpu_as_it_is = true}, .seconds = 0.2};
   const clnorm_option table[] = {
       {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},
       {"--seconds", CLNORM_OPTION_NUMBER, &o.seconds, NULL},

@@ -26,6 +26,9 @@ static const char help[] =
     "  --shape NxCxHxW    this shape with every kind of data, in both modes\n"
     "  --form F           kernel form, OpenCL: auto (default), vector, wide, or all\n"
     "                     (vector, where the driver compiles for vectors, and wide)\n"
+    "  --group-size N     work-items in a work-group of the wide form: 64, 128, 256; default "
+    "auto,\n"
+    "                     the largest that the device allows\n"
     "  --variant V        auto, channel, split, or all; default: in turn\n"
     "  --dtype f32        the only type so far\n"
     "  --layout nchw      the only layout so far\n"
@@ -437,6 +440,7 @@ int clnorm_command_verify(int argc, char **argv) {
       {"--suite", CLNORM_OPTION_TEXTS, &o.suites, NULL},
       {"--shape", CLNORM_OPTION_SHAPES, &o.shapes, NULL},
       {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},
+      {"--group-size", CLNORM_OPTION_CHOICE, &o.target.group_size, CLNORM_GROUP_SIZE_CHOICES},
       {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split|all"},
       {"--dtype", CLNORM_OPTION_CHOICE, &o.dtype, CLNORM_DTYPE_CHOICES},
       {"--layout", CLNORM_OPTION_CHOICE, &o.layout, CLNORM_LAYOUT_CHOICES},

@@ -45,6 +45,8 @@ static const context_row contexts[] = {
     {"cpu", {.isa = (clnorm_isa)-1}, INVALID, "isa|-1"},
     {"cpu", {.form = (clnorm_form)3}, INVALID, "form|3"},
     {"cpu", {.form = (clnorm_form)-1}, INVALID, "form|-1"},
+    {"cpu", {.group_size = 96}, INVALID, "group_size|96|0, 64, 128 or 256"},
+    {"cpu", {.group_size = -64}, INVALID, "group_size|-64"},
 };
 
 static void contexts_that_cannot_be(void **state) {

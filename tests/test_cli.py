@@ -395,6 +395,14 @@ class TestVerify(CliTest):
             self.assertIn("wide form", text)
             self.assertEqual("vector form is left out" in self.err, "RUSTICL_ENABLE" in os.environ, self.err)
 
+    def test_group_sizes(self):
+        for size in ("64", "128", "256"):
+            text = self.clnorm("verify", "--device", DEVICE, "--shape", "3x5x7x9", "--shape", "2x3x30x70",
+                               "--form", "auto" if DEVICE == "cpu" else "wide", "--group-size", size)
+            self.assertTrue(text.splitlines()[-1].startswith("equal: "), text)
+            self.assertEqual(DEVICE != "cpu", f"wide form, work-groups of {size}" in text, text)
+        self.refused("verify", "--group-size", "96", words=["'96'", "64|128|256"])
+
     def test_all_devices(self):
         found = json.loads(self.clnorm("verify", "--device", "all", "--shape", "2x3x5x5", "--json"))
         usable = [device for device in json.loads(self.clnorm("devices", "--json"))["devices"]

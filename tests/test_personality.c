@@ -109,6 +109,22 @@ static void a_small_gpu_gives_the_bits(void **state) {
   clnorm_context_destroy(cpu);
 }
 
+/* A work-group that the device cannot have is refused, not made smaller. */
+static void work_groups_beyond_the_limit(void **state) {
+  (void)state;
+  become(LAYER_SMALL_GPU);
+  clnorm_context_options options = clnorm_context_options_defaults();
+  options.group_size = 64;
+  clnorm_context_destroy(fixture_open_with("gpu", &options));
+  options.group_size = 128;
+  clnorm_context *context = (clnorm_context *)&context;
+  clnorm_message message;
+  const clnorm_status status = clnorm_context_create("gpu", &options, &context, &message);
+  fixture_rejected(message.text, status, CLNORM_ERROR_INVALID_ARGUMENT, "group_size|128|64",
+                   "work-groups of 128");
+  assert_null(context);
+}
+
 /* Too large for one buffer: said so, with nothing left behind; what fits still does. */
 static void allocations_beyond_the_limit(void **state) {
   (void)state;
@@ -234,6 +250,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_teardown(a_small_gpu_is_listed_and_chosen, be_ordinary),
       cmocka_unit_test_teardown(a_small_gpu_gives_the_bits, be_ordinary),
+      cmocka_unit_test_teardown(work_groups_beyond_the_limit, be_ordinary),
       cmocka_unit_test_teardown(allocations_beyond_the_limit, be_ordinary),
       cmocka_unit_test_teardown(devices_that_cannot_be_used, be_ordinary),
       cmocka_unit_test_teardown(a_platform_without_devices, be_ordinary),

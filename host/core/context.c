@@ -208,6 +208,10 @@ clnorm_status clnorm_context_options_check(const clnorm_context_options *options
   if (options->isa < CLNORM_ISA_AUTO || options->isa > CLNORM_ISA_AVX512)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "isa is %d, but must be in [0, 3]",
                        (int)options->isa);
+  const int group = options->group_size;
+  if (group != 0 && group != 64 && group != 128 && group != 256)
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "group_size is %d, but must be 0, 64, 128 or 256", group);
   return options->tuning ? clnorm_tuning_check(options->tuning, error) : CLNORM_OK;
 }
 

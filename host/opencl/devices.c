@@ -284,7 +284,8 @@ clnorm_status clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id 
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_GLOBAL_MEM_SIZE, &memory);
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_MAX_MEM_ALLOC_SIZE, &alloc);
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, &vector_width);
-  const clnorm_traits traits = clnorm_opencl_traits(&query, CLNORM_FORM_AUTO, note, sizeof note);
+  const clnorm_traits traits = clnorm_opencl_traits(&query, CLNORM_FORM_AUTO,
+                                                    CLNORM_OPENCL_LARGEST_GROUP, note, sizeof note);
   snprintf(info->type, sizeof info->type, "%s", type_name(type));
   snprintf(info->form, sizeof info->form, "%s",
            traits.form == CLNORM_FORM_VECTOR ? "vector" : "wide");

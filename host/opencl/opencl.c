@@ -163,7 +163,9 @@ static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
   clnorm_opencl_query query = clnorm_opencl_query_device(&device->api, device->id);
   const clnorm_form form = clnorm_tuning_choose(base, options, error);
   device->keeps_programs = wants_programs_kept(&base->info, options->cache_dir);
-  base->traits = clnorm_opencl_traits(&query, form, note, sizeof note);
+  const unsigned wanted = (unsigned)options->group_size;
+  base->traits = clnorm_opencl_traits(&query, form, wanted ? wanted : CLNORM_OPENCL_LARGEST_GROUP,
+                                      note, sizeof note);
   cl_device_fp_config floats = 0;
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_SINGLE_FP_CONFIG, &floats);
   device->soft_fma = (floats & CL_FP_FMA) == 0;
@@ -171,6 +173,11 @@ static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
     return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for device %s", id);
   }
   if (query.call) return clnorm_opencl_fail(error, query.call, query.code);
+  if (base->traits.form == CLNORM_FORM_WIDE && wanted > base->traits.group_size) {
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "group_size is %u, but device %s allows work-groups of %u only", wanted, id,
+                       base->traits.group_size);
+  }
   snprintf(base->description, sizeof base->description, "%s (%s, %s), %s, %d compute units%s",
            base->info.name, base->info.id, base->info.platform,
            note[0] ? note : form_text(base->traits.form), base->info.compute_units,

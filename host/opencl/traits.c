@@ -20,8 +20,10 @@ static size_t max_group_size(clnorm_opencl_query *query) {
   return first < group ? first : group;
 }
 
-/* 256, 128 or 64; 0 where the wide form does not fit, with the reason in note. */
-static unsigned wide_group_size(clnorm_opencl_query *query, char *note, size_t note_size) {
+/* The largest of 256, 128 and 64 that fits, from `largest` on; 0 where the wide form does not fit, with the
+ * reason in note. */
+static unsigned wide_group_size(clnorm_opencl_query *query, unsigned largest, char *note,
+                                size_t note_size) {
   cl_ulong local_bytes = 0;
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_LOCAL_MEM_SIZE, &local_bytes);
   const size_t limit = max_group_size(query);
@@ -31,7 +33,7 @@ static unsigned wide_group_size(clnorm_opencl_query *query, char *note, size_t n
              CLNORM_OPENCL_WIDE_LOCAL_BYTES, (unsigned long long)local_bytes);
     return 0;
   }
-  for (unsigned size = 256; size >= 64; size /= 2) {
+  for (unsigned size = largest; size >= 64; size /= 2) {
     if (size <= limit) return size;
   }
   snprintf(
@@ -41,8 +43,8 @@ static unsigned wide_group_size(clnorm_opencl_query *query, char *note, size_t n
   return 0;
 }
 
-clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form, char *note,
-                                   size_t note_size) {
+clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
+                                   unsigned largest_group, char *note, size_t note_size) {
   cl_device_type type = 0;
   cl_device_local_mem_type local_type = 0;
   cl_uint units = 0, vector_width = 0;
@@ -60,7 +62,7 @@ clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
   }
   unsigned group_size = 1;
   if (form == CLNORM_FORM_WIDE) {
-    group_size = wide_group_size(query, note, note_size);
+    group_size = wide_group_size(query, largest_group, note, note_size);
     if (group_size == 0) {
       form = CLNORM_FORM_VECTOR;
       group_size = 1;

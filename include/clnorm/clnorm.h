@@ -181,6 +181,9 @@ typedef struct clnorm_context_options {
    * are on one cl_context and device (clnorm_context_create opens this one there). They may be used by
    * different threads and end in any order; `share` must live until this one is open. NULL: none. */
   const clnorm_context *share;
+  /* OpenCL, wide form: work-items in a work-group, 256, 128 or 64; 0: the largest of these that the device
+   * allows. More than it allows is an error. */
+  int group_size;
 } clnorm_context_options;
 
 CLNORM_API clnorm_context_options clnorm_context_options_defaults(void);
