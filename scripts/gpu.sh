@@ -211,7 +211,7 @@ EOF
 # What the report says of the preparation.
 write_facts() {
   {
-    echo "commit: $(git -C "$here" describe --always --dirty 2>/dev/null || echo unknown)"
+    echo "prepared from commit: $(git -C "$here" describe --always --dirty 2>/dev/null || echo unknown)"
     echo "program: $(cc --version | head -n 1), C library ${glibc:-unknown}, $(date -u +%Y-%m-%d)"
     echo "OpenCL loader: $(cat "$work/$program_release/packages.txt")"
     [ ! -e "$folder/rusticl.tar.xz" ] || echo "prepared fall-back: $(grep mesa-opencl "$work/rusticl.packages")"

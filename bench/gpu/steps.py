@@ -35,6 +35,12 @@ class Result:
     last_lines: list = dataclasses.field(default_factory=list)
 
 
+def how_it_ended(code):
+    if code < 0:
+        return f"died of signal {-code} ({signal.Signals(-code).name})"
+    return f"exit status {code}" if code else ""
+
+
 def signal_group(process, number):
     try:
         os.killpg(process.pid, number)
@@ -71,6 +77,7 @@ class Runner:
         limit = min(step.limit, self.left())
         if limit < 1:
             result.note = "no time was left"
+            self._keep(result)
             return
         begin = time.monotonic()
         try:
@@ -92,7 +99,7 @@ class Runner:
             try:
                 code = process.wait(limit)
                 result.status = FAILED if code else GOOD
-                result.note = step.meaning.get(code, f"exit status {code}") if code else ""
+                result.note = step.meaning.get(code) or how_it_ended(code)
             except subprocess.TimeoutExpired:
                 result.status, result.note = LATE, f"stopped after {limit:.0f} s"
             finally:

@@ -191,6 +191,8 @@ def choose(wanted):
         return [(wanted, WAYS[wanted])]
 
     def given(prepared, scratch):
+        if not os.path.exists(wanted):
+            raise NoWay(f"{wanted} is not there")
         if not is_64_bit(wanted):
             raise NoWay(f"{wanted} is not a 64-bit library")
         return way_of_file(prepared, scratch, "given", os.path.abspath(wanted))
