@@ -772,8 +772,8 @@ static void forward(const modules *m) {
     status[i] = clnorm_batchnorm2d_forward(m->bn[i], ndim, dims, &args);
     check_unchanged(&stages[i], &c, status[i] == CLNORM_OK);
   }
-  const bool whole = dims[0] * dims[2] * dims[3] == c.desc.batch * c.desc.spatial;
-  if (both(m, "clnorm_batchnorm2d_forward", status) == CLNORM_OK && whole)
+  if (both(m, "clnorm_batchnorm2d_forward", status) == CLNORM_OK &&
+      product(dims[0], dims[2], dims[3], 1) == c.desc.batch * c.desc.spatial)
     check_outputs(&c, &stages[0], &stages[1], m->contexts[0]);
   for (int i = 0; i < SIDES; i++) free_stage(&stages[i]);
   free_call(&c);
