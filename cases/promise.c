@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clnorm_arith.h"
+#include "clnorm_forward.h"
 
 /* ---- Ranges ----------------------------------------------------------------------------------
  *
@@ -251,9 +251,18 @@ static range running(const clnorm_problem *problem, float old, range batch) {
   return fused(keep, load(old), multiply(take, batch));
 }
 
+/* A sum of squares that overflows becomes what clnorm_forward.h says. */
+static range invstd_of(const clnorm_problem *problem, range var) {
+  const clnorm_forward call = {.eps = (float)problem->desc.eps};
+  const range v = add(var, load(call.eps));
+  if (problem->desc.statistics == CLNORM_BATCH_STATISTICS && is_sure(v) && isinf(v.low))
+    return surely(clnorm_spread_make(&call, 2, v.low).invstd);
+  return reciprocal_root(v);
+}
+
 static void finish_channel(const clnorm_problem *problem, int64_t c, range lo, range var,
                            channel *k) {
-  const range invstd = reciprocal_root(add(var, load((float)problem->desc.eps)));
+  const range invstd = invstd_of(problem, var);
   const range bias = problem->bias ? load(problem->bias[c]) : surely(0);
   k->scale = problem->weight ? multiply(load(problem->weight[c]), invstd) : invstd;
   k->shift = bias;
