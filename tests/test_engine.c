@@ -472,6 +472,145 @@ static void a_run_of_nothing_returns_markers(void **state) {
   clnorm_context_destroy(context);
 }
 
+/* ---- Memory that was made for less ------------------------------------------------------------------ */
+
+static cl_mem make_part(cl_mem whole) {
+  cl_int code;
+  const cl_buffer_region region = {0, BYTES};
+  cl_mem part = clCreateSubBuffer(whole, 0, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
+  cl_ok(code);
+  return part;
+}
+
+/* A plain buffer stands where the row does not say otherwise; each row also with a sub-buffer of its own. */
+static void memory_is_used_as_it_was_made(void **state) {
+  static const struct {
+    cl_mem_flags x, y, mean;
+    const char *words; /* NULL: accepted */
+  } rows[] = {
+      {CL_MEM_READ_ONLY, CL_MEM_WRITE_ONLY, CL_MEM_READ_WRITE, NULL},
+      {CL_MEM_WRITE_ONLY, CL_MEM_READ_WRITE, CL_MEM_READ_WRITE, "x was made|CL_MEM_WRITE_ONLY"},
+      {CL_MEM_READ_WRITE, CL_MEM_READ_ONLY, CL_MEM_READ_WRITE, "y was made|CL_MEM_READ_ONLY"},
+      {CL_MEM_READ_WRITE, CL_MEM_READ_WRITE, CL_MEM_READ_ONLY, "running_mean was|CL_MEM_READ_ONLY"},
+      {CL_MEM_READ_WRITE, CL_MEM_READ_WRITE, CL_MEM_WRITE_ONLY,
+       "running_mean was|CL_MEM_WRITE_ONLY"},
+  };
+  (void)state;
+  clnorm_context *context = adopt(IN_ORDER);
+  clnorm_forward_plan *plan = make_plan(context);
+  cl_mem var = make_buffer(CL_MEM_READ_WRITE, inputs[1]);
+  for (size_t i = 0; i < 2 * FIXTURE_LENGTH(rows); i++) {
+    const size_t row = i / 2;
+    const cl_mem_flags flags[3] = {rows[row].x, rows[row].y, rows[row].mean};
+    cl_mem whole[3], used[3];
+    for (int k = 0; k < 3; k++) {
+      whole[k] = make_buffer(flags[k], inputs[0]);
+      used[k] = i % 2 ? make_part(whole[k]) : whole[k];
+    }
+    const clnorm_forward_args args = {.x = clnorm_opencl_memory(used[0], 0, 0),
+                                      .y = clnorm_opencl_memory(used[1], 0, 0),
+                                      .running_mean = clnorm_opencl_memory(used[2], 0, 0),
+                                      .running_var = clnorm_opencl_memory(var, 0, 0),
+                                      .momentum = 0.5};
+    const clnorm_status status = clnorm_forward_run(plan, &args);
+    assert_ok(context, clnorm_finish(context));
+    if (rows[row].words) {
+      fixture_rejected(clnorm_last_error(context), status, CLNORM_ERROR_INVALID_ARGUMENT,
+                       rows[row].words, rows[row].words);
+      assert_holds(whole[1], inputs[0]);
+    } else {
+      assert_ok(context, status);
+      assert_holds(whole[1], normalized[0]);
+    }
+    for (int k = 0; k < 3; k++) {
+      if (used[k] != whole[k]) clReleaseMemObject(used[k]);
+      clReleaseMemObject(whole[k]);
+    }
+  }
+  clReleaseMemObject(var);
+  clnorm_forward_plan_destroy(plan);
+  clnorm_context_destroy(context);
+}
+
+static void the_host_copies_what_it_may(void **state) {
+  static const struct {
+    cl_mem_flags flags;
+    const char *read, *write; /* NULL: accepted */
+  } rows[] = {
+      {CL_MEM_READ_ONLY, NULL, NULL}, /* of the device, that is */
+      {CL_MEM_HOST_READ_ONLY, NULL, "CL_MEM_HOST_READ_ONLY"},
+      {CL_MEM_HOST_WRITE_ONLY, "CL_MEM_HOST_WRITE_ONLY", NULL},
+      {CL_MEM_HOST_NO_ACCESS, "CL_MEM_HOST_NO_ACCESS", "CL_MEM_HOST_NO_ACCESS"},
+  };
+  static float copy[COUNT];
+  (void)state;
+  clnorm_context *context = adopt(IN_ORDER);
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    cl_mem buffer = make_buffer(rows[i].flags, inputs[0]);
+    const clnorm_memory memory = clnorm_opencl_memory(buffer, 0, 0);
+    const clnorm_status read = clnorm_memory_read(context, memory, copy, BYTES);
+    if (!rows[i].read) assert_ok(context, read);
+    if (rows[i].read)
+      fixture_rejected(clnorm_last_error(context), read, CLNORM_ERROR_INVALID_ARGUMENT,
+                       rows[i].read, "reading");
+    const clnorm_status write = clnorm_memory_write(context, memory, inputs[1], BYTES);
+    if (!rows[i].write) assert_ok(context, write);
+    if (rows[i].write)
+      fixture_rejected(clnorm_last_error(context), write, CLNORM_ERROR_INVALID_ARGUMENT,
+                       rows[i].write, "writing");
+    clReleaseMemObject(buffer);
+  }
+  clnorm_context_destroy(context);
+}
+
+/* ---- Shared programs -------------------------------------------------------------------------------- */
+
+/* On the library's own cl_context; the first ends before the one that shares with it is used. */
+static void contexts_share_programs(void **state) {
+  (void)state;
+  clnorm_context_options options = fixture_options();
+  clnorm_context *first = fixture_open();
+  options.share = first;
+  clnorm_context *second = fixture_open_with(fixture_device(), &options);
+  assert_ptr_equal(clnorm_context_cl_context(first), clnorm_context_cl_context(second));
+  assert_ptr_not_equal(clnorm_context_cl_queue(first), clnorm_context_cl_queue(second));
+  clnorm_forward_plan_destroy(make_plan(first));
+  clnorm_context_destroy(first);
+  clnorm_forward_plan *plan = make_plan(second);
+  clnorm_memory x;
+  static float y[COUNT];
+  assert_ok(second, clnorm_memory_alloc(second, BYTES, &x));
+  assert_ok(second, clnorm_memory_write(second, x, inputs[2], BYTES));
+  const clnorm_forward_args args = {.x = x, .y = x};
+  assert_ok(second, clnorm_forward_run(plan, &args));
+  assert_ok(second, clnorm_memory_read(second, x, y, BYTES));
+  assert_memory_equal(y, normalized[2], BYTES);
+  clnorm_memory_free(second, &x);
+  clnorm_forward_plan_destroy(plan);
+  clnorm_context_destroy(second);
+}
+
+static void contexts_that_cannot_share(void **state) {
+  (void)state;
+  clnorm_context_options options = fixture_options();
+  clnorm_context *cpu = fixture_open_with("cpu", NULL), *own = fixture_open(), *made = NULL;
+  clnorm_message message;
+  options.share = cpu;
+  clnorm_status status = clnorm_context_create(fixture_device(), &options, &made, &message);
+  fixture_rejected(message.text, status, CLNORM_ERROR_INVALID_ARGUMENT, "share|CPU", "OpenCL");
+  options = clnorm_context_options_defaults();
+  options.share = own;
+  status = clnorm_context_create("cpu", &options, &made, &message);
+  fixture_rejected(message.text, status, CLNORM_ERROR_INVALID_ARGUMENT, "share|CPU", "CPU");
+  status = clnorm_context_create_opencl(cl.context, cl.device, cl.queues[IN_ORDER], &options, &made,
+                                        &message);
+  fixture_rejected(message.text, status, CLNORM_ERROR_INVALID_ARGUMENT, "share|cl_context",
+                   "adopted");
+  assert_null(made);
+  clnorm_context_destroy(own);
+  clnorm_context_destroy(cpu);
+}
+
 /* ---- Failed events -------------------------------------------------------------------------------- */
 
 /* A training run that fails is not waited for by the next: the statistics are as they were. One launch each:
@@ -559,6 +698,10 @@ int main(void) {
       cmocka_unit_test(queues_that_do_not_fit),
       cmocka_unit_test(the_events_of_a_run_span_it),
       cmocka_unit_test(a_run_of_nothing_returns_markers),
+      cmocka_unit_test(memory_is_used_as_it_was_made),
+      cmocka_unit_test(the_host_copies_what_it_may),
+      cmocka_unit_test(contexts_share_programs),
+      cmocka_unit_test(contexts_that_cannot_share),
       cmocka_unit_test(a_failed_event_fails_one_run),
   };
   return cmocka_run_group_tests(tests, make_objects, release_objects);

@@ -252,6 +252,50 @@ static void planning_is_seen(void **state) {
   clnorm_context_destroy(context);
 }
 
+/* A context that shares another's programs compiles none, and makes kernels of its own. */
+static void sharing_compiles_once(void **state) {
+  (void)state;
+  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 2, 3, 4);
+  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context *contexts[3] = {NULL, NULL, NULL};
+  clnorm_forward_plan *plans[3];
+  long before[LAYER_NUM_OBJECTS];
+  layer_live(layer, before);
+  for (int i = 0; i < 3; i++) {
+    options.share = i > 0 ? contexts[i - 1] : NULL;
+    contexts[i] = fixture_open_with("0.0", &options);
+  }
+  start_counting();
+  for (int i = 0; i < 3; i++)
+    assert_ok(contexts[i], clnorm_forward_plan_create(contexts[i], &desc, &plans[i]));
+  atomic_store(&hooks.armed, false);
+  assert_int_equal(atomic_load(&layer->counts[LAYER_clBuildProgram]), 1);
+  assert_true(atomic_load(&layer->counts[LAYER_clCreateKernel]) >= 3);
+  for (int i = 0; i < 3; i++) {
+    clnorm_context_destroy(contexts[i]); /* before its plan, and the first before the others */
+    clnorm_forward_plan_destroy(plans[i]);
+  }
+  layer_assert_live(layer, before, "sharing");
+}
+
+/* What is not wanted is not asked: the CPU path asks OpenCL for nothing, P.D no other platform. */
+static void only_what_is_wanted_is_asked(void **state) {
+  static const char *const selectors[] = {"cpu", "0.0", "Portable", "7.0"};
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(selectors); i++) {
+    clnorm_context *context = NULL;
+    start_counting();
+    const clnorm_status status = clnorm_context_create(selectors[i], NULL, &context, NULL);
+    atomic_store(&hooks.armed, false);
+    long calls = 0;
+    for (int k = 0; k < LAYER_NUM_FUNCTIONS; k++) calls += atomic_load(&layer->counts[k]);
+    assert_int_equal(status, i < 3 ? CLNORM_OK : CLNORM_ERROR_NO_DEVICE);
+    if (i == 0) assert_int_equal(calls, 0);
+    if (i > 0) assert_true(calls > 0);
+    clnorm_context_destroy(context);
+  }
+}
+
 static int find_layer(void **state) {
   (void)state;
   layer = layer_open();
@@ -260,9 +304,13 @@ static int find_layer(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(planning_is_seen), cmocka_unit_test(on_the_cpu_path),
-      cmocka_unit_test(on_opencl),        cmocka_unit_test(on_the_callers_queue),
+      cmocka_unit_test(planning_is_seen),
+      cmocka_unit_test(on_the_cpu_path),
+      cmocka_unit_test(on_opencl),
+      cmocka_unit_test(on_the_callers_queue),
       cmocka_unit_test(of_a_module),
+      cmocka_unit_test(sharing_compiles_once),
+      cmocka_unit_test(only_what_is_wanted_is_asked),
   };
   return cmocka_run_group_tests(tests, find_layer, NULL);
 }

@@ -18,9 +18,18 @@
  *              written, no state moves. The exception is CLNORM_ERROR_DEVICE after work was handed to
  *              the device: outputs are then undefined, as after any lost device.
  *   NULL       pointers must not be NULL unless the declaration says so; where it can be checked it is,
- *              and reported as CLNORM_ERROR_INVALID_ARGUMENT. Every *_destroy accepts NULL.
+ *              and reported as CLNORM_ERROR_INVALID_ARGUMENT. In place of an object every function takes
+ *              NULL: those without a status do nothing, or return 0, false, "", NULL, absent memory.
  *   Threads    a context, and all that was made from it, is used by one thread at a time. Any number
- *              of contexts may be used at once. There is no global state.
+ *              of contexts may be used at once. There is no global state. The threads that the library
+ *              starts block all signals but those that a thread causes itself (SIGSEGV and the like).
+ *   fork       a child can destroy what it has inherited, and run on an inherited context of the CPU path:
+ *              there the calling thread does all the work, since threads are not inherited (a context of
+ *              the child's own has threads). OpenCL does not survive a fork: in the child an inherited
+ *              OpenCL context is an error (STATE), destroying it releases host memory only, and drivers
+ *              that the parent has used may hang or fail where the child opens a context of its own; so
+ *              fork first, then open. What a run was writing when another thread forked is undefined in the
+ *              child.
  *   Output     the library never prints, never exits and never changes the locale, signal handlers or
  *              the floating-point environment of the caller.
  *   Bits       for one logical problem (shape, values, options) every device, thread count, kernel form
@@ -190,11 +199,14 @@ CLNORM_API clnorm_context_options clnorm_context_options_defaults(void);
 
 /* Opens a device.
  *   device   "auto" (or NULL)  the list's default; the description says what was chosen and why
- *            "cpu"             the CPU path
+ *            "cpu"             the CPU path; OpenCL is not loaded
  *            "gpu"             the first usable OpenCL GPU
- *            "P.D"             OpenCL platform P, device D
+ *            "P.D"             OpenCL platform P, device D; no other is asked anything
  *            other text        the first usable OpenCL device whose name or platform contains it,
  *                              upper and lower case alike
+ *            Devices are asked about themselves in their order until the one that is wanted is found. The
+ *            OpenCL loader opens all drivers when the first platform is asked for: one that crashes then
+ *            is out of the library's hands (the loader's OCL_ICD_VENDORS leaves it out).
  *   options  NULL: defaults
  *   context  set to the new context, or to NULL on failure; released with clnorm_context_destroy
  *   message  may be NULL; receives the reason on failure, "" on success
