@@ -106,6 +106,156 @@ static void compute_expected(void **state) {
   clnorm_context_destroy(cpu);
 }
 
+/* ---- Host memory of the caller, CL_MEM_USE_HOST_PTR ---------------------------------------------- */
+
+enum { HOST_N = 3, HOST_C = 2, HOST_S = 1036, HOST_COUNT = HOST_N * HOST_C * HOST_S };
+
+/* x and y in one piece of host memory, one behind the other, `shift` bytes off an aligned address, and after
+ * `front` bytes of a parent that x and y are sub-buffers of, or none. */
+typedef struct host_buffers {
+  char *memory;
+  cl_mem parent, x, y;
+} host_buffers;
+
+static cl_mem host_buffer(void *host, size_t size) {
+  cl_int code;
+  cl_mem buffer =
+      clCreateBuffer(cl.context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, size, host, &code);
+  cl_ok(code, "clCreateBuffer, CL_MEM_USE_HOST_PTR");
+  return buffer;
+}
+
+static cl_mem sub_buffer(cl_mem parent, size_t origin, size_t size) {
+  cl_int code;
+  const cl_buffer_region region = {origin, size};
+  cl_mem buffer =
+      clCreateSubBuffer(parent, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
+  cl_ok(code, "clCreateSubBuffer");
+  return buffer;
+}
+
+enum { HOST_SIZE = HOST_COUNT * sizeof(float), HOST_HALF = (HOST_SIZE / 4096 + 1) * 4096 };
+
+static host_buffers host_buffers_make(size_t shift, bool parent) {
+  host_buffers b = {aligned_alloc(4096, 4 * HOST_HALF), NULL, NULL, NULL};
+  assert_non_null(b.memory);
+  memset(b.memory, 0x7f, 4 * HOST_HALF);
+  memcpy(b.memory + shift + HOST_HALF, input, HOST_SIZE);
+  if (parent) {
+    b.parent = host_buffer(b.memory + shift, 3 * HOST_HALF);
+    b.x = sub_buffer(b.parent, HOST_HALF, HOST_SIZE);
+    b.y = sub_buffer(b.parent, 2 * HOST_HALF, HOST_SIZE);
+  } else {
+    b.x = host_buffer(b.memory + shift + HOST_HALF, HOST_SIZE);
+    b.y = host_buffer(b.memory + shift + 2 * HOST_HALF, HOST_SIZE);
+  }
+  return b;
+}
+
+static void host_buffers_free(host_buffers *b) {
+  clReleaseMemObject(b->x);
+  clReleaseMemObject(b->y);
+  if (b->parent) clReleaseMemObject(b->parent);
+  free(b->memory);
+}
+
+static void check_host_memory(clnorm_context *context, const clnorm_forward_desc *desc,
+                              size_t shift, bool parent, const float *right) {
+  static float y[HOST_COUNT];
+  static const float statistics[HOST_C] = {2, 3};
+  host_buffers b = host_buffers_make(shift, parent);
+  fixture_tensor mean = fixture_tensor_make(context, statistics, HOST_C);
+  fixture_tensor var = fixture_tensor_make(context, statistics, HOST_C);
+  clnorm_forward_args args = {.x = clnorm_opencl_memory(b.x, 0, 0),
+                              .y = clnorm_opencl_memory(b.y, 0, 0)};
+  if (desc->statistics == CLNORM_GIVEN_STATISTICS) {
+    args.running_mean = mean.view;
+    args.running_var = var.view;
+  }
+  clnorm_forward_plan *plan = NULL;
+  assert_ok(context, clnorm_forward_plan_create(context, desc, &plan));
+  assert_ok(context, clnorm_forward_run(plan, &args));
+  cl_ok(clEnqueueReadBuffer(cl.in_order, b.y, CL_TRUE, 0, sizeof y, y, 0, NULL, NULL),
+        "clEnqueueReadBuffer");
+  if (memcmp(y, right, sizeof y) != 0)
+    fail_msg("statistics %d: other bits at %zu bytes%s", (int)desc->statistics, shift,
+             parent ? ", in a sub-buffer" : "");
+  clnorm_forward_plan_destroy(plan);
+  fixture_tensor_free(context, &mean);
+  fixture_tensor_free(context, &var);
+  host_buffers_free(&b);
+}
+
+static void host_expected(const clnorm_forward_desc *desc, float *y) {
+  static const float statistics[HOST_C] = {2, 3};
+  clnorm_context *cpu = fixture_open_with("cpu", NULL);
+  const clnorm_memory given = clnorm_host_memory(statistics, sizeof statistics);
+  clnorm_forward_args args = {.x = clnorm_host_memory(input, HOST_SIZE),
+                              .y = clnorm_host_memory(y, HOST_SIZE)};
+  if (desc->statistics == CLNORM_GIVEN_STATISTICS) args.running_mean = args.running_var = given;
+  clnorm_forward_plan *plan = NULL;
+  assert_ok(cpu, clnorm_forward_plan_create(cpu, desc, &plan));
+  assert_ok(cpu, clnorm_forward_run(plan, &args));
+  clnorm_forward_plan_destroy(plan);
+  clnorm_context_destroy(cpu);
+}
+
+/* Planes are whole groups of four floats, which the wide form moves as one where they are aligned. */
+static void host_memory_at_any_float(void **state) {
+  (void)state;
+  static float right[HOST_COUNT];
+  clnorm_context *context = adopt(cl.in_order);
+  for (int statistics = 0; statistics < 3; statistics++) {
+    clnorm_forward_desc desc =
+        clnorm_forward_desc_defaults((clnorm_statistics)statistics, HOST_N, HOST_C, HOST_S);
+    desc.variant = CLNORM_VARIANT_SPLIT;
+    host_expected(&desc, right);
+    for (size_t shift = 0; shift < 32; shift += 4) {
+      check_host_memory(context, &desc, shift, false, right);
+      check_host_memory(context, &desc, shift, true, right);
+    }
+  }
+  clnorm_context_destroy(context);
+}
+
+static void host_memory_that_is_refused(void **state) {
+  (void)state;
+  clnorm_context *context = adopt(cl.in_order);
+  clnorm_forward_desc desc = split_desc();
+  desc.batch = 1, desc.spatial = 4;
+  desc.external_workspace = true;
+  clnorm_forward_plan *plan = NULL;
+  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  char *memory = aligned_alloc(64, 4096);
+  assert_non_null(memory);
+  cl_mem odd = host_buffer(memory + 1, 2048), even = host_buffer(memory + 1024 + 2, 1024);
+  cl_mem good = host_buffer(memory + 2048, 1024), workspace = host_buffer(memory + 3072 + 4, 960);
+  const clnorm_memory x = clnorm_opencl_memory(good, 0, 96), y = clnorm_opencl_memory(good, 96, 96);
+  const struct {
+    clnorm_memory x, workspace;
+    const char *words;
+  } rows[] = {
+      {clnorm_opencl_memory(odd, 0, 0), clnorm_opencl_memory(good, 192, 0), "x|USE_HOST_PTR"},
+      {clnorm_opencl_memory(even, 0, 0), clnorm_opencl_memory(good, 192, 0), "x|USE_HOST_PTR"},
+      {x, clnorm_opencl_memory(odd, 0, 0), "workspace|USE_HOST_PTR"},
+      {x, clnorm_opencl_memory(workspace, 0, 0), "workspace|4 modulo 64"},
+  };
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    const clnorm_forward_args args = {.x = rows[i].x, .y = y, .workspace = rows[i].workspace};
+    const clnorm_status status = clnorm_forward_run(plan, &args);
+    fixture_rejected(clnorm_last_error(context), status, INVALID, rows[i].words, rows[i].words);
+  }
+  const clnorm_forward_args args = {
+      .x = x, .y = y, .workspace = clnorm_opencl_memory(workspace, 60, 0)};
+  assert_ok(context, clnorm_forward_run(plan, &args));
+  assert_ok(context, clnorm_finish(context));
+  clnorm_forward_plan_destroy(plan);
+  cl_mem all[] = {odd, even, good, workspace};
+  for (size_t i = 0; i < FIXTURE_LENGTH(all); i++) clReleaseMemObject(all[i]);
+  free(memory);
+  clnorm_context_destroy(context);
+}
+
 static void buffers_of_the_caller(void **state) {
   (void)state;
   for (int i = 0; i < cl.num_queues; i++) {
@@ -335,6 +485,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(compute_expected),
       cmocka_unit_test(buffers_of_the_caller),
+      cmocka_unit_test(host_memory_at_any_float),
+      cmocka_unit_test(host_memory_that_is_refused),
       cmocka_unit_test(events_around_a_run),
       cmocka_unit_test(runs_chained_by_events),
       cmocka_unit_test(an_empty_run_gives_an_event),

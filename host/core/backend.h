@@ -30,10 +30,11 @@ typedef enum clnorm_operand {
   CLNORM_NUM_OPERANDS
 } clnorm_operand;
 
-/* The bytes [begin, end) of the allocation `base`; two spans overlap when base is equal and they cross. */
+/* The bytes [begin, end) of the allocation `base`; two spans overlap when base is equal and they cross.
+ * begin lies at `address`, as far as alignment goes: device addresses are known modulo 64 at the best. */
 typedef struct clnorm_span {
   uintptr_t base;
-  uint64_t begin, end;
+  uint64_t begin, end, address;
 } clnorm_span;
 
 /* What is done with the bytes of an operand: by a device in a run, or by the host in a copy. */

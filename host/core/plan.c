@@ -244,12 +244,12 @@ static unsigned access_of(int operand, const operand_rule *rule) {
   return (output ? 0u : CLNORM_DEVICE_READS) | (rule->written ? CLNORM_DEVICE_WRITES : 0u);
 }
 
+/* spans, all zero before: those of the operands that are there. */
 static clnorm_status check_operands(clnorm_forward_plan *plan,
-                                    const clnorm_memory operands[CLNORM_NUM_OPERANDS]) {
+                                    const clnorm_memory operands[CLNORM_NUM_OPERANDS],
+                                    clnorm_span spans[CLNORM_NUM_OPERANDS]) {
   clnorm_context *context = plan->context;
   operand_rule rules[CLNORM_NUM_OPERANDS];
-  clnorm_span spans[CLNORM_NUM_OPERANDS];
-  memset(spans, 0, sizeof spans);
   operand_rules(plan, rules);
   for (int i = 0; i < CLNORM_NUM_OPERANDS; i++) {
     if (clnorm_memory_absent(operands[i]) && !rules[i].required) continue;
@@ -264,10 +264,12 @@ static clnorm_status check_operands(clnorm_forward_plan *plan,
                        "running_%s is absent while running_%s is given: they come together",
                        mean ? "var" : "mean", mean ? "mean" : "var");
   if (spans[CLNORM_OPERAND_WORKSPACE].base && plan->schedule.workspace_size &&
-      spans[CLNORM_OPERAND_WORKSPACE].begin % 64)
+      spans[CLNORM_OPERAND_WORKSPACE].address % 64)
     return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "workspace starts at byte %" PRIu64 ", but must start at a multiple of 64",
-                       spans[CLNORM_OPERAND_WORKSPACE].begin);
+                       "workspace starts at byte %" PRIu64
+                       ", at an address of %u modulo 64, but must start at a multiple of 64",
+                       spans[CLNORM_OPERAND_WORKSPACE].begin,
+                       (unsigned)(spans[CLNORM_OPERAND_WORKSPACE].address % 64));
   return check_overlap(rules, spans, &context->error);
 }
 
@@ -282,7 +284,8 @@ static clnorm_status check_momentum(clnorm_forward_plan *plan, const clnorm_forw
 
 /* This run's part of the kernel argument. */
 static clnorm_forward make_call(const clnorm_schedule *schedule,
-                                const clnorm_memory o[CLNORM_NUM_OPERANDS], double momentum) {
+                                const clnorm_memory o[CLNORM_NUM_OPERANDS],
+                                const clnorm_span spans[CLNORM_NUM_OPERANDS], double momentum) {
   clnorm_forward call = schedule->call;
   clnorm_ulong *const offsets[] = {
       &call.x,           &call.y,          &call.weight,      &call.bias, &call.running_mean,
@@ -295,7 +298,8 @@ static clnorm_forward make_call(const clnorm_schedule *schedule,
   if (!clnorm_memory_absent(o[CLNORM_OPERAND_RUNNING_MEAN])) call.flags |= CLNORM_HAS_RUNNING;
   if (!clnorm_memory_absent(o[CLNORM_OPERAND_SAVED_MEAN])) call.flags |= CLNORM_SAVE_MEAN;
   if (!clnorm_memory_absent(o[CLNORM_OPERAND_SAVED_INVSTD])) call.flags |= CLNORM_SAVE_INVSTD;
-  if (call.x % 4 == 0 && call.y % 4 == 0 && call.spatial % 4 == 0) call.flags |= CLNORM_ALIGNED;
+  const uint64_t x = spans[CLNORM_OPERAND_X].address, y = spans[CLNORM_OPERAND_Y].address;
+  if (x % 16 == 0 && y % 16 == 0 && call.spatial % 4 == 0) call.flags |= CLNORM_ALIGNED;
   call.keep = clnorm_default_float(momentum);
   call.take = clnorm_default_float(clnorm_default_difference(1.0, momentum));
   return call;
@@ -318,11 +322,13 @@ clnorm_status clnorm_forward_plan_run(clnorm_forward_plan *plan, const clnorm_fo
       .uses = {workspace, parameters},
       .sync = args->sync,
   };
+  clnorm_span spans[CLNORM_NUM_OPERANDS];
+  memset(spans, 0, sizeof spans);
   status = check_momentum(plan, args);
   if (status == CLNORM_OK && plan->schedule.num_launches)
-    status = check_operands(plan, run.operands);
+    status = check_operands(plan, run.operands, spans);
   if (status != CLNORM_OK) return status;
-  run.call = make_call(&plan->schedule, run.operands, args->momentum);
+  run.call = make_call(&plan->schedule, run.operands, spans, args->momentum);
   return plan->context->device->operations->run(plan->context->device, &run, error);
 }
 

@@ -159,7 +159,7 @@ static clnorm_status cpu_span(clnorm_device *device, clnorm_memory memory, const
     return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
                        "%s has offset %zu and size %zu: its end is past the address space", role,
                        memory.offset, memory.size);
-  span->begin = begin;
+  span->begin = span->address = begin;
   span->end = end;
   return CLNORM_OK;
 }

@@ -62,29 +62,41 @@ typedef struct object_info {
   cl_context context;
   size_t size;
   cl_mem_flags flags; /* a sub-buffer has those of its parent */
+  void *host;         /* CL_MEM_USE_HOST_PTR: where the memory is; else NULL */
   cl_mem parent;      /* of a sub-buffer, which starts at `origin` of it; else NULL */
   size_t origin;
 } object_info;
 
+typedef struct question {
+  cl_mem_info parameter;
+  void *value;
+  size_t size;
+} question;
+
+static cl_int answer(const clnorm_opencl_api *api, cl_mem memory, const question *questions,
+                     size_t count) {
+  cl_int code = CL_SUCCESS;
+  for (size_t i = 0; i < count && code == CL_SUCCESS; i++)
+    code = api->clGetMemObjectInfo(memory, questions[i].parameter, questions[i].size,
+                                   questions[i].value, NULL);
+  return code;
+}
+
 static cl_int ask(const clnorm_opencl_api *api, cl_mem memory, object_info *info) {
-  const struct {
-    cl_mem_info parameter;
-    void *value;
-    size_t size;
-  } questions[] = {
+  const question questions[] = {
       {CL_MEM_TYPE, &info->type, sizeof info->type},
       {CL_MEM_CONTEXT, &info->context, sizeof info->context},
       {CL_MEM_SIZE, &info->size, sizeof info->size},
       {CL_MEM_FLAGS, &info->flags, sizeof info->flags},
+      {CL_MEM_HOST_PTR, &info->host, sizeof info->host},
       {CL_MEM_ASSOCIATED_MEMOBJECT, &info->parent, sizeof info->parent},
-      {CL_MEM_OFFSET, &info->origin, sizeof info->origin},
   };
-  for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++) {
-    const cl_int code = api->clGetMemObjectInfo(memory, questions[i].parameter, questions[i].size,
-                                                questions[i].value, NULL);
-    if (code != CL_SUCCESS) return code;
-  }
-  return CL_SUCCESS;
+  const question origin = {CL_MEM_OFFSET, &info->origin, sizeof info->origin};
+  const question host = {CL_MEM_HOST_PTR, &info->host, sizeof info->host};
+  cl_int code = answer(api, memory, questions, sizeof questions / sizeof questions[0]);
+  if (code != CL_SUCCESS || !info->parent) return code;
+  code = answer(api, memory, &origin, 1);
+  return code == CL_SUCCESS ? answer(api, info->parent, &host, 1) : code;
 }
 
 static clnorm_status check_object(const clnorm_opencl_device *device, cl_int code,
@@ -102,6 +114,12 @@ static clnorm_status check_object(const clnorm_opencl_device *device, cl_int cod
   if (info->context != device->context) {
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "%s belongs to another cl_context than this clnorm_context", role);
+  }
+  if ((uintptr_t)info->host % sizeof(float)) {
+    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                       "%s was made with CL_MEM_USE_HOST_PTR at address %p, but must be at a "
+                       "multiple of %zu",
+                       role, info->host, sizeof(float));
   }
   return CLNORM_OK;
 }
@@ -151,5 +169,6 @@ clnorm_status clnorm_opencl_span(clnorm_device *base, clnorm_memory memory, cons
   span->base = (uintptr_t)(info.parent ? info.parent : memory.cl);
   span->begin = (info.parent ? info.origin : 0) + memory.offset;
   span->end = span->begin + size;
+  span->address = (uintptr_t)info.host + span->begin; /* what drivers allocate is aligned */
   return CLNORM_OK;
 }

@@ -379,7 +379,7 @@ CLNORM_API clnorm_status clnorm_forward_plan_create(clnorm_context *context,
                                                     clnorm_forward_plan **plan);
 /* Waits for nothing: runs of the plan that are under way go on to their end. */
 CLNORM_API void clnorm_forward_plan_destroy(clnorm_forward_plan *plan);
-/* Bytes of workspace a run uses (may be 0), whoever provides it; it must be 64-byte aligned. */
+/* Bytes of workspace a run uses (may be 0), whoever provides it; its address must be a multiple of 64. */
 CLNORM_API size_t clnorm_forward_plan_workspace_size(const clnorm_forward_plan *plan);
 /* One line: variant, form, launches, how the work is cut. */
 CLNORM_API const char *clnorm_forward_plan_description(const clnorm_forward_plan *plan);
