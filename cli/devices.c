@@ -5,13 +5,16 @@
 #include "commands.h"
 #include "json.h"
 #include "messages.h"
+#include "probe.h"
 
 static const char help[] =
     "clnorm devices [--json]\n"
     "\n"
     "Lists the CPU path and every OpenCL device, marks with * the one that is used where none\n"
     "is named, and says what is missing and how to get it. What clnorm tune keeps for a device is\n"
-    "named; form is the one that it then runs in.\n"
+    "named; form is the one that it then runs in. An OpenCL driver that crashes when it is asked "
+    "for\n"
+    "its devices leaves OpenCL out, and makes the exit status 3.\n"
     "\n"
     "  --json    one JSON object: devices, default, missing\n"
     "\n"
@@ -91,6 +94,7 @@ int clnorm_command_devices(int argc, char **argv) {
                                    {NULL, CLNORM_OPTION_SET, NULL, NULL}};
   int usage;
   if (!clnorm_arguments_options(argc, argv, options, help, &usage)) return usage;
+  const bool drivers_survive = clnorm_probe_drivers();
   clnorm_device_list *list;
   const clnorm_status status = clnorm_device_list_create(&list);
   if (status) {
@@ -102,5 +106,5 @@ int clnorm_command_devices(int argc, char **argv) {
   else
     print_table(list);
   clnorm_device_list_destroy(list);
-  return CLNORM_EXIT_GOOD;
+  return drivers_survive ? CLNORM_EXIT_GOOD : CLNORM_EXIT_DEVICE;
 }

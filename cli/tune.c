@@ -7,6 +7,7 @@
 #include "json.h"
 #include "measure.h"
 #include "messages.h"
+#include "probe.h"
 #include "targets.h"
 #include "thresholds.h"
 #include "tune_report.h"
@@ -364,6 +365,7 @@ static int tune_all(const options *o, const clnorm_target *targets, size_t count
 static int tune(const options *o) {
   clnorm_target *targets;
   size_t count;
+  const bool drivers_survive = strcmp(o->target.device, "cpu") == 0 || clnorm_probe_drivers();
   int status = clnorm_targets_open(&o->target, &targets, &count);
   if (status) return status;
   clnorm_tune_result *results = calloc(count, sizeof *results);
@@ -371,7 +373,7 @@ static int tune(const options *o) {
   status = results ? tune_all(o, targets, count, results) : CLNORM_EXIT_DEVICE;
   free(results);
   clnorm_targets_close(targets, count);
-  return status;
+  return status || drivers_survive ? status : CLNORM_EXIT_DEVICE;
 }
 
 int clnorm_command_tune(int argc, char **argv) {

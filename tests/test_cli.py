@@ -175,6 +175,24 @@ class TestDevices(CliTest):
         self.clnorm("run", path, "--device", "gpu", env=nowhere, status=3)
 
 
+    def test_a_driver_that_crashes(self):
+        """It is in nobody's way who does not ask for it; devices and tune tell, and go on without OpenCL."""
+        crash = os.environ.get("CLNORM_TEST_CRASH", "") # "": a build without OpenCL, which looks at no driver
+        pathlib.Path(self.path("crash.icd")).write_text(crash + "\n", encoding="utf-8")
+        drivers = {"OCL_ICD_VENDORS": self.folder.name, "CLNORM_CACHE_DIR": self.path("cache")}
+        status = 3 if crash else 0
+        found = json.loads(self.clnorm("devices", "--json", env=drivers, status=status))
+        self.assertEqual([device["id"] for device in found["devices"]], ["cpu"])
+        self.assertEqual("OCL_ICD_VENDORS" in self.err, bool(crash), self.err)
+        self.clnorm("tune", "--reset", env=drivers, status=status)
+        self.assertEqual("OCL_ICD_VENDORS" in self.err, bool(crash), self.err)
+        path, _ = self.write("x.npy", (1, 2, 3, 4))
+        self.clnorm("tune", "--device", "cpu", "--reset", env=drivers)
+        self.clnorm("run", path, "--device", "cpu", "--verify", env=drivers)
+        self.clnorm("verify", "--device", "cpu", "--suite", "smoke", env=drivers)
+        self.clnorm("bench", "--device", "cpu", "--shape", "1x2x3x4", "--seconds", "0", env=drivers)
+
+
 class TestRun(CliTest):
     def test_evaluation(self):
         shape = (2, 3, 4, 5)
