@@ -1,5 +1,6 @@
 /* Every stage of a kernel form on the smallest shapes that reach all of its branches, against the CPU
- * path. Small enough for a simulator; test_conformance.c is the thorough one. */
+ * path. Small enough for a simulator; test_conformance.c is the thorough one. coverage.py holds the rows to
+ * "all of its branches". */
 #include "fixture.h"
 
 #include <stdlib.h>
@@ -8,22 +9,42 @@
 typedef struct kernel_row {
   const char *what;
   int64_t batch, channels, spatial;
+  bool biased, streamed;
 } kernel_row;
 
+enum { MAX_CHANNELS = 70, SEGMENT = 2048, BLOCK = 512 };
+
+/* clang-format off */
 static const kernel_row rows[] = {
-    {"one place a slot, several planes a vector", 19, 3, 1},
-    {"slots of 4 places, gathered", 9, 2, 3},
-    {"a plane that is a slot", 5, 3, 16},
-    {"planes with a ragged end", 3, 17, 49},
-    {"segments that are not full", 40, 1, 35},
-    {"planes of whole segments", 1, 2, 1024},
-    {"planes of several segments and a rest", 2, 1, 2 * 1024 + 19},
-    {"enough segments for several nodes", 1, 1, 17 * 1024 + 5},
+    {"one value a channel", 1, 5, 1, false, false},
+    {"runs shorter than a vector", 19, 3, 1, false, false},
+    {"runs of one sample, shorter than a vector", 1, 3, 3, false, false},
+    {"shared rows: a sample or less to a place", 19, 20, 1, true, false},
+    {"shared rows: a block or less", BLOCK + 8, 20, 1, false, false},
+    {"shared rows: several blocks", 600, 17, 2, false, true},
+    {"many short runs that lie side by side", 80, 3, 1, false, true},
+    {"slots of 4 places, gathered", 9, 2, 3, false, false},
+    {"planes of 4 values", 9, 6, 4, false, false},
+    {"a plane that is a slot", 5, 3, 16, false, false},
+    {"two samples of planes of a vector", 2, 3, 16, false, true},
+    {"planes of one vector and a rest", 5, 3, 23, false, false},
+    {"planes with a ragged end", 3, 17, 49, false, true},
+    {"runs of as many channels as vectors need", 3, 17, 63, false, false},
+    {"several groups of runs", 40, 70, 40, false, true},
+    {"segments that are not full", 70, 1, 35, true, false},
+    {"several slots a step", 5, 2, 100, false, false},
+    {"a slot a step, and one slot alone", 1, 2, 200, false, false},
+    {"two slots a segment, with a ragged end", 3, 3, 1003, false, true},
+    {"several groups of planes of whole segments", 1, 8, SEGMENT, false, true},
+    {"the same, written through the caches", 1, 8, SEGMENT + 16, false, false},
+    {"planes of several segments and a rest", 2, 1, 2 * SEGMENT + 19, false, false},
+    {"enough segments for several nodes", 1, 1, 17 * SEGMENT + 5, false, false},
 };
+/* clang-format on */
 
 typedef struct operands {
   float *x;
-  float weight[17], bias[17], mean[17], var[17];
+  float weight[MAX_CHANNELS], bias[MAX_CHANNELS], mean[MAX_CHANNELS], var[MAX_CHANNELS];
   clnorm_forward_args inputs;
 } operands;
 
@@ -33,10 +54,10 @@ static void operands_make(operands *o, const kernel_row *row, bool all) {
   o->x = malloc(count * sizeof(float));
   assert_non_null(o->x);
   fixture_fill(o->x, count, 1, 7, 2);
-  fixture_fill(o->weight, 17, 2, 1, 1);
-  fixture_fill(o->bias, 17, 3, 0, 1);
-  fixture_fill(o->mean, 17, 4, 7, 1);
-  fixture_fill(o->var, 17, 5, 9, 1);
+  fixture_fill(o->weight, MAX_CHANNELS, 2, 1, 1);
+  fixture_fill(o->bias, MAX_CHANNELS, 3, 0, 1);
+  fixture_fill(o->mean, MAX_CHANNELS, 4, 7, 1);
+  fixture_fill(o->var, MAX_CHANNELS, 5, 9, 1);
   const size_t size = (size_t)row->channels * sizeof(float);
   o->inputs.x = clnorm_host_memory(o->x, count * sizeof(float));
   o->inputs.running_mean = clnorm_host_memory(o->mean, size);
@@ -55,6 +76,8 @@ static void check(clnorm_context *context, clnorm_context *cpu, const kernel_row
   clnorm_forward_desc desc =
       clnorm_forward_desc_defaults(statistics, row->batch, row->channels, row->spatial);
   desc.variant = variant;
+  desc.biased_running_var = row->biased;
+  desc.store = row->streamed ? CLNORM_STORE_STREAMED : CLNORM_STORE_CACHED;
   clnorm_difference d[CLNORM_NUM_OUTPUTS];
   assert_ok(context, clnorm_compare_forward(context, cpu, &desc, &o.inputs, d));
   assert_int_equal(d[CLNORM_OUTPUT_Y].elements, row->batch * row->channels * row->spatial);
@@ -67,6 +90,36 @@ static void check(clnorm_context *context, clnorm_context *cpu, const kernel_row
   free(o.x);
 }
 
+/* x and y alone: nothing that may be absent is there. */
+static void run_bare(clnorm_context *context, const float *x, float *y, size_t count,
+                     clnorm_variant variant) {
+  clnorm_forward_desc desc =
+      clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 3, 2, (int64_t)count / 6);
+  desc.variant = variant;
+  fixture_tensor tx = fixture_tensor_make(context, x, count);
+  fixture_tensor ty = fixture_tensor_make(context, NULL, count);
+  const clnorm_forward_args args = {.x = tx.view, .y = ty.view};
+  clnorm_forward_plan *plan = NULL;
+  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  assert_ok(context, clnorm_forward_run(plan, &args));
+  fixture_tensor_read(context, &ty, y);
+  clnorm_forward_plan_destroy(plan);
+  fixture_tensor_free(context, &tx);
+  fixture_tensor_free(context, &ty);
+}
+
+static void absent_operands(void **state) {
+  static float x[6 * 70], y[6 * 70], right[6 * 70];
+  clnorm_context *cpu = fixture_open_with("cpu", NULL);
+  fixture_fill(x, FIXTURE_LENGTH(x), 9, 3, 2);
+  run_bare(cpu, x, right, FIXTURE_LENGTH(x), CLNORM_VARIANT_CHANNEL);
+  run_bare(*state, x, y, FIXTURE_LENGTH(x), CLNORM_VARIANT_CHANNEL);
+  assert_memory_equal(y, right, sizeof y);
+  run_bare(*state, x, y, FIXTURE_LENGTH(x), CLNORM_VARIANT_SPLIT);
+  assert_memory_equal(y, right, sizeof y);
+  clnorm_context_destroy(cpu);
+}
+
 static void every_stage(void **state) {
   clnorm_context *context = *state;
   clnorm_context *cpu = fixture_open_with("cpu", NULL);
@@ -75,11 +128,13 @@ static void every_stage(void **state) {
     check(context, cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_CHANNEL);
     check(context, cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_SPLIT);
     check(context, cpu, &rows[i], CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_AUTO);
+    check(context, cpu, &rows[i], CLNORM_NO_STATISTICS, CLNORM_VARIANT_AUTO);
   }
   clnorm_context_destroy(cpu);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_stage)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_stage),
+                                     cmocka_unit_test(absent_operands)};
   return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
 }
