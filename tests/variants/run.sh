@@ -36,11 +36,13 @@ not_there() { for file in "$@"; do [ ! -e "$file" ] || wrong "$file is there"; d
 is() { [ "$1" = "$2" ] || wrong "got '$1', wanted '$2'"; } # GOT WANTED
 
 # ---- Bits ----------------------------------------------------------------------------------------
-# FLAG...: a build with these flags gives the bits of the ordinary one, and a process that loads the
+# MACHINE FLAG...: a build with these flags gives the bits of the ordinary one, and a process that loads the
 # library keeps subnormal values.
 same_bits() {
+  machine=$1
+  shift
   configure "$SOURCE" "$WORK/build" -D CLNORM_OPENCL=OFF -D CMAKE_UNITY_BUILD=ON \
-    -D CMAKE_C_FLAGS_DEBUG="$*"
+    -D CMAKE_C_FLAGS="$machine" -D CMAKE_C_FLAGS_DEBUG="$*"
   build "$WORK/build"
   quietly "$WORK/build/clnorm" verify --device cpu --suite smoke
   layer=$SOURCE/tests/data/crepe_conv2
@@ -53,7 +55,6 @@ same_bits() {
     done
     cmp "$WORK/build.npy" "$WORK/$(basename "$(dirname "$CLNORM")").npy" || wrong "other bits with $*"
   done
-  case " $* " in *' -m32 '*) machine=-m32 ;; *) machine= ;; esac
   # shellcheck disable=SC2086
   quietly "$CC" $machine "$SOURCE/tests/consumer/main.c" -I"$SOURCE/include" -o "$WORK/loads" \
     -L"$WORK/build" -Wl,-rpath,"$WORK/build" -lclnorm
@@ -61,7 +62,7 @@ same_bits() {
 }
 case_flags() {
   # shellcheck disable=SC2086
-  same_bits $OPTIMIZE -ffast-math -funsafe-math-optimizations -ffinite-math-only -fassociative-math \
+  same_bits "" $OPTIMIZE -ffast-math -funsafe-math-optimizations -ffinite-math-only -fassociative-math \
     -freciprocal-math -fno-signed-zeros -fno-trapping-math -ffp-contract=fast
 }
 case_m32() { same_bits -m32 -O1; }
