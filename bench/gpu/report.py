@@ -99,16 +99,25 @@ def clock_sentence(found):
     return "; ".join(texts.get(clock, clock) for clock in clocks)
 
 
+def peer_clock_sentence(found):
+    texts = {"graph": "CUDA events around replays of a graph of many calls",
+             "calls": "CUDA events around many calls, with the time to launch them",
+             "host": "the host's, of PyTorch on the processor: not to be compared with a GPU"}
+    clocks = sorted({row["clock"] for row in found["torch"]})
+    if not clocks:
+        return "PyTorch was not measured."
+    return f"PyTorch's: {'; '.join(texts.get(clock, clock) for clock in clocks)}."
+
+
 def speed(found):
     all_rows = rows(found)
     if not all_rows:
         return ["No speed was measured."]
-    how = sorted({row["clock"] for row in found["torch"]})
     return [
         "Fraction: time of the best plain copy of the same bytes (read once, written once) in this run, clnorm's or "
         "PyTorch's, over the time of the operation. Each call is repeated on the same memory, for both; what fits "
         "the last cache stays there. Training that reads x twice from memory can reach 0.67.",
-        f"{clock_sentence(found)}. " + (f"PyTorch's: {', '.join(how)}." if how else "PyTorch was not measured."),
+        f"{clock_sentence(found)}. {peer_clock_sentence(found)}",
         summary(found, all_rows),
         table(["op", "shape", "MiB", "clnorm us", "PyTorch us", "copy GB/s, clnorm", "copy GB/s, PyTorch", "fraction",
                "PyTorch's fraction", "PyTorch / clnorm"], [row.cells() for row in all_rows])]
