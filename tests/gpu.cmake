@@ -7,8 +7,17 @@ if(NOT CLNORM_OPENCL)
   return()
 endif()
 
-clnorm_add_test(gpu_kernels gpu TIMEOUT 900
-  COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/gpu_kernels.py ${PROJECT_SOURCE_DIR})
+foreach(only intel amd nvidia lint)
+  set(needs clang)
+  if(NOT only STREQUAL lint)
+    list(APPEND needs libclc)
+  endif()
+  if(only STREQUAL intel)
+    list(APPEND needs ocloc)
+  endif()
+  clnorm_add_test(gpu_kernels gpu SUFFIX ${only} TIMEOUT 900 NEEDS ${needs}
+    COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/gpu_kernels.py ${PROJECT_SOURCE_DIR} --only ${only})
+endforeach()
 
 add_executable(moved_bytes moved_bytes.c)
 target_link_libraries(moved_bytes PRIVATE clnorm_static clnorm_flags)

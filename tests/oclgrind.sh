@@ -20,13 +20,15 @@ pass=$1
 folder=$2
 shift 2
 
+here=$(cd "$(dirname "$0")" && pwd)
 runtime=
 for candidate in "$(dirname "$(command -v oclgrind)")/../lib/oclgrind/liboclgrind-rt-icd.so" \
-  /usr/lib/oclgrind/liboclgrind-rt-icd.so /usr/local/lib/oclgrind/liboclgrind-rt-icd.so; do
+  /usr/lib/oclgrind/liboclgrind-rt-icd.so /usr/local/lib/oclgrind/liboclgrind-rt-icd.so \
+  "$here"/../build-drivers/oclgrind/lib/python3*/site-packages/pyopencl/.libs/liboclgrind-rt-icd*.so; do
   [ -e "$candidate" ] && runtime=$candidate && break
 done
 if [ -z "$runtime" ]; then
-  echo "oclgrind.sh: liboclgrind-rt-icd.so not found: install oclgrind" >&2
+  echo "oclgrind.sh: liboclgrind-rt-icd.so not found: install oclgrind (scripts/setup.sh test)" >&2
   exit 1
 fi
 

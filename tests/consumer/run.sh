@@ -2,19 +2,20 @@
 # Installs a build into a folder of its own and builds programs against it: with find_package (shared and
 # static) and with pkg-config (shared and static). Each of them runs.
 #
-#   run.sh CMAKE BUILD_FOLDER WORK_FOLDER C_COMPILER
+#   run.sh CMAKE BUILD_FOLDER WORK_FOLDER C_COMPILER GENERATOR
 set -eu
 cmake=$1
 build=$2
 work=$3
 cc=$4
+generator=$5 # the build's: another's tool need not be there
 here=$(cd "$(dirname "$0")" && pwd)
 
 rm -rf "$work"
 mkdir -p "$work"
 "$cmake" --install "$build" --prefix "$work/installed" >/dev/null
 
-"$cmake" -S "$here" -B "$work/cmake" -D CMAKE_PREFIX_PATH="$work/installed" \
+"$cmake" -S "$here" -B "$work/cmake" -G "$generator" -D CMAKE_PREFIX_PATH="$work/installed" \
   -D CMAKE_C_COMPILER="$cc" >/dev/null
 "$cmake" --build "$work/cmake" >/dev/null
 "$work/cmake/with_clnorm"
