@@ -128,6 +128,7 @@ look_for_tests() {
   fi
   [ -e /usr/lib/clc/amdgcn--amdhsa.bc ] || [ -z "$version" ] || want libclc "libclc-$version"
   have ocloc || want ocloc intel-opencl-icd
+  have ptxas || [ -e /usr/local/cuda/bin/ptxas ] || lack ptxas "not required"
 
   # From PyPI.
   { has_intel && has_oclgrind; } || python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv

@@ -10,11 +10,15 @@
 #
 # With arguments only 1 runs, with them: sh scripts/test.sh -R batchnorm2d.cpu
 # Ends with a line "N passed, N failed", counted by CTest, and with 0 only if nothing failed. A device
-# that is missing is a failure.
+# that is missing is a failure, unless the system has no package for it: then a line before the last names
+# it, says why, and counts the tests that were not run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-sh scripts/setup.sh test || exit 1
+. scripts/environment.sh
+absent=$(sh scripts/setup.sh test) || exit 1 # "NAME: reason" lines
+without=$(printf '%s\n' "$absent" | sed 's/:.*//' | paste -s -d ';' -)
+tests_with() { case ";$without;" in *";$1;"*) return 1 ;; esac; }
 passed=0
 failed=0
 logs=build-dev/test-logs
@@ -30,7 +34,8 @@ build() {
   generator=
   if [ ! -e "build-$preset/CMakeCache.txt" ] && command -v ninja >/dev/null; then generator='-G Ninja'; fi
   # shellcheck disable=SC2086
-  cmake --preset "$preset" $generator -D CLNORM_TEST_CACHE="$cache" "$@" >"$logs/$preset-build.log" 2>&1 &&
+  cmake --preset "$preset" $generator -D CLNORM_TEST_CACHE="$cache" \
+    -D CLNORM_TEST_WITHOUT="$without" "$@" >"$logs/$preset-build.log" 2>&1 &&
     cmake --build "build-$preset" --parallel 2 >>"$logs/$preset-build.log" 2>&1 && return 0
   grep -E 'error|warning|Error' -A 5 "$logs/$preset-build.log" | head -n 60
   echo "== $preset: the build failed; all of its output is in $logs/$preset-build.log"
@@ -60,14 +65,32 @@ check() {
   fi
 }
 
+# "not run here: NAME (reason; N tests), ..." where something was not.
+say_not_run() {
+  list=
+  while IFS=: read -r name reason; do
+    [ -n "$name" ] || continue
+    case $name in
+    clang) count='the clang build' ;;
+    ptxas) count="registers and spills on NVIDIA's targets" ;;
+    *) count="$(grep -c "^$name " build-dev/tests/not-run.txt) tests" ;;
+    esac
+    list="$list${list:+, }$name (${reason# }; $count)"
+  done <<EOF
+$absent
+EOF
+  [ -z "$list" ] || echo "not run here: $list"
+}
+
 # The conformance suite once is enough where only the build differs.
 once='conformance.cpu.(threads[237]|plain)'
 if build dev -D CLNORM_TEST_GPU=ON; then check dev "$@"; fi
 if [ $# = 0 ]; then
-  if build clang; then check clang -L cpu -E "$once"; fi
+  if tests_with clang && build clang; then check clang -L cpu -E "$once"; fi
   if build asan; then check asan -L 'cpu|sanitized' -E "$once"; fi
   if build cpu-only; then check cpu-only -L cpu -E "$once"; fi
 fi
 
+say_not_run
 echo "$passed passed, $failed failed"
 [ $failed = 0 ] && [ $passed -gt 0 ]
