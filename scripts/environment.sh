@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Read by demo.sh and test.sh: what OpenCL drivers need of the environment.
 
 # PoCL asks hwloc for the machine's processors and memory; without /sys, as in a chroot where only /proc and

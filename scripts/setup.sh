@@ -173,12 +173,11 @@ install_from_apt() {
   apt update || say "setup: apt-get update failed; trying with the package lists that are there"
   look
   # More than once: which libclc is wanted depends on the clang that came.
-  for round in 1 2; do
+  before=
+  while [ "$required$optional" != "$before" ]; do
     before=$required$optional
-    [ -n "$before" ] || break
-    install
+    [ -z "$before" ] || install
     look
-    [ "$required$optional" != "$before" ] || break
   done
   rm -f "$log"
 }
