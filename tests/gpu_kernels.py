@@ -11,7 +11,8 @@ then ptxas where it is found), prints a table of what each kernel needs, and fai
   - a hot loop does not read and write global memory as it should (ACCESS);
   - the table differs from the committed one, tests/gpu_kernels.txt. After a change that is meant, run with
     --update and commit the new table with the reason. Rows of compilers of other versions than the
-    table's are not compared; all else holds for them as well;
+    table's are not compared, and such a clang may set scalars of AMD's aside in vector registers (clang 19
+    does; nothing goes to memory). All else holds for them as well;
   - a required compiler is missing. ptxas is not required: without it NVIDIA's rows are left out;
   - a planted kernel that must spill is not found out.
 
@@ -117,6 +118,7 @@ class Row:
     occupancy: float
     assembly: str = ""
     threads: int = 0  # Intel: hardware threads of a work-group
+    aside: int = 0    # AMD: those of `spilled` that are scalars in lanes of vector registers
 
     def key(self):
         return self.target, self.build, self.kernel
@@ -260,10 +262,11 @@ def compile_amd(tools, source, target, build, options, folder):
             return int(first_match(rf" {re.escape(name)}: (\d+)", block))
 
         vectors, scalars, local = value("VGPRs"), value("SGPRs"), value("LDS Size [bytes/block]")
+        stack = value("ScratchSize [bytes/lane]")
         rows[kernel] = Row(
             target, build, kernel, registers=f"{vectors} vector, {scalars} scalar", count=vectors,
             spilled=value("VGPRs Spill") + value("SGPRs Spill"), flags=0,
-            stack=value("ScratchSize [bytes/lane]"), local=local,
+            stack=stack, local=local, aside=0 if stack else value("SGPRs Spill"),
             occupancy=amd_occupancy(target, group_size(build), value("Occupancy [waves/SIMD]"), local),
             assembly=section(assembly, rf"^clnorm_{kernel}:.*?s_endpgm"))
     return rows
@@ -362,10 +365,10 @@ def compile_all(tools, kernels, families, jobs):
     return rows
 
 
-def check_row(row):
-    """Sentences on what is wrong with it."""
+def check_row(row, same_compiler):
+    """Sentences on what is wrong with it; same_compiler: as the committed table's."""
     name = f"{row.target}, build {row.build}, clnorm_{row.kernel}"
-    if row.spilled or row.stack:
+    if row.spilled - (0 if same_compiler else row.aside) or row.stack:
         yield f"{name} spills: {row.spilled} registers or bytes, {row.stack} of stack or scratch"
     if row.count > MAX_REGISTERS:
         yield f"{name} needs {row.count} registers; at most {MAX_REGISTERS} are allowed"
@@ -458,10 +461,12 @@ def check_kernels(tools, root, families, jobs, update):
               "their accesses checked, but registers and spills are unknown.")
     table = format_table(rows, tools.versions)
     print("\n".join(table))
-    wrong += [text for found in rows.values() for row in found for text in check_row(row)]
+    path = root / "tests" / "gpu_kernels.txt"
+    committed = read_table(path)[0] if path.exists() else {}
+    wrong += [text for family, found in rows.items() for row in found
+              for text in check_row(row, committed.get(family) == tools.versions[family])]
     with tempfile.TemporaryDirectory() as folder:
         wrong += check_planted(tools, families, pathlib.Path(folder))
-    path = root / "tests" / "gpu_kernels.txt"
     if update:
         path.write_text("\n".join(table) + "\n")
     else:
