@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CLNORM_STANDARD_STREAM "-" /* a path that means standard input, or standard output */
+
 typedef enum clnorm_option_kind {
   CLNORM_OPTION_SET,    /* no value: *(bool *)target becomes true */
   CLNORM_OPTION_CLEAR,  /* no value: *(bool *)target becomes false */

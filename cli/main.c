@@ -1,5 +1,7 @@
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "messages.h"
@@ -50,7 +52,16 @@ static int dispatch(int argc, char **argv) {
   return CLNORM_EXIT_USAGE;
 }
 
+/* A file opened while one of the three standard streams is closed would get its number, and be written to as
+ * such. Reading and writing what takes its place here fails, as on a closed stream. */
+static void occupy_standard_streams(void) {
+  for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+    if (fcntl(i, F_GETFD) < 0 && open("/dev/null", i == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+      return;
+}
+
 int main(int argc, char **argv) {
+  occupy_standard_streams();
   const int status = dispatch(argc, argv);
   if (fflush(stdout) == 0 && !ferror(stdout)) return status;
   clnorm_complain("cannot write to standard output");

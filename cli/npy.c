@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "messages.h"
 #include "npy_header.h"
 
@@ -21,30 +22,42 @@ static const char magic[6] = {'\x93', 'N', 'U', 'M', 'P', 'Y'};
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-static bool read_exactly(int file, void *target, size_t size) {
+/* Bytes that were read, fewer than size at the end of the file; -1, with errno, where reading fails. */
+static int64_t read_up_to(int file, void *target, size_t size) {
   unsigned char *at = target;
-  while (size > 0) {
-    const ssize_t got = read(file, at, size);
+  size_t left = size;
+  while (left > 0) {
+    const ssize_t got = read(file, at, left);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
+    if (got < 0) return -1;
+    if (got == 0) break;
     at += got;
-    size -= (size_t)got;
+    left -= (size_t)got;
   }
-  return true;
+  return (int64_t)(size - left);
 }
 
-/* O_NONBLOCK: opening a pipe nobody writes to must not wait. */
-static bool open_regular(const char *path, int *file, int64_t *size, clnorm_message *message) {
+/* `fault` is what a file that ends early is told. */
+static bool read_exactly(int file, void *target, size_t size, const char *fault,
+                         clnorm_message *message) {
+  const int64_t got = read_up_to(file, target, size);
+  if (got < 0) return clnorm_refuse(message, "cannot be read: %s", strerror(errno));
+  return got == (int64_t)size || clnorm_refuse(message, "%s", fault);
+}
+
+/* *size: bytes of the file; -1 where only reading tells. A terminal is refused, or the program would wait
+ * for an array to be typed. */
+static bool open_input(const char *path, int *file, int64_t *size, clnorm_message *message) {
   struct stat info = {0};
-  *file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  const bool standard = strcmp(path, CLNORM_STANDARD_STREAM) == 0;
+  *file = standard ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC);
   if (*file < 0) return clnorm_refuse(message, "cannot open: %s", strerror(errno));
-  if (fstat(*file, &info) == 0 && S_ISREG(info.st_mode)) {
-    *size = info.st_size;
-    return true;
-  }
+  const bool known = fstat(*file, &info) == 0;
+  *size = known && S_ISREG(info.st_mode) && !standard ? (int64_t)info.st_size : -1;
+  if (known && !S_ISDIR(info.st_mode) && !isatty(*file)) return true;
   close(*file);
   return clnorm_refuse(message, S_ISDIR(info.st_mode) ? "is a folder, not a .npy file"
-                                                      : "is not a regular file (a pipe or device)");
+                                                      : "is a terminal, not a .npy file");
 }
 
 static bool wrong_magic(const unsigned char *start, clnorm_message *message) {
@@ -56,18 +69,17 @@ static bool wrong_magic(const unsigned char *start, clnorm_message *message) {
 }
 
 /* Reads up to the first value: *data_offset bytes into the file. */
-static bool read_header(int file, int64_t file_size, clnorm_npy_header *header,
+static bool read_header(int file, clnorm_npy_types types, clnorm_npy_header *header,
                         int64_t *data_offset, clnorm_message *message) {
+  static const char truncated[] = "is truncated in the header";
   unsigned char start[PROLOGUE] = {0};
-  if (file_size < 10) return clnorm_refuse(message, "is too short for a .npy file");
-  if (!read_exactly(file, start, 10)) return clnorm_refuse(message, "cannot be read");
+  if (!read_exactly(file, start, 10, "is too short for a .npy file", message)) return false;
   if (memcmp(start, magic, sizeof magic) != 0) return wrong_magic(start, message);
   if (start[6] < 1 || start[6] > 3 || start[7] != 0)
     return clnorm_refuse(message, ".npy version %d.%d; 1.0, 2.0 and 3.0 are known", start[6],
                          start[7]);
   const size_t prologue = start[6] == 1 ? 10 : 12;
-  if (prologue == 12 && !read_exactly(file, start + 10, 2))
-    return clnorm_refuse(message, "is truncated in the header");
+  if (prologue == 12 && !read_exactly(file, start + 10, 2, truncated, message)) return false;
   uint32_t length = (uint32_t)start[8] | (uint32_t)start[9] << 8;
   if (prologue == 12) length |= (uint32_t)start[10] << 16 | (uint32_t)start[11] << 24;
   if (length > MAX_HEADER)
@@ -75,19 +87,22 @@ static bool read_header(int file, int64_t file_size, clnorm_npy_header *header,
                          "declares a header of %" PRIu32 " bytes; at most %" PRIu32 " are accepted",
                          length, MAX_HEADER);
   *data_offset = (int64_t)prologue + length;
-  if (*data_offset > file_size) return clnorm_refuse(message, "is truncated in the header");
   char *text = malloc((size_t)length + 1);
   if (!text) return clnorm_refuse(message, "no memory for the header");
-  const bool good = read_exactly(file, text, length)
-                        ? clnorm_npy_header_parse(text, length, header, message)
-                        : clnorm_refuse(message, "is truncated in the header");
+  const bool good = read_exactly(file, text, length, truncated, message) &&
+                    clnorm_npy_header_parse(text, length, types, header, message);
   free(text);
   return good;
 }
 
+/* The shape's bytes against those that follow the header, where the file's size is known. */
 static bool check_size(const clnorm_npy_header *header, int64_t data_offset, int64_t file_size,
                        clnorm_message *message) {
   const int64_t wanted = header->count * header->item_size, there = file_size - data_offset;
+  if ((uint64_t)wanted > PTRDIFF_MAX - 1)
+    return clnorm_refuse(message, "needs %" PRId64 " bytes, more than this system can address",
+                         wanted);
+  if (file_size < 0) return true;
   if (there < wanted)
     return clnorm_refuse(
         message, "is truncated: the shape needs %" PRId64 " bytes of data, the file has %" PRId64,
@@ -95,6 +110,46 @@ static bool check_size(const clnorm_npy_header *header, int64_t data_offset, int
   if (there > wanted)
     return clnorm_refuse(message, "has %" PRId64 " bytes after the data", there - wanted);
   return true;
+}
+
+#define FIRST_PART ((size_t)1 << 20)
+
+/* Memory grows with what has come: a header alone takes none, whatever it declares. NULL: refused. */
+static unsigned char *read_stream(int file, size_t size, clnorm_message *message) {
+  unsigned char *data = NULL;
+  size_t have = 0;
+  do {
+    const size_t next = have > FIRST_PART ? have : FIRST_PART;
+    const size_t part = size - have < next ? size - have : next;
+    unsigned char *grown = realloc(data, have + part + 1);
+    if (!grown) {
+      clnorm_refuse(message, "no memory for %zu bytes", have + part);
+      goto refused;
+    }
+    data = grown;
+    const int64_t got = read_up_to(file, data + have, part);
+    if (got < 0) clnorm_refuse(message, "cannot be read: %s", strerror(errno));
+    if (got >= 0 && (size_t)got < part)
+      clnorm_refuse(message, "is truncated: the shape needs %zu bytes of data, but %zu came", size,
+                    have + (size_t)got);
+    if (got < (int64_t)part) goto refused;
+    have += part;
+  } while (have < size);
+  if (read_up_to(file, data + size, 1) == 0) return data;
+  clnorm_refuse(message, "does not end after the data");
+refused:
+  free(data);
+  return NULL;
+}
+
+/* The values' bytes as the file has them, with room for one more. NULL: refused. */
+static void *read_data(int file, size_t size, bool is_stream, clnorm_message *message) {
+  if (is_stream) return read_stream(file, size, message);
+  void *data = malloc(size + 1);
+  if (!data) clnorm_refuse(message, "no memory for %zu bytes", size);
+  if (data && read_exactly(file, data, size, "cannot be read: it ends early", message)) return data;
+  free(data);
+  return NULL;
 }
 
 static void swap_bytes(unsigned char *data, int64_t count, int item_size) {
@@ -139,13 +194,11 @@ static float *to_c_order(const clnorm_npy_header *header, const float *values) {
 }
 
 /* Reads and converts the values; array->values may be set even on failure. */
-static bool read_values(int file, const clnorm_npy_header *header, clnorm_npy *array,
-                        clnorm_message *message) {
+static bool read_values(int file, const clnorm_npy_header *header, bool is_stream,
+                        clnorm_npy *array, clnorm_message *message) {
   const size_t bytes = (size_t)(header->count * header->item_size);
-  array->values = malloc(bytes + 1);
-  if (!array->values) return clnorm_refuse(message, "no memory for %zu bytes", bytes);
-  if (!read_exactly(file, array->values, bytes))
-    return clnorm_refuse(message, "cannot be read: it ends early");
+  array->values = read_data(file, bytes, is_stream, message);
+  if (!array->values) return false;
   if (header->big_endian != clnorm_host_is_big_endian())
     swap_bytes((unsigned char *)array->values, header->count, header->item_size);
   if (header->item_size == 8 && !narrow(array->values, header->count, message)) return false;
@@ -161,14 +214,12 @@ static bool read_file(int file, int64_t file_size, clnorm_npy_types types, clnor
                       clnorm_message *message) {
   clnorm_npy_header header;
   int64_t data_offset = 0;
-  if (!read_header(file, file_size, &header, &data_offset, message)) return false;
-  if (types == CLNORM_NPY_F32 && header.item_size != 4)
-    return clnorm_refuse(message, "dtype is float64; float32 is wanted here");
+  if (!read_header(file, types, &header, &data_offset, message)) return false;
   if (!check_size(&header, data_offset, file_size, message)) return false;
   array->ndim = header.ndim;
   memcpy(array->dims, header.dims, sizeof header.dims);
   array->count = header.count;
-  return read_values(file, &header, array, message);
+  return read_values(file, &header, file_size < 0, array, message);
 }
 
 bool clnorm_npy_read(const char *path, clnorm_npy_types types, clnorm_npy *array,
@@ -176,7 +227,7 @@ bool clnorm_npy_read(const char *path, clnorm_npy_types types, clnorm_npy *array
   int file = -1;
   int64_t size = 0;
   memset(array, 0, sizeof *array);
-  if (!open_regular(path, &file, &size, message)) return false;
+  if (!open_input(path, &file, &size, message)) return false;
   const bool good = read_file(file, size, types, array, message);
   close(file);
   if (!good) clnorm_npy_free(array);
@@ -190,25 +241,19 @@ void clnorm_npy_free(clnorm_npy *array) {
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-static char *join(const char *a, const char *b) {
-  char *text = malloc(strlen(a) + strlen(b) + 1);
-  if (text) {
-    strcpy(text, a);
-    strcat(text, b);
-  }
-  return text;
-}
+#define MAX_OWN_HEADER 1024 /* 32 dimensions of 20 digits fit */
 
 /* The header, padded so that the values start at a multiple of 64 bytes. Returns its size. */
-static size_t make_header(int ndim, const int64_t *dims, char *text, size_t size) {
+static size_t make_header(const clnorm_npy *array, char text[MAX_OWN_HEADER]) {
+  const size_t size = MAX_OWN_HEADER - 64;
   size_t n = 10;
   memcpy(text, magic, sizeof magic);
   text[6] = 1;
   text[7] = 0;
   n += (size_t)snprintf(text + n, size - n, "{'descr': '<f4', 'fortran_order': False, 'shape': (");
-  for (int d = 0; d < ndim; d++)
-    n += (size_t)snprintf(text + n, size - n, "%" PRId64 "%s", dims[d],
-                          d + 1 < ndim || ndim == 1 ? "," : "");
+  for (int d = 0; d < array->ndim; d++)
+    n += (size_t)snprintf(text + n, size - n, "%" PRId64 "%s", array->dims[d],
+                          d + 1 < array->ndim || array->ndim == 1 ? "," : "");
   n += (size_t)snprintf(text + n, size - n, "), }");
   while ((n + 1) % 64 != 0) text[n++] = ' ';
   text[n++] = '\n';
@@ -229,73 +274,14 @@ static bool write_values(FILE *file, const float *values, int64_t count) {
   return true;
 }
 
-/* Closes the file whatever happens. */
-static bool write_file(int descriptor, int ndim, const int64_t *dims, const float *values,
-                       clnorm_message *message) {
-  char header[1024];
-  int64_t count = 1;
-  for (int d = 0; d < ndim; d++) count *= dims[d];
-  const size_t header_size = make_header(ndim, dims, header, sizeof header - 64);
-  FILE *file = fdopen(descriptor, "wb");
-  if (!file) {
-    close(descriptor);
-    return clnorm_refuse(message, "cannot write: %s", strerror(errno));
-  }
-  bool good = fwrite(header, header_size, 1, file) == 1 && write_values(file, values, count);
-  const int first_error = good ? 0 : errno;
-  good = fclose(file) == 0 && good;
-  return good ||
-         clnorm_refuse(message, "cannot write: %s", strerror(first_error ? first_error : errno));
+bool clnorm_npy_write(FILE *out, const void *array) {
+  const clnorm_npy *a = array;
+  char header[MAX_OWN_HEADER];
+  const size_t size = make_header(a, header);
+  return fwrite(header, size, 1, out) == 1 && write_values(out, a->values, a->count);
 }
 
-/* Where the file goes, and a temporary file beside it unless it is a device or a pipe. */
-static bool open_draft(const char *path, clnorm_npy_draft *draft, int *file,
-                       clnorm_message *message) {
-  struct stat info;
-  const bool exists = stat(path, &info) == 0;
-  if (exists && S_ISDIR(info.st_mode))
-    return clnorm_refuse(message, "cannot write: it is a folder");
-  if (exists && !S_ISREG(info.st_mode)) {
-    *file = open(path, O_WRONLY | O_CLOEXEC);
-    return *file >= 0 || clnorm_refuse(message, "cannot write: %s", strerror(errno));
-  }
-  draft->path = exists ? realpath(path, NULL) : join(path, "");
-  draft->temporary = draft->path ? join(draft->path, ".XXXXXX") : NULL;
-  if (!draft->temporary) return clnorm_refuse(message, "no memory for its name");
-  *file = mkstemp(draft->temporary);
-  if (*file >= 0) {
-    const mode_t mask = umask(0);
-    umask(mask);
-    fchmod(*file, exists ? info.st_mode & 0777 : 0666 & ~mask);
-    return true;
-  }
-  free(draft->temporary);
-  draft->temporary = NULL;
-  return clnorm_refuse(message, "cannot write: %s", strerror(errno));
-}
-
-bool clnorm_npy_write(const char *path, int ndim, const int64_t *dims, const float *values,
-                      clnorm_npy_draft *draft, clnorm_message *message) {
-  int file = -1;
-  memset(draft, 0, sizeof *draft);
-  const bool good =
-      open_draft(path, draft, &file, message) && write_file(file, ndim, dims, values, message);
-  if (!good) clnorm_npy_discard(draft);
-  return good;
-}
-
-bool clnorm_npy_commit(clnorm_npy_draft *draft, clnorm_message *message) {
-  if (!draft->temporary) return true;
-  if (rename(draft->temporary, draft->path) != 0)
-    return clnorm_refuse(message, "cannot rename: %s", strerror(errno));
-  free(draft->temporary);
-  draft->temporary = NULL;
-  return true;
-}
-
-void clnorm_npy_discard(clnorm_npy_draft *draft) {
-  if (draft->temporary) unlink(draft->temporary);
-  free(draft->temporary);
-  free(draft->path);
-  memset(draft, 0, sizeof *draft);
+int64_t clnorm_npy_size(const clnorm_npy *array) {
+  char header[MAX_OWN_HEADER];
+  return (int64_t)make_header(array, header) + array->count * (int64_t)sizeof *array->values;
 }

@@ -9,6 +9,7 @@
 
 typedef struct cursor {
   const char *at, *end;
+  clnorm_npy_types types;
   clnorm_message *message;
 } cursor;
 
@@ -51,10 +52,10 @@ static bool take_string(cursor *c, char *text, size_t size, const char *expected
 /* What a type code means, for messages. */
 static const char *type_name(const char *code) {
   static const char *const names[][2] = {
-      {"f2", "float16"}, {"f12", "float96"}, {"f16", "float128"},  {"c8", "complex64"},
-      {"b1", "bool"},    {"i1", "int8"},     {"i2", "int16"},      {"i4", "int32"},
-      {"i8", "int64"},   {"u1", "uint8"},    {"u2", "uint16"},     {"u4", "uint32"},
-      {"u8", "uint64"},  {"?", "bool"},      {"c16", "complex128"}};
+      {"f2", "float16"}, {"f12", "float96"}, {"f16", "float128"},   {"c8", "complex64"},
+      {"b1", "bool"},    {"i1", "int8"},     {"i2", "int16"},       {"i4", "int32"},
+      {"i8", "int64"},   {"u1", "uint8"},    {"u2", "uint16"},      {"u4", "uint32"},
+      {"u8", "uint64"},  {"?", "bool"},      {"c16", "complex128"}, {"f8", "float64"}};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if (strcmp(code, names[i][0]) == 0) return names[i][1];
   return "no type that is known here";
@@ -67,10 +68,16 @@ bool clnorm_host_is_big_endian(void) {
   return first == 0;
 }
 
+/* What is accepted, and where. */
+static const char *wanted(const cursor *c) {
+  return c->types == CLNORM_NPY_TENSOR
+             ? "the tensor must be float32 (parameters and statistics may be float64)"
+             : "parameters and statistics must be float32 or float64";
+}
+
 static bool parse_type(cursor *c, clnorm_npy_header *header) {
   char text[32];
-  if (next_is(c, '['))
-    return clnorm_refuse(c->message, "structured types are not supported; float32 is wanted");
+  if (next_is(c, '[')) return clnorm_refuse(c->message, "dtype is a structure, but %s", wanted(c));
   if (!take_string(c, text, sizeof text, "a type such as '<f4'")) return false;
   const char *code = text;
   char order = '=';
@@ -78,9 +85,9 @@ static bool parse_type(cursor *c, clnorm_npy_header *header) {
   if (*code == 'O')
     return clnorm_refuse(c->message, "dtype '%s' is an object array (a pickle), which is refused",
                          text);
-  if (strcmp(code, "f4") != 0 && strcmp(code, "f8") != 0)
-    return clnorm_refuse(c->message, "dtype '%s' is %s; float32 or float64 is wanted", text,
-                         type_name(code));
+  const bool may_be_double = c->types == CLNORM_NPY_PARAMETER;
+  if (strcmp(code, "f4") != 0 && !(may_be_double && strcmp(code, "f8") == 0))
+    return clnorm_refuse(c->message, "dtype '%s' is %s, but %s", text, type_name(code), wanted(c));
   header->item_size = code[1] - '0';
   header->big_endian = order == '>' || (order != '<' && clnorm_host_is_big_endian());
   return true;
@@ -160,9 +167,9 @@ static bool parse_entry(cursor *c, clnorm_npy_header *header, bool seen[3]) {
   return parse_shape(c, header);
 }
 
-bool clnorm_npy_header_parse(const char *text, size_t length, clnorm_npy_header *header,
-                             clnorm_message *message) {
-  cursor c = {text, text + length, message};
+bool clnorm_npy_header_parse(const char *text, size_t length, clnorm_npy_types types,
+                             clnorm_npy_header *header, clnorm_message *message) {
+  cursor c = {text, text + length, types, message};
   bool seen[3] = {false, false, false};
   memset(header, 0, sizeof *header);
   if (!take(&c, '{')) return malformed(&c, "an opening brace");

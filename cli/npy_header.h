@@ -13,8 +13,8 @@ typedef struct clnorm_npy_header {
 } clnorm_npy_header;
 
 /* Parses the text after the length field. Every key exactly once, nothing else. */
-bool clnorm_npy_header_parse(const char *text, size_t length, clnorm_npy_header *header,
-                             clnorm_message *message);
+bool clnorm_npy_header_parse(const char *text, size_t length, clnorm_npy_types types,
+                             clnorm_npy_header *header, clnorm_message *message);
 
 bool clnorm_host_is_big_endian(void);
 

@@ -8,13 +8,16 @@
 #include "measure.h"
 #include "messages.h"
 #include "npy.h"
+#include "outputs.h"
 #include "targets.h"
 #include "verification.h"
 
 static const char help[] =
     "clnorm run X.npy [-o Y.npy] [options]\n"
     "\n"
-    "One BatchNorm2d on a float32 tensor (N, C, H, W).\n"
+    "One BatchNorm2d on a float32 tensor (N, C, H, W). - is standard input; with -o - the array is "
+    "on\n"
+    "standard output, and everything else on standard error.\n"
     "\n"
     "  -o, --output FILE          the result; without it only a summary is printed\n"
     "  --mode eval|train          default eval\n"
@@ -22,8 +25,8 @@ static const char help[] =
     "  --bias FILE                default 0\n"
     "  --running-mean FILE        default 0\n"
     "  --running-var FILE         default 1\n"
-    "  --save-running-mean FILE   running statistics after the run\n"
-    "  --save-running-var FILE\n"
+    "  --save-running-mean FILE   running statistics after the run; may be the file that\n"
+    "  --save-running-var FILE    they come from. Other outputs must not be inputs\n"
     "  --save-mean FILE           what x was normalized with\n"
     "  --save-invstd FILE\n"
     "  --eps E                    default 1e-5\n"
@@ -46,7 +49,10 @@ static const char help[] =
     "  --json                     one JSON object: device, shape, mode, seconds, output,\n"
     "                             and with --verify the keys of clnorm verify\n"
     "\n"
-    "example: clnorm run x.npy -o y.npy --running-mean m.npy --running-var v.npy --verify\n";
+    "Files are checked before the work, and replaced only when all of them are complete.\n"
+    "\n"
+    "example: clnorm run x.npy -o y.npy --running-mean m.npy --running-var v.npy --verify\n"
+    "         clnorm run - -o - --mode train <x.npy >y.npy\n";
 
 enum { MODE_EVAL, MODE_TRAIN };
 
@@ -99,34 +105,39 @@ static bool is_per_channel(const clnorm_npy *array, int64_t channels) {
          array->dims[2] == 1 && array->dims[3] == 1;
 }
 
-static bool read_parameter(const char *path, int64_t channels, clnorm_npy *array) {
+static bool read_parameter(const char *option, const char *path, int64_t channels,
+                           clnorm_npy *array) {
   clnorm_message message;
-  if (!clnorm_npy_read(path, CLNORM_NPY_F32_OR_F64, array, &message)) {
-    clnorm_complain("%s: %s", path, message.text);
+  if (!clnorm_npy_read(path, CLNORM_NPY_PARAMETER, array, &message)) {
+    clnorm_complain("%s %s: %s", option, clnorm_input_path(path), message.text);
     return false;
   }
   if (is_per_channel(array, channels)) return true;
   char shape[512];
   print_dims(array, shape, sizeof shape);
-  clnorm_complain("%s: shape is %s, but must be (%" PRId64 ",) or (1,%" PRId64
+  clnorm_complain("%s %s: shape is %s, but must be (%" PRId64 ",) or (1,%" PRId64
                   ",1,1) for an input of %" PRId64 " channels",
-                  path, shape, channels, channels, channels);
+                  option, clnorm_input_path(path), shape, channels, channels, channels);
   return false;
 }
 
 static int read_inputs(const options *o, const char *path, inputs *in) {
   clnorm_message message;
-  in->path = path;
-  if (!clnorm_npy_read(path, CLNORM_NPY_F32, &in->x, &message)) {
-    clnorm_complain("%s: %s", path, message.text);
+  in->path = clnorm_input_path(path);
+  if (!clnorm_npy_read(path, CLNORM_NPY_TENSOR, &in->x, &message)) {
+    clnorm_complain("%s: %s", in->path, message.text);
     return CLNORM_EXIT_USAGE;
   }
   if (in->x.ndim != 4) {
-    clnorm_complain("%s: expected 4D input (got %dD input)", path, in->x.ndim);
+    char shape[512];
+    print_dims(&in->x, shape, sizeof shape);
+    clnorm_complain("%s: expected 4D input (got %dD input): shape is %s, but must be (N,C,H,W)",
+                    in->path, in->x.ndim, shape);
     return CLNORM_EXIT_USAGE;
   }
   for (int p = 0; p < 4; p++)
-    if (o->parameters[p] && !read_parameter(o->parameters[p], in->x.dims[1], &in->parameters[p]))
+    if (o->parameters[p] &&
+        !read_parameter(parameter_options[p], o->parameters[p], in->x.dims[1], &in->parameters[p]))
       return CLNORM_EXIT_USAGE;
   return CLNORM_EXIT_GOOD;
 }
@@ -388,68 +399,82 @@ static int verify(const options *o, const inputs *in, const module *m, module *b
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-#define MAX_FILES 5
+#define MAX_OUTPUTS CLNORM_NUM_OUTPUTS
 
-typedef struct file {
-  const char *option, *path;
-  clnorm_output output;
-  int ndim;
-  const int64_t *dims;
-} file;
-
-/* Which files are wanted; *count of them. */
-static void list_files(const options *o, const inputs *in, file files[MAX_FILES], size_t *count) {
-  const file all[MAX_FILES] = {
-      {"--output", o->output, CLNORM_OUTPUT_Y, 4, in->x.dims},
-      {"--save-running-mean", o->save_running_mean, CLNORM_OUTPUT_RUNNING_MEAN, 1, in->x.dims + 1},
-      {"--save-running-var", o->save_running_var, CLNORM_OUTPUT_RUNNING_VAR, 1, in->x.dims + 1},
-      {"--save-mean", o->save_mean, CLNORM_OUTPUT_SAVED_MEAN, 1, in->x.dims + 1},
-      {"--save-invstd", o->save_invstd, CLNORM_OUTPUT_SAVED_INVSTD, 1, in->x.dims + 1}};
-  *count = 0;
-  for (size_t i = 0; i < MAX_FILES; i++)
-    if (all[i].path) files[(*count)++] = all[i];
-}
-
-static int check_files(const options *o, const inputs *in) {
-  file files[MAX_FILES];
+/* The files to write, each with its part of the results. */
+typedef struct outputs {
+  clnorm_output_file files[MAX_OUTPUTS];
+  clnorm_output results[MAX_OUTPUTS];
+  clnorm_npy arrays[MAX_OUTPUTS]; /* values belong to the module */
   size_t count;
-  list_files(o, in, files, &count);
-  for (size_t i = 0; i < count; i++)
-    for (size_t j = 0; j < i; j++)
-      if (strcmp(files[i].path, files[j].path) == 0) {
-        clnorm_complain("%s and %s name the same file, %s", files[j].option, files[i].option,
-                        files[i].path);
-        return CLNORM_EXIT_USAGE;
-      }
-  if (o->track || !(o->save_running_mean || o->save_running_var)) return CLNORM_EXIT_GOOD;
-  clnorm_complain("%s: there are no running statistics with --no-track",
-                  o->save_running_mean ? "--save-running-mean" : "--save-running-var");
-  return CLNORM_EXIT_USAGE;
-}
+} outputs;
 
-/* All files are complete before the first one gets its name. */
-static int write_files(const options *o, const inputs *in, const module *m) {
-  file files[MAX_FILES];
-  clnorm_npy_draft drafts[MAX_FILES] = {{NULL, NULL}};
-  clnorm_message message;
-  size_t count;
-  list_files(o, in, files, &count);
-  size_t failed = count;
-  for (size_t i = 0; i < count && failed == count; i++) {
-    const float *values = m->outputs[files[i].output];
-    if (!values)
-      clnorm_refuse(&message, "an empty tensor has no statistics to save");
-    else if (clnorm_npy_write(files[i].path, files[i].ndim, files[i].dims, values, &drafts[i],
-                              &message))
-      continue;
-    failed = i;
+static void list_outputs(const options *o, outputs *out) {
+  const struct {
+    const char *option, *path, *updates;
+    clnorm_output result;
+  } all[MAX_OUTPUTS] = {{"--output", o->output, NULL, CLNORM_OUTPUT_Y},
+                        {"--save-running-mean", o->save_running_mean,
+                         o->parameters[CLNORM_RUNNING_MEAN], CLNORM_OUTPUT_RUNNING_MEAN},
+                        {"--save-running-var", o->save_running_var,
+                         o->parameters[CLNORM_RUNNING_VAR], CLNORM_OUTPUT_RUNNING_VAR},
+                        {"--save-mean", o->save_mean, NULL, CLNORM_OUTPUT_SAVED_MEAN},
+                        {"--save-invstd", o->save_invstd, NULL, CLNORM_OUTPUT_SAVED_INVSTD}};
+  for (size_t i = 0; i < MAX_OUTPUTS; i++) {
+    if (!all[i].path) continue;
+    clnorm_output_file *file = &out->files[out->count];
+    file->option = all[i].option;
+    file->path = all[i].path;
+    file->updates = all[i].updates;
+    file->write = clnorm_npy_write;
+    file->content = &out->arrays[out->count];
+    out->results[out->count++] = all[i].result;
   }
-  for (size_t i = 0; i < count && failed == count; i++)
-    if (!clnorm_npy_commit(&drafts[i], &message)) failed = i;
-  for (size_t i = 0; i < count; i++) clnorm_npy_discard(&drafts[i]);
-  if (failed == count) return CLNORM_EXIT_GOOD;
-  clnorm_complain("%s: %s", files[failed].path, message.text);
+}
+
+/* Before anything is read or computed. */
+static int check_outputs(const options *o, const char *path, outputs *out) {
+  clnorm_input_file read[5] = {{"input", path}};
+  int from_standard_input = strcmp(path, CLNORM_STANDARD_STREAM) == 0;
+  for (int p = 0; p < 4; p++) {
+    read[1 + p].option = parameter_options[p];
+    read[1 + p].path = o->parameters[p];
+    from_standard_input +=
+        read[1 + p].path && strcmp(read[1 + p].path, CLNORM_STANDARD_STREAM) == 0;
+  }
+  if (from_standard_input > 1) {
+    clnorm_complain("standard input (-) is named %d times, but can be read once",
+                    from_standard_input);
+    return CLNORM_EXIT_USAGE;
+  }
+  if (!o->track && (o->save_running_mean || o->save_running_var)) {
+    clnorm_complain("%s: there are no running statistics with --no-track",
+                    o->save_running_mean ? "--save-running-mean" : "--save-running-var");
+    return CLNORM_EXIT_USAGE;
+  }
+  list_outputs(o, out);
+  return clnorm_outputs_check(out->files, out->count, read, 5);
+}
+
+/* An empty tensor has no statistics; what it does to running ones is nothing. */
+static int check_results(const options *o, const inputs *in) {
+  if (in->x.count > 0 || !(o->save_mean || o->save_invstd)) return CLNORM_EXIT_GOOD;
+  clnorm_complain("%s: %s is empty, and has no statistics to save",
+                  o->save_mean ? "--save-mean" : "--save-invstd", in->path);
   return CLNORM_EXIT_USAGE;
+}
+
+static int write_outputs(const inputs *in, const module *m, outputs *out) {
+  for (size_t i = 0; i < out->count; i++) {
+    const bool tensor = out->results[i] == CLNORM_OUTPUT_Y;
+    clnorm_npy *array = &out->arrays[i];
+    array->ndim = tensor ? 4 : 1;
+    memcpy(array->dims, in->x.dims + (tensor ? 0 : 1), (size_t)array->ndim * sizeof *array->dims);
+    array->count = tensor ? in->x.count : in->x.dims[1];
+    array->values = m->outputs[out->results[i]];
+    out->files[i].size = clnorm_npy_size(array);
+  }
+  return clnorm_outputs_write(out->files, out->count);
 }
 
 /* ---- Reporting ------------------------------------------------------------------------------- */
@@ -478,7 +503,7 @@ static void print_summary(const options *o, const inputs *in, const module *m) {
   printf("mode    %s%s\n", o->mode == MODE_TRAIN ? "train" : "eval", o->freeze ? ", frozen" : "");
   printf("time    %.3f ms, %.1f GB/s counting x and y once; first call %.1f ms\n", 1e3 * m->seconds,
          m->seconds > 0 ? 1e-9 * bytes / m->seconds : 0.0, 1e3 * m->first_call);
-  printf("output  %s\n", o->output ? o->output : "not kept; -o FILE keeps it");
+  printf("output  %s\n", o->output ? clnorm_output_path(o->output) : "not kept; -o FILE keeps it");
 }
 
 static void print_judgements(const module *baseline, const judgement *judgements,
@@ -506,16 +531,18 @@ static void print_judgements(const module *baseline, const judgement *judgements
 
 static int run(const options *o, const char *path) {
   inputs in = {0};
+  outputs out = {0};
   module m = {0}, baseline = {0};
   judgement judgements[CLNORM_NUM_OUTPUTS] = {0};
   const char *devices[1] = {m.target.label};
   clnorm_verification found = {.num_devices = 1, .devices = devices};
-  int status = read_inputs(o, path, &in);
-  if (!status) status = check_files(o, &in);
+  int status = check_outputs(o, path, &out);
+  if (!status) status = read_inputs(o, path, &in);
+  if (!status) status = check_results(o, &in);
   if (!status) status = clnorm_target_open(&o->target, &m.target);
   if (!status) status = run_module(o, &in, &m);
   if (!status && o->verify) status = verify(o, &in, &m, &baseline, judgements, &found);
-  if (!status) status = write_files(o, &in, &m);
+  if (!status) status = write_outputs(&in, &m, &out);
   if (!status) {
     if (o->json)
       print_json(o, &in, &m, &found);
@@ -524,6 +551,7 @@ static int run(const options *o, const char *path) {
     if (o->verify && !o->json) print_judgements(&baseline, judgements, &found);
     if (found.num_failures > 0) status = CLNORM_EXIT_DIFFERENT;
   }
+  clnorm_outputs_free(out.files, out.count);
   clnorm_verification_free(&found);
   close_module(&baseline);
   close_module(&m);

@@ -1,25 +1,20 @@
 #!/usr/bin/env python3
 """The program clnorm as a user meets it: outputs, JSON keys, messages and exit statuses.
 
-    test_cli.py [PROGRAM]     PROGRAM, or $CLNORM; the device is $CLNORM_TEST_DEVICE ("cpu" where unset)
+    test_cli.py [PROGRAM]     as cli_fixture.py says
 
-$CLNORM_TEST_DATA is the folder of real layers (beside this file where unset). Python's own library only.
+$CLNORM_TEST_DATA is the folder of real layers (beside this file where unset).
 """
-import array
 import json
 import math
 import os
 import pathlib
-import random
 import re
-import struct
 import subprocess
-import sys
-import tempfile
 import unittest
 
-PROGRAM = sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else os.environ["CLNORM"]
-DEVICE = os.environ.get("CLNORM_TEST_DEVICE", "cpu")
+from cli_fixture import DEVICE, PROGRAM, CliTest, f32, npy_bytes, read_npy
+
 DATA = pathlib.Path(os.environ.get("CLNORM_TEST_DATA", pathlib.Path(__file__).parent / "data"))
 DEVICE_KEYS = {"id", "name", "platform", "type", "form", "status", "tuned"}
 VERIFY_KEYS = {"devices", "cases", "differing_elements", "max_ulp", "worst_bound_ratio", "not_promised",
@@ -27,72 +22,11 @@ VERIFY_KEYS = {"devices", "cases", "differing_elements", "max_ulp", "worst_bound
 RUN_KEYS = {"device", "shape", "mode", "seconds", "output"}
 
 
-def npy_bytes(shape, values, descr="<f4", fortran=False):
-    """A .npy file, version 1.0; values in the order in which they are stored."""
-    header = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {tuple(shape)}, }}".encode()
-    header += b" " * (-(len(header) + 11) % 64) + b"\n"
-    code = descr[0] + str(len(values)) + {"f4": "f", "f8": "d"}[descr[1:]]
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + struct.pack(code, *values)
-
-
-def read_npy(path):
-    """Shape and values of a file that clnorm wrote."""
-    data = pathlib.Path(path).read_bytes()
-    assert data[:8] == b"\x93NUMPY\x01\x00", data[:8]
-    length = struct.unpack("<H", data[8:10])[0]
-    header = eval(data[10:10 + length].decode(), {"__builtins__": {}}, {})
-    assert header["descr"] == "<f4" and header["fortran_order"] is False, header
-    values = array.array("f")
-    values.frombytes(data[10 + length:])
-    return header["shape"], list(values)
-
-
-def f32(value):
-    return struct.unpack("f", struct.pack("f", value))[0]
-
-
 def channel_moments(x, shape, channel):
     n, c, h, w = shape
     values = [v for i in range(n) for v in x[(i * c + channel) * h * w:(i * c + channel + 1) * h * w]]
     mean = math.fsum(values) / len(values)
     return mean, math.fsum((v - mean) ** 2 for v in values) / len(values)
-
-
-class CliTest(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-        self.random = random.Random(7)
-
-    def path(self, name):
-        return os.path.join(self.folder.name, name)
-
-    def write(self, name, shape, values=None, **options):
-        """A file of the folder; random values where none are given. Returns its path and the values."""
-        count = math.prod(shape)
-        if values is None:
-            values = [f32(self.random.gauss(1, 2)) for _ in range(count)]
-        pathlib.Path(self.path(name)).write_bytes(npy_bytes(shape, values, **options))
-        return self.path(name), values
-
-    def clnorm(self, *arguments, status=0, env=None):
-        """Standard output; fails unless the exit status is as given."""
-        done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=300,
-                              env={**os.environ, **(env or {})}, check=False)
-        out, self.err = done.stdout.decode(), done.stderr.decode()
-        self.assertEqual(done.returncode, status, f"clnorm {arguments}\n{out}{self.err}")
-        return out
-
-    def refused(self, *arguments, words, status=2, env=None):
-        """One line on standard error with all the words, and nothing on standard output."""
-        self.assertEqual(self.clnorm(*arguments, status=status, env=env), "")
-        self.assertEqual(self.err.count("\n"), 1, self.err)
-        self.assertTrue(self.err.startswith("clnorm: "), self.err)
-        for word in words:
-            self.assertIn(word, self.err)
-
-    def run_json(self, *arguments, status=0):
-        return json.loads(self.clnorm("run", *arguments, "--device", DEVICE, "--json", status=status))
 
 
 class TestProgram(CliTest):
@@ -303,7 +237,7 @@ class TestRun(CliTest):
         one, _ = self.write("one.npy", (1, 3, 1, 1))
         wide, _ = self.write("wide.npy", (1, 3, 1, 1), [1.0, 2.0, 3.0], descr="<f8")
         self.refused("run", flat, words=["expected 4D input (got 3D input)"])
-        self.refused("run", wide, words=[wide, "float64"])
+        self.refused("run", wide, words=[wide, "float64", "the tensor must be float32"])
         self.clnorm("run", one, "--mode", "train", "--verify")
         self.refused("run", one, "--mode", "train", "--refuse-one-value", words=[one, "one value"])
         self.refused("run", path, "--eps", "-1", words=["eps", "-1"])
@@ -330,18 +264,6 @@ class TestRun(CliTest):
             self.refused("run", good, "--bias", self.path(name), words=[name.replace("\n", "?")])
         self.refused("run", self.path("missing.npy"), words=["missing.npy", "cannot open"])
         self.refused("run", self.folder.name, words=["folder"])
-
-    def test_outputs_replace_files_only_when_all_is_done(self):
-        path, x = self.write("x.npy", (2, 3, 2, 2))
-        before = pathlib.Path(path).read_bytes()
-        self.refused("run", path, "-o", path, "--save-mean", self.path("none/m.npy"), words=["none/m.npy"])
-        self.assertEqual(pathlib.Path(path).read_bytes(), before)
-        self.refused("run", path, "-o", path, "--save-mean", path, words=["same file"])
-        self.refused("run", path, "-o", self.folder.name, words=["folder"])
-        self.assertEqual(os.listdir(self.folder.name), ["x.npy"])
-        self.run_json(path, "-o", path)
-        self.assertNotEqual(read_npy(path)[1], x)
-        self.assertEqual(os.listdir(self.folder.name), ["x.npy"])
 
     def test_text(self):
         path, _ = self.write("x.npy", (2, 3, 2, 2))

@@ -1,0 +1,88 @@
+"""What the tests of the program clnorm share; Python's own library only.
+
+    test_cli*.py [PROGRAM]     PROGRAM, or $CLNORM; the device is $CLNORM_TEST_DEVICE ("cpu" where unset)
+"""
+import array
+import json
+import math
+import os
+import pathlib
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-")
+                          else os.environ["CLNORM"])
+DEVICE = os.environ.get("CLNORM_TEST_DEVICE", "cpu")
+
+
+def npy_bytes(shape, values, descr="<f4", fortran=False):
+    """A .npy file, version 1.0; values in the order in which they are stored."""
+    header = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {tuple(shape)}, }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    code = descr[0] + str(len(values)) + {"f4": "f", "f8": "d"}[descr[1:]]
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + struct.pack(code, *values)
+
+
+def read_npy(path):
+    """Shape and values of a file that clnorm wrote."""
+    return parse_npy(pathlib.Path(path).read_bytes())
+
+
+def parse_npy(data):
+    assert data[:8] == b"\x93NUMPY\x01\x00", data[:8]
+    length = struct.unpack("<H", data[8:10])[0]
+    header = eval(data[10:10 + length].decode(), {"__builtins__": {}}, {})
+    assert header["descr"] == "<f4" and header["fortran_order"] is False, header
+    values = array.array("f")
+    values.frombytes(data[10 + length:])
+    return header["shape"], list(values)
+
+
+def f32(value):
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.random = random.Random(7)
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def write(self, name, shape, values=None, **options):
+        """A file of the folder; random values where none are given. Returns its path and the values."""
+        count = math.prod(shape)
+        if values is None:
+            values = [f32(self.random.gauss(1, 2)) for _ in range(count)]
+        pathlib.Path(self.path(name)).write_bytes(npy_bytes(shape, values, **options))
+        return self.path(name), values
+
+    def start(self, *arguments, env=None, **options):
+        """What subprocess.run returns."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 300, **options}
+        return subprocess.run([PROGRAM, *map(str, arguments)], env={**os.environ, **(env or {})}, check=False,
+                              **options)
+
+    def clnorm(self, *arguments, status=0, env=None):
+        """Standard output; fails unless the exit status is as given."""
+        done = self.start(*arguments, env=env)
+        out, self.err = done.stdout.decode(), done.stderr.decode()
+        self.assertEqual(done.returncode, status, f"clnorm {arguments}\n{out}{self.err}")
+        return out
+
+    def refused(self, *arguments, words, status=2, env=None):
+        """One line on standard error with all the words, and nothing on standard output."""
+        self.assertEqual(self.clnorm(*arguments, status=status, env=env), "")
+        self.assertEqual(self.err.count("\n"), 1, self.err)
+        self.assertTrue(self.err.startswith("clnorm: "), self.err)
+        for word in words:
+            self.assertIn(word, self.err)
+
+    def run_json(self, *arguments, status=0):
+        return json.loads(self.clnorm("run", *arguments, "--device", DEVICE, "--json", status=status))
