@@ -1,6 +1,7 @@
 /* Status codes and the version: stable values, names and texts. */
 #include "fixture.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -85,6 +86,24 @@ static void log_is_one_call_a_line(void **state) {
   clnorm_log(&error, "nobody listens");
 }
 
+static void test_quoted_numbers(void **state) {
+  (void)state;
+  static const struct {
+    double value;
+    const char *text;
+  } rows[] = {{1.0000001, "1.0000001"},
+              {1.0000000000000002, "1.0000000000000002"},
+              {-1e-5, "-1e-05"},
+              {0.1, "0.1"},
+              {1.5, "1.5"},
+              {3.5e38, "3.5e+38"},
+              {INFINITY, "inf"},
+              {-0.0, "-0"}};
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++)
+    assert_string_equal(clnorm_quote(rows[i].value).text, rows[i].text);
+  assert_non_null(strstr(clnorm_quote(NAN).text, "nan"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(names_and_values),
@@ -93,6 +112,7 @@ int main(void) {
       cmocka_unit_test(fail_keeps_the_text),
       cmocka_unit_test(fail_cuts_a_text_that_is_too_long),
       cmocka_unit_test(log_is_one_call_a_line),
+      cmocka_unit_test(test_quoted_numbers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,7 +56,7 @@ static clnorm_status check_options(const clnorm_batchnorm2d_options *o, clnorm_e
                        o->num_features);
   if (!(o->eps >= 0) || (float)o->eps == INFINITY)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "eps is %g, but must be a finite float >= 0", o->eps);
+                       "eps is %s, but must be a finite float >= 0", clnorm_quote(o->eps).text);
   if (o->momentum_convention < CLNORM_MOMENTUM_KEPT ||
       o->momentum_convention > CLNORM_MOMENTUM_CUMULATIVE)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
@@ -64,7 +64,7 @@ static clnorm_status check_options(const clnorm_batchnorm2d_options *o, clnorm_e
                        (int)o->momentum_convention);
   if (!(o->momentum >= 0 && o->momentum <= 1))
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "momentum is %g, but must be in [0, 1]", o->momentum);
+                       "momentum is %s, but must be in [0, 1]", clnorm_quote(o->momentum).text);
   if (o->freeze && !o->track_running_stats)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "freeze is true while track_running_stats is false: a frozen module "

@@ -57,7 +57,7 @@ static clnorm_status check_features(const clnorm_forward_desc *desc, clnorm_erro
                        (int)desc->variant);
   if (!(desc->eps >= 0) || isinf(desc->eps) || (float)desc->eps == INFINITY)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "eps is %g, but must be a finite float >= 0", desc->eps);
+                       "eps is %s, but must be a finite float >= 0", clnorm_quote(desc->eps).text);
   return CLNORM_OK;
 }
 
@@ -278,7 +278,7 @@ static clnorm_status check_momentum(clnorm_forward_plan *plan, const clnorm_forw
       plan->desc.statistics == CLNORM_BATCH_STATISTICS && !clnorm_memory_absent(args->running_mean);
   if (updates && !(args->momentum >= 0 && args->momentum <= 1))
     return clnorm_fail(&plan->context->error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "momentum is %g, but must be in [0, 1]", args->momentum);
+                       "momentum is %s, but must be in [0, 1]", clnorm_quote(args->momentum).text);
   return CLNORM_OK;
 }
 

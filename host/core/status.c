@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 clnorm_status clnorm_fail(clnorm_error *error, clnorm_status status, const char *format, ...) {
@@ -12,6 +13,15 @@ clnorm_status clnorm_fail(clnorm_error *error, clnorm_status status, const char 
   va_end(arguments);
   error->message = text;
   return status;
+}
+
+clnorm_quoted clnorm_quote(double value) {
+  clnorm_quoted quoted;
+  for (int digits = 6; digits <= 17; digits++) {
+    snprintf(quoted.text, sizeof quoted.text, "%.*g", digits, value);
+    if (strtod(quoted.text, NULL) == value) break;
+  }
+  return quoted;
 }
 
 void clnorm_log(const clnorm_error *error, const char *format, ...) {

@@ -15,6 +15,12 @@ typedef struct clnorm_error {
 clnorm_status clnorm_fail(clnorm_error *error, clnorm_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* A number in as few digits as tell it from every other double: a message quotes what was given. */
+typedef struct clnorm_quoted {
+  char text[32];
+} clnorm_quoted;
+clnorm_quoted clnorm_quote(double value);
+
 /* Hands text to the log callback, one call a line; nothing without a callback. */
 void clnorm_log(const clnorm_error *error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

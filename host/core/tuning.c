@@ -29,8 +29,8 @@ clnorm_status clnorm_tuning_check(const clnorm_tuning *tuning, clnorm_error *err
                        "tuning.form is %d, but must be in [0, 2]", (int)tuning->form);
   if (split != 0 && !(split >= SPLIT_MIN && split <= SPLIT_MAX))
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "tuning.split_below is %g, but must be 0 or in [%g, %g]", split, SPLIT_MIN,
-                       SPLIT_MAX);
+                       "tuning.split_below is %s, but must be 0 or in [%g, %g]",
+                       clnorm_quote(split).text, SPLIT_MIN, SPLIT_MAX);
   return CLNORM_OK;
 }
 
