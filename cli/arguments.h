@@ -9,15 +9,18 @@
 #define CLNORM_STANDARD_STREAM "-" /* a path that means standard input, or standard output */
 
 typedef enum clnorm_option_kind {
-  CLNORM_OPTION_SET,    /* no value: *(bool *)target becomes true */
-  CLNORM_OPTION_CLEAR,  /* no value: *(bool *)target becomes false */
-  CLNORM_OPTION_TEXT,   /* const char * */
-  CLNORM_OPTION_NUMBER, /* double; "inf" and "nan" are numbers, for the library to judge */
-  CLNORM_OPTION_COUNT,  /* int64_t, 0 or more */
-  CLNORM_OPTION_SEED,   /* uint64_t, decimal or 0x... */
-  CLNORM_OPTION_CHOICE, /* int: index of the value in `choices` */
-  CLNORM_OPTION_TEXTS,  /* clnorm_texts; may be given several times */
-  CLNORM_OPTION_SHAPES  /* clnorm_shapes; may be given several times */
+  CLNORM_OPTION_SET,      /* no value: *(bool *)target becomes true */
+  CLNORM_OPTION_CLEAR,    /* no value: *(bool *)target becomes false */
+  CLNORM_OPTION_TEXT,     /* const char * */
+  CLNORM_OPTION_NUMBER,   /* double; "inf" and "nan" are numbers, for the library to judge */
+  CLNORM_OPTION_SECONDS,  /* double: the time of a measurement, in [0, 3600] */
+  CLNORM_OPTION_COUNT,    /* int64_t, 0 or more */
+  CLNORM_OPTION_POSITIVE, /* int64_t, 1 or more */
+  CLNORM_OPTION_SEED,     /* uint64_t, decimal or 0x... */
+  CLNORM_OPTION_CHOICE,   /* int: index of the value in `choices` */
+  CLNORM_OPTION_TEXTS,    /* clnorm_texts; may be given several times */
+  CLNORM_OPTION_LIST,     /* clnorm_texts; the same, and A,B is two of them */
+  CLNORM_OPTION_SHAPES    /* clnorm_shapes; may be given several times */
 } clnorm_option_kind;
 
 #define CLNORM_MAX_VALUES 64 /* of one option that may be given several times */
@@ -25,6 +28,8 @@ typedef enum clnorm_option_kind {
 typedef struct clnorm_texts {
   size_t count;
   const char *items[CLNORM_MAX_VALUES];
+  char room[1024]; /* of items that are parts of a list */
+  size_t used;
 } clnorm_texts;
 
 typedef struct clnorm_shapes {
@@ -47,7 +52,9 @@ typedef enum clnorm_parsed {
 
 /* Reads argv[1..argc) of a command called argv[0]: "--name value", "--name=value", and positional
  * arguments into positionals, in any order; "--" ends the options. options ends with a NULL
- * name. */
+ * name. An option that takes one value is refused where it comes twice, under either of two names; the same
+ * flag twice is once. A value that looks like an option is refused where it is a word of its own: the value was
+ * forgotten. */
 clnorm_parsed clnorm_arguments_parse(int argc, char **argv, const clnorm_option *options,
                                      clnorm_texts *positionals);
 
@@ -55,8 +62,5 @@ clnorm_parsed clnorm_arguments_parse(int argc, char **argv, const clnorm_option 
  * *status is the exit status. */
 bool clnorm_arguments_options(int argc, char **argv, const clnorm_option *options, const char *help,
                               int *status);
-
-/* Whether --seconds, the time of a measurement, is in range; else a message was printed. */
-bool clnorm_arguments_seconds(double seconds);
 
 #endif

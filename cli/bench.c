@@ -1,8 +1,9 @@
-#include <errno.h>
-#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
 
 #include "arguments.h"
 #include "chart.h"
@@ -11,7 +12,10 @@
 #include "measure.h"
 #include "messages.h"
 #include "networks.h"
+#include "outputs.h"
 #include "targets.h"
+#include "text.h"
+#include "thresholds.h"
 
 static const char help[] =
     "clnorm bench [--device D|all] [--suite NAME]... [--shape NxCxHxW]... [options]\n"
@@ -24,7 +28,7 @@ static const char help[] =
     "What clnorm tune keeps for a device is in force, as in any program; the heading then says "
     "tuned.\n"
     "\n"
-    "  --device D|all     auto, cpu, gpu, an id or part of a name; default all\n"
+    "  --device D,...|all auto, cpu, gpu, an id or part of a name; default all\n"
     "  --suite NAME       resnet50, mobilenet_v2, unet, sizes (4 KiB to 1 GiB), or all;\n"
     "                     default resnet50\n"
     "  --batch N          batch of the networks' shapes; default 1 and 32 (unet: 1)\n"
@@ -37,7 +41,12 @@ static const char help[] =
     "  --no-check         skip the comparison with the CPU path\n"
     "  --no-costs         skip first-call cost and overhead per call\n"
     "  --json | --csv     instead of the table\n"
-    "  --svg FILE         size against fraction, as a picture\n"
+    "  --svg FILE         size against fraction, as a picture; with - the text goes to standard "
+    "error\n"
+    "\n"
+    "Exit status: 0 all was measured, or left out for lack of memory; 2 a shape or another "
+    "argument\n"
+    "is wrong (the others are measured); 3 else, if a device failed (the others go on).\n"
     "\n"
     "example: clnorm bench --device all --suite resnet50 --batch 32\n"
     "         clnorm bench --device cpu --suite sizes --svg sizes.svg\n";
@@ -118,17 +127,17 @@ static bool add_suite(shape_list *list, const char *name, int64_t batch, bool *k
   return good;
 }
 
-static int make_shapes(const options *o, shape_list *list) {
+/* A wrong shape is reported, *wrong becomes true, and the others are measured. */
+static int make_shapes(const options *o, shape_list *list, bool *wrong) {
   bool good = true;
   for (size_t i = 0; i < o->shapes.count && good; i++) {
     const int64_t *d = o->shapes.items[i];
-    if (!d[0] || !d[1] || !d[2] || !d[3]) {
-      clnorm_complain("--shape %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64
-                      " is empty: there is nothing to time",
-                      d[0], d[1], d[2], d[3]);
-      return CLNORM_EXIT_USAGE;
-    }
-    good = add_shape(list, d[0], d[1], d[2], d[3]);
+    const bool empty = !d[0] || !d[1] || !d[2] || !d[3];
+    if (empty)
+      clnorm_complain("--shape %s is empty: there is nothing to time",
+                      clnorm_shape_text_of(d).text);
+    *wrong = *wrong || empty;
+    if (!empty) good = add_shape(list, d[0], d[1], d[2], d[3]);
   }
   const bool by_default = !o->suites.count && !o->shapes.count;
   for (size_t i = 0; i < (by_default ? 1 : o->suites.count) && good; i++) {
@@ -142,6 +151,7 @@ static int make_shapes(const options *o, shape_list *list) {
     }
   }
   if (!good) clnorm_complain("no memory for the list of shapes");
+  if (good && list->count == 0) return CLNORM_EXIT_USAGE;
   return good ? CLNORM_EXIT_GOOD : CLNORM_EXIT_DEVICE;
 }
 
@@ -211,6 +221,11 @@ static double ceiling(const row *r) {
   return r->measured.floor_bytes / r->measured.ceiling_s * 1e-9;
 }
 
+/* The copy was slower than an operation that moves the same bytes, so it is no ceiling here. */
+static bool is_above_ceiling(const row *r) {
+  return fmax(r->measured.fraction, gbps(r) / ceiling(r)) > 1 + CLNORM_NOISE;
+}
+
 static void print_row(const row *r, bool csv, bool first) {
   const clnorm_shape_text shape = clnorm_shape_text_of(r->wanted.dims);
   const clnorm_measurement *m = &r->measured;
@@ -224,19 +239,30 @@ static void print_row(const row *r, bool csv, bool first) {
            m->rounds);
   } else {
     if (first)
-      printf("%-5s %-17s %9s %8s %8s %8s  %s\n", "op", "shape", "time ms", "GB/s", "ceiling",
+      printf("%-5s %-17s %9s %8s %8s %8s  %s\n", "op", "shape", "time", "GB/s", "ceiling",
              "fraction", "how");
-    printf("%-5s %-17s %9.4f %8.1f %8.1f %8.2f  %s\n", clnorm_bench_op_names[r->wanted.op],
-           shape.text, m->median_s * 1e3, gbps(r), ceiling(r), m->fraction, m->variant);
+    printf("%-5s %-17s %9s %8s %8s %8.2f%c %s\n", clnorm_bench_op_names[r->wanted.op], shape.text,
+           clnorm_time_text(m->median_s).text, clnorm_number_text(gbps(r)).text,
+           clnorm_number_text(ceiling(r)).text, m->fraction, is_above_ceiling(r) ? '*' : ' ',
+           m->variant);
   }
   fflush(stdout);
 }
 
 static void print_costs(const costs *c, bool csv) {
   if (csv) return;
-  printf("first call %.1f ms (program cache empty), %.1f ms (filled); "
-         "a call on 1x8x4x4: eval %.2f us, train %.2f us\n",
-         c->cold_s * 1e3, c->warm_s * 1e3, c->eval_s * 1e6, c->train_s * 1e6);
+  printf("first call %s (program cache empty), %s (filled); a call on 1x8x4x4: eval %s, train %s\n",
+         clnorm_time_text(c->cold_s).text, clnorm_time_text(c->warm_s).text,
+         clnorm_time_text(c->eval_s).text, clnorm_time_text(c->train_s).text);
+}
+
+static void print_footnote(const row *rows, size_t count) {
+  bool marked = false;
+  for (size_t i = 0; i < count; i++) marked = marked || is_above_ceiling(&rows[i]);
+  if (marked)
+    printf(
+        "* faster than the copy by more than noise (%.0f %%): its ceiling is too low to be one\n",
+        100 * CLNORM_NOISE);
 }
 
 static void json_row(clnorm_json *json, const row *r) {
@@ -253,6 +279,7 @@ static void json_row(clnorm_json *json, const row *r) {
   clnorm_json_number(json, "gbps", gbps(r));
   clnorm_json_number(json, "ceiling_gbps", ceiling(r));
   clnorm_json_number(json, "fraction", m->fraction);
+  clnorm_json_bool(json, "above_ceiling", is_above_ceiling(r));
   clnorm_json_number(json, "streaming_fraction", m->fraction * m->stream_bytes / m->floor_bytes);
   clnorm_json_integer(json, "extra_bytes", (int64_t)m->extra_bytes);
   clnorm_json_integer(json, "rounds", m->rounds);
@@ -268,6 +295,7 @@ static void print_json(const row *rows, size_t num_rows, const clnorm_target *ta
   clnorm_json_end_array(&json);
   clnorm_json_array(&json, "costs");
   for (size_t i = 0; i < num_targets && all_costs; i++) {
+    if (!clnorm_target_works(&targets[i])) continue;
     clnorm_json_object(&json, NULL);
     clnorm_json_text(&json, "device", targets[i].label);
     clnorm_json_number(&json, "first_call_cold_s", all_costs[i].cold_s);
@@ -277,23 +305,39 @@ static void print_json(const row *rows, size_t num_rows, const clnorm_target *ta
     clnorm_json_end_object(&json);
   }
   clnorm_json_end_array(&json);
+  clnorm_targets_failed_json(&json, targets, num_targets);
   clnorm_json_end_object(&json);
   putchar('\n');
 }
 
 /* ---- The picture ----------------------------------------------------------------------------------- */
 
-static int write_svg(const char *path, const row *rows, size_t num_rows,
-                     const clnorm_target *targets, size_t num_targets) {
-  const size_t num_series = 2 * num_targets;
-  clnorm_chart_series *series = calloc(num_series, sizeof *series);
-  clnorm_chart_point *points = calloc(num_series * num_rows + 1, sizeof *points);
-  bool good = series && points;
-  size_t used = 0;
-  for (size_t t = 0; t < num_targets && good; t++)
+/* Machine, system, version and date, then every device with its driver. */
+static void add_notes(clnorm_chart *chart, const clnorm_target *baseline,
+                      const clnorm_target *targets, size_t num_targets) {
+  struct utsname machine;
+  char date[16] = "";
+  const time_t now = time(NULL);
+  struct tm day;
+  if (gmtime_r(&now, &day)) strftime(date, sizeof date, "%Y-%m-%d", &day);
+  if (uname(&machine) != 0) memset(&machine, 0, sizeof machine);
+  snprintf(chart->notes[chart->num_notes++], sizeof chart->notes[0],
+           "%.60s; %.30s %.40s; clnorm %s; %s", clnorm_context_device(baseline->context)->name,
+           machine.sysname, machine.release, clnorm_version(), date);
+  for (size_t i = 0; i < num_targets && chart->num_notes < CLNORM_CHART_MAX_NOTES; i++)
+    if (targets[i].context)
+      snprintf(chart->notes[chart->num_notes++], sizeof chart->notes[0], "%.150s",
+               clnorm_context_description(targets[i].context));
+}
+
+/* One curve for each operation on each target. */
+static void add_series(clnorm_chart *chart, clnorm_chart_point *points, const row *rows,
+                       size_t num_rows, const clnorm_target *targets, size_t num_targets) {
+  for (size_t t = 0; t < num_targets; t++)
     for (int op = 0; op < 2; op++) {
-      clnorm_chart_series *s = &series[used];
-      s->points = points + used * num_rows;
+      clnorm_chart_series *s = &chart->series[chart->num_series];
+      s->points = points + chart->num_series * num_rows;
+      s->count = 0;
       snprintf(s->name, sizeof s->name, "%s, %.100s", clnorm_bench_op_names[op], targets[t].label);
       for (size_t i = 0; i < num_rows; i++)
         if (rows[i].device == targets[t].label && (int)rows[i].wanted.op == op) {
@@ -301,14 +345,29 @@ static int write_svg(const char *path, const row *rows, size_t num_rows,
                                         rows[i].measured.fraction};
           s->points[s->count++] = p;
         }
-      used += s->count > 0;
+      chart->num_series += s->count > 0;
     }
-  good =
-      good && clnorm_chart_write(path, "clnorm: forward, fraction of the best copy", series, used);
-  if (!good) clnorm_complain("%s: cannot write: %s", path, strerror(errno));
+}
+
+static int write_svg(clnorm_output_file *file, const row *rows, size_t num_rows,
+                     const clnorm_target *baseline, const clnorm_target *targets,
+                     size_t num_targets) {
+  const size_t most = 2 * num_targets;
+  clnorm_chart chart = {.title = "clnorm: forward, fraction of the best copy",
+                        .series = calloc(most, sizeof *chart.series)};
+  clnorm_chart_point *points = calloc(most * num_rows + 1, sizeof *points);
+  int status = CLNORM_EXIT_DEVICE;
+  if (chart.series && points) {
+    add_notes(&chart, baseline, targets, num_targets);
+    add_series(&chart, points, rows, num_rows, targets, num_targets);
+    file->content = &chart;
+    status = clnorm_outputs_write(file, 1);
+  } else {
+    clnorm_complain("no memory for the picture");
+  }
   free(points);
-  free(series);
-  return good ? CLNORM_EXIT_GOOD : CLNORM_EXIT_USAGE;
+  free(chart.series);
+  return status;
 }
 
 /* ---- The command ----------------------------------------------------------------------------------- */
@@ -322,9 +381,14 @@ typedef struct session {
   row *rows;
   size_t num_rows;
   costs *all_costs;
+  bool wrong_shape; /* one was refused, and told so */
+  clnorm_output_file picture;
+  size_t num_pictures;
 } session;
 
-static int measure_one(session *s, const clnorm_target *target, const int64_t dims[4], int op) {
+/* Adds a row, unless it cannot be measured. A shape that is refused or too large leaves the others to be
+ * measured; a device that fails is asked no more. */
+static void measure_one(session *s, clnorm_target *target, const int64_t dims[4], int op) {
   const options *o = s->chosen;
   row *r = &s->rows[s->num_rows];
   clnorm_message message;
@@ -340,44 +404,45 @@ static int measure_one(session *s, const clnorm_target *target, const int64_t di
   const clnorm_status status =
       clnorm_measure(target->context, s->baseline.context, &r->wanted, &r->measured, &message);
   clnorm_progress(NULL);
-  if (status == CLNORM_ERROR_OUT_OF_MEMORY) {
+  if (status == CLNORM_OK) {
+    s->num_rows++;
+  } else if (status == CLNORM_ERROR_OUT_OF_MEMORY) {
     clnorm_complain("%s %s %s is left out: %s", target->label, clnorm_bench_op_names[op],
                     shape.text, message.text);
-    return CLNORM_EXIT_GOOD;
-  }
-  if (status != CLNORM_OK) {
+  } else if (clnorm_exit_status(status) == CLNORM_EXIT_USAGE) {
     clnorm_complain("%s %s %s: %s", target->label, clnorm_bench_op_names[op], shape.text,
                     message.text);
-    return CLNORM_EXIT_DEVICE;
+    s->wrong_shape = true;
+  } else {
+    clnorm_target_give_up(target, "failed on %s %s: %.1000s", clnorm_bench_op_names[op], shape.text,
+                          message.text);
   }
-  s->num_rows++;
-  return CLNORM_EXIT_GOOD;
 }
 
-static int measure_target(session *s, size_t index) {
+static void measure_target(session *s, size_t index) {
   const options *o = s->chosen;
-  const clnorm_target *target = &s->targets[index];
+  clnorm_target *target = &s->targets[index];
   const bool table = !o->json && !o->csv;
   if (table) printf("%s%s\n", index ? "\n" : "", clnorm_context_description(target->context));
   const size_t first = s->num_rows;
   for (size_t i = 0; i < s->shapes.count; i++)
     for (int op = 0; op < 2; op++) {
-      if (o->op != 2 && o->op != op) continue;
+      if ((o->op != 2 && o->op != op) || !clnorm_target_works(target)) continue;
       const size_t before = s->num_rows;
-      const int status = measure_one(s, target, s->shapes.dims[i], op);
-      if (status) return status;
+      measure_one(s, target, s->shapes.dims[i], op);
       if (!o->json && s->num_rows > before)
         print_row(&s->rows[before], o->csv, before == (table ? first : 0));
     }
-  if (!o->costs) return CLNORM_EXIT_GOOD;
+  if (table) print_footnote(s->rows + first, s->num_rows - first);
+  if (!o->costs || !clnorm_target_works(target)) return;
   s->all_costs[index] = measure_costs(target, &s->baseline, o);
   if (!o->json) print_costs(&s->all_costs[index], o->csv);
-  return CLNORM_EXIT_GOOD;
 }
 
 static int bench(const options *o, session *s) {
   s->chosen = o;
-  int status = make_shapes(o, &s->shapes);
+  int status = make_shapes(o, &s->shapes, &s->wrong_shape);
+  if (!status) status = clnorm_outputs_check(&s->picture, s->num_pictures, NULL, 0);
   if (!status) status = clnorm_targets_open(&o->target, &s->targets, &s->num_targets);
   if (!status) status = clnorm_target_open_baseline(NULL, o->target.threads, &s->baseline);
   if (status) return status;
@@ -387,12 +452,24 @@ static int bench(const options *o, session *s) {
     clnorm_complain("no memory for the results");
     return CLNORM_EXIT_DEVICE;
   }
-  for (size_t i = 0; i < s->num_targets && !status; i++) status = measure_target(s, i);
-  if (!status && o->json)
+  for (size_t i = 0; i < s->num_targets; i++)
+    if (clnorm_target_works(&s->targets[i])) measure_target(s, i);
+  if (o->json)
     print_json(s->rows, s->num_rows, s->targets, o->costs ? s->all_costs : NULL, s->num_targets);
-  if (!status && o->svg)
-    status = write_svg(o->svg, s->rows, s->num_rows, s->targets, s->num_targets);
-  return status;
+  if (s->num_pictures)
+    status = write_svg(&s->picture, s->rows, s->num_rows, &s->baseline, s->targets, s->num_targets);
+  if (s->wrong_shape) status = CLNORM_EXIT_USAGE;
+  return status ? status : clnorm_targets_status(s->targets, s->num_targets);
+}
+
+static bool check_options(const options *o) {
+  if (o->json && o->csv) {
+    clnorm_complain("--json and --csv exclude each other: both would go to standard output");
+    return false;
+  }
+  if (!o->batch || o->suites.count || !o->shapes.count) return true;
+  clnorm_complain("--batch is for suites; --shape has its own batch");
+  return false;
 }
 
 int clnorm_command_bench(int argc, char **argv) {
@@ -402,17 +479,17 @@ int clnorm_command_bench(int argc, char **argv) {
                .check = true,
                .costs = true};
   const clnorm_option table[] = {
-      {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},
+      {"--device", CLNORM_OPTION_LIST, &o.target.devices, NULL},
       {"--suite", CLNORM_OPTION_TEXTS, &o.suites, NULL},
       {"--shape", CLNORM_OPTION_SHAPES, &o.shapes, NULL},
-      {"--batch", CLNORM_OPTION_COUNT, &o.batch, NULL},
+      {"--batch", CLNORM_OPTION_POSITIVE, &o.batch, NULL},
       {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|both"},
       {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},
       {"--group-size", CLNORM_OPTION_CHOICE, &o.target.group_size, CLNORM_GROUP_SIZE_CHOICES},
       {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split"},
       {"--store", CLNORM_OPTION_CHOICE, &o.store, "auto|cached|streamed"},
       {"--threads", CLNORM_OPTION_COUNT, &o.target.threads, NULL},
-      {"--seconds", CLNORM_OPTION_NUMBER, &o.seconds, NULL},
+      {"--seconds", CLNORM_OPTION_SECONDS, &o.seconds, NULL},
       {"--no-check", CLNORM_OPTION_CLEAR, &o.check, NULL},
       {"--no-costs", CLNORM_OPTION_CLEAR, &o.costs, NULL},
       {"--json", CLNORM_OPTION_SET, &o.json, NULL},
@@ -422,9 +499,12 @@ int clnorm_command_bench(int argc, char **argv) {
   };
   int status;
   if (!clnorm_arguments_options(argc, argv, table, help, &status)) return status;
-  if (!clnorm_arguments_seconds(o.seconds)) return CLNORM_EXIT_USAGE;
-  session s = {0};
+  if (!check_options(&o)) return CLNORM_EXIT_USAGE;
+  session s = {
+      .picture = {.option = "--svg", .path = o.svg, .write = clnorm_chart_write, .descriptor = -1},
+      .num_pictures = o.svg != NULL};
   status = bench(&o, &s);
+  clnorm_outputs_free(&s.picture, s.num_pictures);
   if (s.baseline.context) clnorm_target_close(&s.baseline);
   clnorm_targets_close(s.targets, s.num_targets);
   free(s.all_costs);

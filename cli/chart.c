@@ -5,11 +5,12 @@
 #include <stdlib.h>
 
 #define WIDTH 900
-#define HEIGHT 460
 #define LEFT 64
 #define RIGHT 24
-#define TOP 48
-#define BOTTOM 56
+#define TITLE_Y 22
+#define LINE 17   /* from one line of text to the next */
+#define PLOT 356  /* height of the part with the curves */
+#define BOTTOM 56 /* below it: sizes, and what they are */
 
 static const char *const colors[] = {"#0b6e4f", "#c8553d", "#2b59c3", "#a37b00",
                                      "#7a3e9d", "#3f3f3f", "#d1495b", "#00798c"};
@@ -18,7 +19,8 @@ static const char *const colors[] = {"#0b6e4f", "#c8553d", "#2b59c3", "#a37b00",
 typedef struct frame {
   FILE *out;
   double low, high; /* log2 of bytes */
-  double top;       /* largest fraction shown */
+  double largest;   /* fraction shown */
+  int top, height;  /* of the part with the curves, below title, notes and legend; of the whole */
 } frame;
 
 static double x_of(const frame *f, double bytes) {
@@ -26,7 +28,7 @@ static double x_of(const frame *f, double bytes) {
 }
 
 static double y_of(const frame *f, double fraction) {
-  return TOP + (1 - fraction / f->top) * (HEIGHT - TOP - BOTTOM);
+  return f->top + (1 - fraction / f->largest) * PLOT;
 }
 
 static void escape(FILE *out, const char *text) {
@@ -51,14 +53,16 @@ static void label_of_bytes(double log2_bytes, char *text, size_t size) {
   snprintf(text, size, "%.0f %s", exp2(log2_bytes - 10 * unit), units[unit > 4 ? 4 : unit]);
 }
 
-static frame make_frame(FILE *out, const clnorm_chart_series *series, size_t num_series) {
-  frame f = {out, INFINITY, 0, 1.2};
-  for (size_t i = 0; i < num_series; i++)
-    for (size_t k = 0; k < series[i].count; k++) {
-      const clnorm_chart_point p = series[i].points[k];
+static frame make_frame(FILE *out, const clnorm_chart *chart) {
+  frame f = {out, INFINITY, 0, 1.2, 0, 0};
+  f.top = TITLE_Y + LINE * (int)(chart->num_notes + chart->num_series + 1);
+  f.height = f.top + PLOT + BOTTOM;
+  for (size_t i = 0; i < chart->num_series; i++)
+    for (size_t k = 0; k < chart->series[i].count; k++) {
+      const clnorm_chart_point p = chart->series[i].points[k];
       f.low = fmin(f.low, floor(log2(p.bytes)));
       f.high = fmax(f.high, ceil(log2(p.bytes)));
-      f.top = fmax(f.top, ceil(p.fraction * 10) / 10);
+      f.largest = fmax(f.largest, ceil(p.fraction * 10) / 10);
     }
   if (!(f.low < f.high)) {
     f.low = isfinite(f.low) ? f.low - 1 : 12;
@@ -67,17 +71,29 @@ static frame make_frame(FILE *out, const clnorm_chart_series *series, size_t num
   return f;
 }
 
-static void draw_axes(const frame *f, const char *title) {
-  fprintf(f->out,
-          "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
-          "font-family=\"sans-serif\" font-size=\"12\">\n"
-          "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n"
-          "<text x=\"%d\" y=\"22\" font-size=\"15\">",
-          WIDTH, HEIGHT, LEFT);
-  escape(f->out, title);
+static void draw_text(const frame *f, int x, int y, int size, const char *text) {
+  fprintf(f->out, "<text x=\"%d\" y=\"%d\" font-size=\"%d\">", x, y, size);
+  escape(f->out, text);
   fputs("</text>\n", f->out);
-  const double step = f->top > 2 ? 0.5 : 0.2;
-  for (double v = 0; v <= f->top + 1e-9; v += step)
+}
+
+/* Above the curves, where it hides none. */
+static void draw_heading(const frame *f, const clnorm_chart *chart) {
+  int y = TITLE_Y;
+  draw_text(f, LEFT, y, 15, chart->title);
+  for (size_t i = 0; i < chart->num_notes; i++) draw_text(f, LEFT, y += LINE, 11, chart->notes[i]);
+  for (size_t i = 0; i < chart->num_series; i++) {
+    y += LINE;
+    fprintf(f->out, "<rect x=\"%d\" y=\"%d\" width=\"14\" height=\"4\" fill=\"%s\"/>\n", LEFT,
+            y - 6, colors[i % NUM_COLORS]);
+    draw_text(f, LEFT + 20, y, 12, chart->series[i].name);
+  }
+}
+
+static void draw_axes(const frame *f) {
+  const int bottom = f->top + PLOT;
+  const double step = f->largest > 2 ? 0.5 : 0.2;
+  for (double v = 0; v <= f->largest + 1e-9; v += step)
     fprintf(f->out,
             "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>"
             "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.1f</text>\n",
@@ -88,13 +104,13 @@ static void draw_axes(const frame *f, const char *title) {
     char text[32];
     label_of_bytes(b, text, sizeof text);
     fprintf(f->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
-            x_of(f, exp2(b)), HEIGHT - BOTTOM + 18, text);
+            x_of(f, exp2(b)), bottom + 18, text);
   }
   fprintf(f->out,
           "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">size of the tensor</text>\n"
           "<text transform=\"translate(16 %d) rotate(-90)\" text-anchor=\"middle\">"
           "floor bytes / time / ceiling</text>\n",
-          (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, (TOP + HEIGHT - BOTTOM) / 2);
+          (LEFT + WIDTH - RIGHT) / 2, bottom + 42, (f->top + bottom) / 2);
 }
 
 static int by_size(const void *a, const void *b) {
@@ -116,23 +132,19 @@ static void draw_series(const frame *f, const clnorm_chart_series *s, size_t ind
   for (size_t i = 0; i < s->count; i++)
     fprintf(f->out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.5\" fill=\"%s\"/>\n",
             x_of(f, s->points[i].bytes), y_of(f, s->points[i].fraction), color);
-  const double y = HEIGHT - BOTTOM - 12 - 16.0 * (double)index;
-  fprintf(f->out,
-          "<rect x=\"%d\" y=\"%.1f\" width=\"14\" height=\"4\" fill=\"%s\"/><text x=\"%d\" "
-          "y=\"%.1f\">",
-          LEFT + 12, y - 6, color, LEFT + 32, y);
-  escape(f->out, s->name);
-  fputs("</text>\n", f->out);
 }
 
-bool clnorm_chart_write(const char *path, const char *title, const clnorm_chart_series *series,
-                        size_t num_series) {
-  FILE *out = fopen(path, "w");
-  if (!out) return false;
-  const frame f = make_frame(out, series, num_series);
-  draw_axes(&f, title);
-  for (size_t i = 0; i < num_series; i++) draw_series(&f, &series[i], i);
+bool clnorm_chart_write(FILE *out, const void *content) {
+  const clnorm_chart *chart = content;
+  const frame f = make_frame(out, chart);
+  fprintf(out,
+          "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
+          "font-family=\"sans-serif\" font-size=\"12\">\n"
+          "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
+          WIDTH, f.height);
+  draw_heading(&f, chart);
+  draw_axes(&f);
+  for (size_t i = 0; i < chart->num_series; i++) draw_series(&f, &chart->series[i], i);
   fputs("</svg>\n", out);
-  const bool good = !ferror(out);
-  return fclose(out) == 0 && good;
+  return !ferror(out);
 }

@@ -4,6 +4,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
+
+#define CLNORM_CHART_MAX_NOTES 16
 
 typedef struct clnorm_chart_point {
   double bytes;    /* of the tensor, > 0 */
@@ -16,8 +19,16 @@ typedef struct clnorm_chart_series {
   size_t count;
 } clnorm_chart_series;
 
-/* Writes the file; false with errno set if that fails. */
-bool clnorm_chart_write(const char *path, const char *title, const clnorm_chart_series *series,
-                        size_t num_series);
+typedef struct clnorm_chart {
+  const char *title;
+  char notes[CLNORM_CHART_MAX_NOTES][160]; /* lines under the title: machine, driver, date */
+  size_t num_notes;
+  clnorm_chart_series *series;
+  size_t num_series;
+} clnorm_chart;
+
+/* Writes a clnorm_chart, whose points it sorts; false, with errno, where that fails. For
+ * clnorm_output_file. */
+bool clnorm_chart_write(FILE *out, const void *chart);
 
 #endif

@@ -16,7 +16,8 @@ static const char help[] =
     "for\n"
     "its devices leaves OpenCL out, and makes the exit status 3.\n"
     "\n"
-    "  --json    one JSON object: devices, default, missing\n"
+    "  --json    one JSON object: devices (with all that the library knows of each), default,\n"
+    "            missing\n"
     "\n"
     "example: clnorm devices --json\n";
 
@@ -28,6 +29,11 @@ static const char *default_id(const clnorm_device_list *list) {
 static const char *form_of(const clnorm_device_info *info, const clnorm_tuning *kept) {
   static const char *const forms[] = {NULL, "vector", "wide"};
   return kept->form != CLNORM_FORM_AUTO ? forms[kept->form] : info->form;
+}
+
+/* What a driver says is believed up to what JSON readers hold. */
+static void json_bytes(clnorm_json *json, const char *key, uint64_t bytes) {
+  clnorm_json_integer(json, key, bytes > INT64_MAX ? INT64_MAX : (int64_t)bytes);
 }
 
 static void print_json(const clnorm_device_list *list) {
@@ -45,6 +51,12 @@ static void print_json(const clnorm_device_list *list) {
     clnorm_json_text(&json, "type", info->type);
     clnorm_json_text(&json, "form", form_of(info, &kept));
     clnorm_json_text(&json, "status", info->status);
+    clnorm_json_bool(&json, "usable", info->usable);
+    clnorm_json_bool(&json, "denormals", info->denormals);
+    clnorm_json_integer(&json, "compute_units", info->compute_units);
+    json_bytes(&json, "memory_bytes", info->memory_bytes);
+    json_bytes(&json, "max_alloc_bytes", info->max_alloc_bytes);
+    clnorm_json_integer(&json, "vector_width", info->vector_width);
     clnorm_json_bool(&json, "tuned", tuned);
     clnorm_json_end_object(&json);
   }

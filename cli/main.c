@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "messages.h"
+#include "suggest.h"
 
 static const char help[] =
     "clnorm: batch normalization on any OpenCL device, with a CPU path that returns the same bits\n"
@@ -21,7 +22,9 @@ static const char help[] =
     "example: clnorm verify --device all --suite resnet50\n"
     "\n"
     "Exit status: 0 good; 1 verification found a difference; 2 wrong usage or a bad file;\n"
-    "3 no such device, or the device failed.\n";
+    "3 no such device, or a device failed. One of several that fails is reported, and the others "
+    "go\n"
+    "on: then 1 if a difference was found, else 2 if an argument was wrong, else 3.\n";
 
 static const struct {
   const char *name;
@@ -32,12 +35,14 @@ static const struct {
     {"tune", clnorm_command_tune},
 };
 
+#define NUM_COMMANDS (sizeof commands / sizeof commands[0])
+
 static int dispatch(int argc, char **argv) {
   if (argc < 2) {
     fputs(help, stderr);
     return CLNORM_EXIT_USAGE;
   }
-  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+  for (size_t i = 0; i < NUM_COMMANDS; i++)
     if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
       strcmp(argv[1], "help") == 0) {
@@ -48,7 +53,11 @@ static int dispatch(int argc, char **argv) {
     printf("clnorm %s\n", clnorm_version());
     return CLNORM_EXIT_GOOD;
   }
-  clnorm_complain("unknown command '%s'; see clnorm --help", argv[1]);
+  clnorm_suggestion suggestion = clnorm_suggestion_for(argv[1], strlen(argv[1]));
+  for (size_t i = 0; i < NUM_COMMANDS; i++) clnorm_suggestion_try(&suggestion, commands[i].name);
+  clnorm_suggestion_try(&suggestion, "--version");
+  clnorm_complain("unknown %s '%s'%s; see clnorm --help", argv[1][0] == '-' ? "option" : "command",
+                  argv[1], clnorm_suggestion_say(&suggestion).text);
   return CLNORM_EXIT_USAGE;
 }
 

@@ -18,6 +18,8 @@ int clnorm_exit_status(clnorm_status status) {
   }
 }
 
+static bool progress_is_shown;
+
 void clnorm_complain(const char *format, ...) {
   char text[4096];
   va_list arguments;
@@ -26,12 +28,15 @@ void clnorm_complain(const char *format, ...) {
   va_end(arguments);
   for (char *c = text; *c; c++)
     if ((unsigned char)*c < 32 || *c == 127) *c = '?';
+  clnorm_progress(NULL);
   fprintf(stderr, "clnorm: %s\n", text);
 }
 
 void clnorm_progress(const char *format, ...) {
+  if (!format && !progress_is_shown) return;
   if (!isatty(STDERR_FILENO)) return;
   fputs("\r\033[K", stderr);
+  progress_is_shown = format != NULL;
   if (!format) return;
   va_list arguments;
   va_start(arguments, format);

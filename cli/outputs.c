@@ -220,7 +220,6 @@ static bool take_standard_output(clnorm_output_file *file) {
 
 int clnorm_outputs_check(clnorm_output_file *files, size_t count, const clnorm_input_file *inputs,
                          size_t num_inputs) {
-  for (size_t i = 0; i < count; i++) files[i].descriptor = -1;
   for (size_t i = 0; i < count; i++) {
     clnorm_message message;
     if (!locate(&files[i], &message)) {

@@ -10,6 +10,7 @@
 #include "npy.h"
 #include "outputs.h"
 #include "targets.h"
+#include "text.h"
 #include "verification.h"
 
 static const char help[] =
@@ -32,7 +33,8 @@ static const char help[] =
     "  --eps E                    default 1e-5\n"
     "  --momentum K               kept fraction of the running statistics; default 0.9\n"
     "  --momentum-convention C    kept (default); new: K is the fraction of the new batch,\n"
-    "                             as in PyTorch; cumulative: average over all batches\n"
+    "                             as in PyTorch; cumulative: average over all batches,\n"
+    "                             and K is not used\n"
     "  --num-batches-tracked B    batches before this one, for cumulative; default 0\n"
     "  --biased-running-var       running_var takes the variance with divisor M, not M - 1\n"
     "  --refuse-one-value         training with one value per channel is an error\n"
@@ -47,7 +49,7 @@ static const char help[] =
     "                             double reference; elements that depend on subnormal values\n"
     "                             that the device flushes are counted apart\n"
     "  --json                     one JSON object: device, shape, mode, seconds, output,\n"
-    "                             and with --verify the keys of clnorm verify\n"
+    "                             and with --verify the keys of clnorm verify, less failed\n"
     "\n"
     "Files are checked before the work, and replaced only when all of them are complete.\n"
     "\n"
@@ -344,11 +346,12 @@ static bool judge_output(const clnorm_problem *problem, const clnorm_reference *
 /* Adds judgements up into `found`; a failure if there is one. */
 static void add_up(const options *o, const inputs *in, const module *m, const judgement *judgements,
                    clnorm_verification *found) {
-  clnorm_failure failure = {.mode = o->mode == MODE_TRAIN ? "train" : "eval"};
+  clnorm_failure failure = {.mode = o->mode == MODE_TRAIN ? "train" : "eval",
+                            .against = found->baseline};
   snprintf(failure.device, sizeof failure.device, "%s", m->target.label);
   memcpy(failure.dims, in->x.dims, sizeof failure.dims);
-  snprintf(failure.options, sizeof failure.options, "%.256s eps=%g momentum=%g", in->path, o->eps,
-           o->momentum);
+  snprintf(failure.options, sizeof failure.options, "%.256s eps=%.9g momentum=%.9g", in->path,
+           o->eps, o->momentum);
   clnorm_outside outside = {0, 0};
   found->totals.cases = 1;
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
@@ -373,6 +376,7 @@ static int verify(const options *o, const inputs *in, const module *m, module *b
   int status = clnorm_target_open_baseline(&m->target, o->target.threads, &baseline->target);
   if (!status) status = run_module(o, in, baseline);
   if (status) return status;
+  found->baseline = baseline->target.label;
   const size_t channels = (size_t)in->x.dims[1];
   float *initial = calloc(2 * channels + 1, sizeof *initial);
   for (size_t c = 0; initial && c < channels; c++) initial[channels + c] = 1;
@@ -427,6 +431,7 @@ static void list_outputs(const options *o, outputs *out) {
     file->path = all[i].path;
     file->updates = all[i].updates;
     file->write = clnorm_npy_write;
+    file->descriptor = -1;
     file->content = &out->arrays[out->count];
     out->results[out->count++] = all[i].result;
   }
@@ -498,17 +503,19 @@ static void print_json(const options *o, const inputs *in, const module *m,
 static void print_summary(const options *o, const inputs *in, const module *m) {
   const int64_t *d = in->x.dims;
   const double bytes = 2.0 * (double)in->x.count * sizeof(float);
-  printf("device  %s\n", clnorm_context_description(m->target.context));
+  printf("device  %s\n", m->target.label);
   printf("shape   %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 "\n", d[0], d[1], d[2], d[3]);
   printf("mode    %s%s\n", o->mode == MODE_TRAIN ? "train" : "eval", o->freeze ? ", frozen" : "");
-  printf("time    %.3f ms, %.1f GB/s counting x and y once; first call %.1f ms\n", 1e3 * m->seconds,
-         m->seconds > 0 ? 1e-9 * bytes / m->seconds : 0.0, 1e3 * m->first_call);
+  printf("time    %s, %s GB/s counting x and y once; first call %s\n",
+         clnorm_time_text(m->seconds).text,
+         clnorm_number_text(m->seconds > 0 ? 1e-9 * bytes / m->seconds : 0.0).text,
+         clnorm_time_text(m->first_call).text);
   printf("output  %s\n", o->output ? clnorm_output_path(o->output) : "not kept; -o FILE keeps it");
 }
 
-static void print_judgements(const module *baseline, const judgement *judgements,
+static void print_judgements(const module *m, const module *baseline, const judgement *judgements,
                              const clnorm_verification *found) {
-  printf("\ncompared with %s\n", baseline->target.label);
+  printf("\n%s\nis compared with %s\n", m->target.label, baseline->target.label);
   printf("%-12s %10s %10s %8s %12s  %s\n", "output", "elements", "differing", "max ulp",
          "error/bound", "first difference (n,c,h,w)");
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
@@ -548,7 +555,7 @@ static int run(const options *o, const char *path) {
       print_json(o, &in, &m, &found);
     else
       print_summary(o, &in, &m);
-    if (o->verify && !o->json) print_judgements(&baseline, judgements, &found);
+    if (o->verify && !o->json) print_judgements(&m, &baseline, judgements, &found);
     if (found.num_failures > 0) status = CLNORM_EXIT_DIFFERENT;
   }
   clnorm_outputs_free(out.files, out.count);
@@ -607,7 +614,11 @@ int clnorm_command_run(int argc, char **argv) {
   }
   if (parsed == CLNORM_PARSED_WRONG) return CLNORM_EXIT_USAGE;
   if (positionals.count == 1) return run(&o, positionals.items[0]);
-  clnorm_complain("run takes one input file, but got %zu; see clnorm run --help",
-                  positionals.count);
+  if (positionals.count == 0)
+    clnorm_complain("run takes one input file: clnorm run X.npy; see clnorm run --help");
+  else
+    clnorm_complain("run takes one input file, but got '%s' and '%s'%s; see clnorm run --help",
+                    positionals.items[0], positionals.items[1],
+                    positionals.count > 2 ? " and more" : "");
   return CLNORM_EXIT_USAGE;
 }

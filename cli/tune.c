@@ -32,11 +32,12 @@ static const char help[] =
     "are timed. Where the rule's values are the best, nothing is kept. A slow device is given 5 s\n"
     "and 300 measurements' time; what was not measured by then stays by rule.\n"
     "\n"
-    "  --device D|all    auto, cpu, gpu, an id or part of a name; default all\n"
+    "  --device D,...|all auto, cpu, gpu, an id or part of a name; default all\n"
     "  --seconds S       per measurement, about; default 0.2: about 20 s for a device\n"
     "  --dry-run         measure and tell, change nothing\n"
     "  --reset           go back to the rule: remove what is kept, measure nothing\n"
-    "  --json            devices: [{device, id, measurements, notes, rule, chosen, kept}]\n"
+    "  --json            devices: [{device, id, measurements, notes, rule, chosen, kept}],\n"
+    "                    failed: [{device, reason}]\n"
     "\n"
     "example: clnorm tune --device all\n"
     "         clnorm tune --device cpu --reset\n";
@@ -69,7 +70,7 @@ static clnorm_context *open_tuned(const session *s, clnorm_tuning tuning) {
   clnorm_message message;
   how.tuning = &tuning;
   const clnorm_status status = clnorm_context_create(device_info(s)->id, &how, &context, &message);
-  if (status != CLNORM_OK) clnorm_complain("%s: %s", s->result->target->label, message.text);
+  if (status != CLNORM_OK) clnorm_target_give_up(s->result->target, "%s", message.text);
   return context;
 }
 
@@ -102,8 +103,8 @@ static int compare(session *s, const clnorm_tune_row *wanted, const clnorm_measu
   const clnorm_status status = clnorm_measure_ways(ways, s->baseline, &how, &row->times, &message);
   clnorm_progress(NULL);
   if (status != CLNORM_OK) {
-    clnorm_complain("%s: %s %s %s: %s", result->target->label, row->parameter,
-                    clnorm_bench_op_names[row->op], shape.text, message.text);
+    clnorm_target_give_up(result->target, "failed on %s %s %s: %s", row->parameter,
+                          clnorm_bench_op_names[row->op], shape.text, message.text);
     return CLNORM_EXIT_DEVICE;
   }
   *ratio = row->times.ratio;
@@ -304,13 +305,13 @@ static int keep(clnorm_tune_result *r) {
   const bool by_rule = !t->form && !(t->split_below > 0) && !t->stream_bytes;
   const clnorm_status status =
       by_rule ? clnorm_tuning_forget(context) : clnorm_tuning_keep(context, t);
-  if (status != CLNORM_OK) clnorm_complain("%s: %s", r->target->label, clnorm_last_error(context));
+  if (status != CLNORM_OK) clnorm_target_give_up(r->target, "%s", clnorm_last_error(context));
   r->kept = status == CLNORM_OK && !by_rule;
   return clnorm_exit_status(status);
 }
 
 static int measure(session *s) {
-  clnorm_target baseline = {NULL, ""};
+  clnorm_target baseline = {.context = NULL};
   if (!s->chosen->json) printf("%s\n", clnorm_context_description(s->result->target->context));
   int status = clnorm_target_open_baseline(s->result->target, 0, &baseline);
   s->baseline = baseline.context;
@@ -326,7 +327,7 @@ static int measure(session *s) {
 static int reset(session *s) {
   clnorm_context *context = s->result->target->context;
   if (clnorm_tuning_path(context)[0] && clnorm_tuning_forget(context) != CLNORM_OK) {
-    clnorm_complain("%s: %s", s->result->target->label, clnorm_last_error(context));
+    clnorm_target_give_up(s->result->target, "%s", clnorm_last_error(context));
     return CLNORM_EXIT_USAGE;
   }
   if (!s->chosen->json)
@@ -334,7 +335,7 @@ static int reset(session *s) {
   return CLNORM_EXIT_GOOD;
 }
 
-static int work_on(session *s, const clnorm_target *target) {
+static int work_on(session *s, clnorm_target *target) {
   s->result->target = target;
   clnorm_context *by_rule = open_tuned(s, clnorm_tuning_defaults());
   if (!by_rule) return CLNORM_EXIT_DEVICE;
@@ -343,23 +344,33 @@ static int work_on(session *s, const clnorm_target *target) {
   return s->chosen->reset ? reset(s) : measure(s);
 }
 
-static int tune_all(const options *o, const clnorm_target *targets, size_t count,
-                    clnorm_tune_result *results) {
-  int status = CLNORM_EXIT_GOOD;
-  for (size_t i = 0; i < count && !status; i++) {
-    session s = {o, NULL, &results[i], clnorm_now(), false};
-    if (i > 0 && !o->json && !o->reset) putchar('\n');
-    status = work_on(&s, &targets[i]);
-  }
-  if (status || !o->json) return status;
+static void print_json(const clnorm_tune_result *results, const clnorm_target *targets,
+                       size_t count) {
   clnorm_json json = {stdout, false};
   clnorm_json_object(&json, NULL);
   clnorm_json_array(&json, "devices");
-  for (size_t i = 0; i < count; i++) clnorm_tune_json(&json, &results[i]);
+  for (size_t i = 0; i < count; i++)
+    if (clnorm_target_works(&targets[i])) clnorm_tune_json(&json, &results[i]);
   clnorm_json_end_array(&json);
+  clnorm_targets_failed_json(&json, targets, count);
   clnorm_json_end_object(&json);
   putchar('\n');
-  return status;
+}
+
+/* A device that fails, and has said why, leaves the others to be tuned. */
+static int tune_all(const options *o, clnorm_target *targets, size_t count,
+                    clnorm_tune_result *results) {
+  int status = CLNORM_EXIT_GOOD;
+  for (size_t i = 0; i < count; i++) {
+    session s = {o, NULL, &results[i], clnorm_now(), false};
+    if (!clnorm_target_works(&targets[i])) continue;
+    if (i > 0 && !o->json && !o->reset) putchar('\n');
+    const int own = work_on(&s, &targets[i]);
+    if (own && clnorm_target_works(&targets[i])) clnorm_target_give_up(&targets[i], "is not tuned");
+    if (own == CLNORM_EXIT_USAGE) status = own;
+  }
+  if (o->json) print_json(results, targets, count);
+  return status ? status : clnorm_targets_status(targets, count);
 }
 
 static int tune(const options *o) {
@@ -379,8 +390,8 @@ static int tune(const options *o) {
 int clnorm_command_tune(int argc, char **argv) {
   options o = {.target = {.device = "all", .cpu_as_it_is = true}, .seconds = 0.2};
   const clnorm_option table[] = {
-      {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},
-      {"--seconds", CLNORM_OPTION_NUMBER, &o.seconds, NULL},
+      {"--device", CLNORM_OPTION_LIST, &o.target.devices, NULL},
+      {"--seconds", CLNORM_OPTION_SECONDS, &o.seconds, NULL},
       {"--dry-run", CLNORM_OPTION_SET, &o.dry_run, NULL},
       {"--reset", CLNORM_OPTION_SET, &o.reset, NULL},
       {"--json", CLNORM_OPTION_SET, &o.json, NULL},
@@ -388,7 +399,6 @@ int clnorm_command_tune(int argc, char **argv) {
   };
   int status;
   if (!clnorm_arguments_options(argc, argv, table, help, &status)) return status;
-  if (!clnorm_arguments_seconds(o.seconds)) return CLNORM_EXIT_USAGE;
   if (!o.reset || !o.dry_run) return tune(&o);
   clnorm_complain("--reset and --dry-run exclude each other: a reset measures nothing");
   return CLNORM_EXIT_USAGE;

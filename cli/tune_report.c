@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "text.h"
+
 static const char *const form_names[] = {"rule", "vector", "wide"};
 
 typedef struct value_text {
@@ -57,11 +59,11 @@ void clnorm_tune_print_row(const clnorm_tune_result *result, size_t index) {
   const clnorm_tune_row *row = &result->rows[index];
   if (index == 0)
     printf("%-12s  %-5s  %-17s  %-9s  %9s  %-9s  %9s  %6s\n", "parameter", "op", "shape", "way",
-           "ms", "way", "ms", "ratio");
-  printf("%-12s  %-5s  %-17s  %-9s  %9.4f  %-9s  %9.4f  %6.2f\n", row->parameter,
+           "time", "way", "time", "ratio");
+  printf("%-12s  %-5s  %-17s  %-9s  %9s  %-9s  %9s  %6.2f\n", row->parameter,
          clnorm_bench_op_names[row->op], clnorm_shape_text_of(row->dims).text, row->ways[0],
-         row->times.median_s[0] * 1e3, row->ways[1], row->times.median_s[1] * 1e3,
-         row->times.ratio);
+         clnorm_time_text(row->times.median_s[0]).text, row->ways[1],
+         clnorm_time_text(row->times.median_s[1]).text, row->times.ratio);
   fflush(stdout);
 }
 

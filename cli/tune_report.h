@@ -20,7 +20,7 @@ typedef struct clnorm_tune_row {
 } clnorm_tune_row;
 
 typedef struct clnorm_tune_result {
-  const clnorm_target *target;
+  clnorm_target *target;
   clnorm_tune_row rows[CLNORM_TUNE_MAX_ROWS];
   size_t num_rows;
   char notes[CLNORM_TUNE_MAX_NOTES][200]; /* what was not measured, and why */

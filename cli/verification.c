@@ -17,7 +17,7 @@ static void describe_difference(clnorm_output output, const clnorm_difference *d
              d->first[1], d->first[2], d->first[3]);
   else
     snprintf(place, sizeof place, "%" PRId64, d->first[1]);
-  snprintf(text, size, "%s[%s]: %.9g, CPU path %.9g", clnorm_output_name(output), place,
+  snprintf(text, size, "%s[%s]: %.9g against %.9g", clnorm_output_name(output), place,
            (double)d->first_b, (double)d->first_a);
 }
 
@@ -83,6 +83,7 @@ void clnorm_verification_free(clnorm_verification *verification) {
 static void failure_json(clnorm_json *json, const clnorm_failure *failure) {
   clnorm_json_object(json, NULL);
   clnorm_json_text(json, "device", failure->device);
+  clnorm_json_text(json, "against", failure->against);
   clnorm_json_array(json, "shape");
   for (int i = 0; i < 4; i++) clnorm_json_integer(json, NULL, failure->dims[i]);
   clnorm_json_end_array(json);
@@ -102,6 +103,7 @@ void clnorm_verification_json(clnorm_json *json, const clnorm_verification *veri
   for (size_t i = 0; i < verification->num_devices; i++)
     clnorm_json_text(json, NULL, verification->devices[i]);
   clnorm_json_end_array(json);
+  clnorm_json_text(json, "baseline", verification->baseline);
   clnorm_json_integer(json, "cases", totals->cases);
   clnorm_json_integer(json, "differing_elements", totals->differing_elements);
   clnorm_json_integer(json, "max_ulp", totals->max_ulp);
@@ -137,9 +139,9 @@ void clnorm_verification_print_failures(const clnorm_verification *verification)
       verification->num_failures < MAX_PRINTED ? verification->num_failures : MAX_PRINTED;
   for (size_t i = 0; i < printed; i++) {
     const clnorm_failure *f = &verification->failures[i];
-    printf("FAILED %s  %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 " %s: %" PRId64
+    printf("FAILED %s against %s  %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 " %s: %" PRId64
            " differ, max %" PRIu32 " ulp, first %s  (%s)\n",
-           f->device, f->dims[0], f->dims[1], f->dims[2], f->dims[3], f->mode,
+           f->device, f->against, f->dims[0], f->dims[1], f->dims[2], f->dims[3], f->mode,
            f->differing_elements, f->max_ulp, f->first, f->options);
   }
   if (printed < verification->num_failures)
@@ -158,9 +160,13 @@ void clnorm_verification_print_verdict(const clnorm_verification *verification) 
     printf("equal: ");
   else
     printf("FAILED: %zu failures in ", verification->num_failures);
-  printf("%" PRId64 " %s on %zu %s, %" PRId64
-         " differing elements, worst error %.3g of its bound\n",
-         totals->cases, totals->cases == 1 ? "case" : "cases", verification->num_devices,
-         verification->num_devices == 1 ? "device" : "devices", totals->differing_elements,
+  const size_t devices = verification->num_devices - verification->num_failed;
+  printf("%" PRId64 " %s on %zu %s, %" PRId64 " differing elements, worst error %.3g of its bound",
+         totals->cases, totals->cases == 1 ? "case" : "cases", devices,
+         devices == 1 ? "device" : "devices", totals->differing_elements,
          totals->worst_bound_ratio);
+  if (verification->num_failed)
+    printf("; %zu %s FAILED", verification->num_failed,
+           verification->num_failed == 1 ? "device" : "devices");
+  putchar('\n');
 }

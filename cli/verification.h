@@ -12,6 +12,7 @@
 /* One case on one device that is not as it must be. */
 typedef struct clnorm_failure {
   char device[CLNORM_LABEL_SIZE];
+  const char *against; /* the other side of the comparison; borrowed */
   int64_t dims[4];
   const char *mode; /* "train" or "eval" */
   char options[320];
@@ -32,8 +33,9 @@ typedef struct clnorm_totals {
 } clnorm_totals;
 
 typedef struct clnorm_verification {
-  size_t num_devices;
-  const char **devices; /* labels; borrowed */
+  size_t num_devices, num_failed; /* devices that failed on the way are among them */
+  const char **devices;           /* labels; borrowed */
+  const char *baseline;           /* label of what they were compared with; borrowed */
   clnorm_totals totals;
   int64_t histogram[CLNORM_HISTOGRAM_BINS]; /* of differing elements; see clnorm_difference */
   size_t num_failures, capacity;
@@ -55,7 +57,7 @@ void clnorm_add_failure(clnorm_verification *verification, const clnorm_failure 
 void clnorm_add_totals(clnorm_totals *sum, const clnorm_totals *part);
 void clnorm_verification_free(clnorm_verification *verification);
 
-/* devices, cases, differing_elements, max_ulp, worst_bound_ratio, not_promised, failures; inside an
+/* devices, baseline, cases, differing_elements, max_ulp, worst_bound_ratio, not_promised, failures; inside an
  * object that the caller opened. */
 void clnorm_verification_json(clnorm_json *json, const clnorm_verification *verification);
 /* One line each, then the histogram if anything differs. */

@@ -9,6 +9,7 @@
 #include "measure.h"
 #include "messages.h"
 #include "targets.h"
+#include "text.h"
 #include "verification.h"
 
 static const char help[] =
@@ -16,11 +17,11 @@ static const char help[] =
     "\n"
     "Runs cases on devices and on the CPU path: every output must have the same bits, lie\n"
     "within its bound of a long double reference (or equal it, where the data are exact), and\n"
-    "nothing else may be written. The CPU path itself is compared with its plain code on one\n"
-    "thread. On a device that flushes subnormal values, elements that depend on them are\n"
-    "counted apart.\n"
+    "nothing else may be written. The CPU path is compared with each of its instruction sets\n"
+    "on one thread. On a device that flushes subnormal values, elements that depend on them\n"
+    "are counted apart. A device that fails is reported, and the others go on.\n"
     "\n"
-    "  --device D|all     auto, cpu, gpu, an id or part of a name; default all\n"
+    "  --device D,...|all auto, cpu, gpu, an id or part of a name; default all\n"
     "  --suite NAME|all   edge (default), resnet50, mobilenet_v2, unet;\n"
     "                     smoke: a short part of edge, not in all\n"
     "  --shape NxCxHxW    this shape with every kind of data, in both modes\n"
@@ -35,10 +36,12 @@ static const char help[] =
     "  --seed S           other data and other combinations of options; default 1\n"
     "  --threads T        CPU path; default all\n"
     "  --json             one JSON object: devices, cases, differing_elements, max_ulp,\n"
-    "                     worst_bound_ratio, not_promised, failures\n"
+    "                     worst_bound_ratio, not_promised, failures, baseline, failed\n"
+    "\n"
+    "Exit status: 0 all are equal; 1 a difference was found; 3 else, if a device failed.\n"
     "\n"
     "example: clnorm verify --device all --suite all --json\n"
-    "         clnorm verify --device 0.0 --shape 2x3x7x7 --form all\n";
+    "         clnorm verify --device 0.0,cpu --shape 2x3x7x7 --form all\n";
 
 #define ALL_VARIANTS 3
 #define VARIANT_IN_TURN 4
@@ -60,9 +63,9 @@ typedef struct group { /* of cases: a suite, or a shape */
 } group;
 
 typedef struct subject {
-  clnorm_target target;
-  clnorm_case_runner *runner;
-  clnorm_totals *totals; /* per group */
+  clnorm_target *target;
+  clnorm_case_runner *runner; /* NULL: the device did not open */
+  clnorm_totals *totals;      /* per group */
 } subject;
 
 typedef struct session {
@@ -90,8 +93,8 @@ typedef struct trial {
 
 /* ---- Judging one run ------------------------------------------------------------------------- */
 
-static clnorm_failure start_failure(const char *device, const clnorm_case *item) {
-  clnorm_failure failure = {.mode = clnorm_case_mode(item)};
+static clnorm_failure start_failure(const session *s, const char *device, const clnorm_case *item) {
+  clnorm_failure failure = {.mode = clnorm_case_mode(item), .against = s->baseline.label};
   snprintf(failure.device, sizeof failure.device, "%s", device);
   memcpy(failure.dims, item->dims, sizeof failure.dims);
   clnorm_case_describe(item, failure.options, sizeof failure.options);
@@ -121,7 +124,7 @@ static double larger(double a, double b) { return a > b ? a : b; }
 
 /* The baseline's own outputs against the reference. */
 static void judge_baseline(session *s, trial *t) {
-  clnorm_failure failure = start_failure(s->baseline.label, t->item);
+  clnorm_failure failure = start_failure(s, s->baseline.label, t->item);
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++)
     if (t->outputs.counts[o] > 0)
       t->ratio =
@@ -155,7 +158,7 @@ static void judge(session *s, const trial *t, const clnorm_promise *promise,
  * subnormal values. False if there is no memory. */
 static bool find_promise(const session *s, const subject *who, trial *t,
                          const clnorm_promise **promise) {
-  const bool kept = clnorm_context_device(who->target.context)->denormals &&
+  const bool kept = clnorm_context_device(who->target->context)->denormals &&
                     clnorm_context_device(s->baseline.context)->denormals;
   if (!kept && !t->promise) t->promise = clnorm_promise_create(&t->operands.problem);
   *promise = kept ? NULL : t->promise;
@@ -166,66 +169,66 @@ static bool device_failed(clnorm_status status) {
   return clnorm_exit_status(status) == CLNORM_EXIT_DEVICE;
 }
 
-static int report_device_failure(const char *label, const clnorm_case *item, const char *why) {
+static void describe_failure(const clnorm_case *item, const char *why, clnorm_message *message) {
   char text[320];
   clnorm_case_describe(item, text, sizeof text);
-  clnorm_complain("%s failed on %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 " %s %s: %s", label,
-                  item->dims[0], item->dims[1], item->dims[2], item->dims[3],
-                  clnorm_case_mode(item), text, why);
-  return CLNORM_EXIT_DEVICE;
+  clnorm_refuse(message, "failed on %s %s %s: %.1000s", clnorm_shape_text_of(item->dims).text,
+                clnorm_case_mode(item), text, why);
 }
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
-static int run_subject(session *s, subject *who, trial *t, const clnorm_case *item,
-                       clnorm_totals *totals) {
+/* A device that fails is asked no more. */
+static void run_subject(session *s, subject *who, trial *t, const clnorm_case *item,
+                        clnorm_totals *totals) {
   clnorm_case_outputs outputs;
   clnorm_status status;
-  clnorm_message why;
+  clnorm_message why, what;
   const clnorm_promise *promise;
-  clnorm_failure failure = start_failure(who->target.label, item);
+  clnorm_failure failure = start_failure(s, who->target->label, item);
   const double start = clnorm_now();
   const clnorm_case_result result =
       clnorm_case_run(who->runner, item, &t->operands.problem, &outputs, &status, &why);
   totals->seconds += clnorm_now() - start;
   totals->cases++;
-  int exit_status = CLNORM_EXIT_GOOD;
-  if (result == CLNORM_CASE_FAILED && device_failed(status))
-    exit_status = report_device_failure(who->target.label, item, why.text);
-  else if (result != CLNORM_CASE_RAN)
+  if (result == CLNORM_CASE_FAILED && device_failed(status)) {
+    describe_failure(item, why.text, &what);
+    clnorm_target_give_up(who->target, "%s", what.text);
+  } else if (result != CLNORM_CASE_RAN)
     snprintf(failure.first, sizeof failure.first, "%.300s", why.text);
   else if (!find_promise(s, who, t, &promise))
-    exit_status = report_device_failure(who->target.label, item, "no host memory for the promise");
+    clnorm_target_give_up(who->target, "no host memory to find out what is promised");
   else
     judge(s, t, promise, &outputs, totals, &failure);
   if (failure.first[0]) clnorm_add_failure(&s->found, &failure);
   clnorm_case_outputs_free(&outputs);
-  return exit_status;
 }
 
 /* One subject, in every variant asked for. */
-static int run_variants(session *s, subject *who, trial *t, clnorm_totals *totals) {
+static void run_variants(session *s, subject *who, trial *t, clnorm_totals *totals) {
   const int chosen = s->chosen->variant;
   const bool all = chosen == ALL_VARIANTS;
-  for (int v = all ? CLNORM_VARIANT_CHANNEL : 0; v <= (all ? (int)CLNORM_VARIANT_SPLIT : 0); v++) {
+  const int first = all ? CLNORM_VARIANT_CHANNEL : 0, last = all ? CLNORM_VARIANT_SPLIT : 0;
+  for (int v = first; v <= last && clnorm_target_works(who->target); v++) {
     clnorm_case item = *t->item;
     if (chosen != VARIANT_IN_TURN) item.variant = (clnorm_variant)(all ? v : chosen);
     t->operands.problem.desc.variant = item.variant;
-    const int status = run_subject(s, who, t, &item, totals);
-    if (status) return status;
+    run_subject(s, who, t, &item, totals);
   }
-  return CLNORM_EXIT_GOOD;
 }
 
 static int run_baseline(session *s, trial *t) {
   clnorm_status status;
-  clnorm_message why;
+  clnorm_message why, what;
   const clnorm_case_result result = clnorm_case_run(
       s->baseline_runner, t->item, &t->operands.problem, &t->outputs, &status, &why);
-  if (result == CLNORM_CASE_FAILED)
-    return report_device_failure(s->baseline.label, t->item, why.text);
+  if (result == CLNORM_CASE_FAILED) {
+    describe_failure(t->item, why.text, &what);
+    clnorm_complain("%s: %s", s->baseline.label, what.text);
+    return CLNORM_EXIT_DEVICE;
+  }
   if (result == CLNORM_CASE_BROKEN) {
-    clnorm_failure failure = start_failure(s->baseline.label, t->item);
+    clnorm_failure failure = start_failure(s, s->baseline.label, t->item);
     snprintf(failure.first, sizeof failure.first, "%.300s", why.text);
     clnorm_add_failure(&s->found, &failure);
   }
@@ -241,7 +244,7 @@ static int run_case(session *s, const clnorm_case *item, size_t group_index) {
   if (!t.reference) goto no_memory;
   status = run_baseline(s, &t);
   for (size_t i = 0; i < s->num_subjects && !status; i++)
-    status = run_variants(s, &s->subjects[i], &t, &s->subjects[i].totals[group_index]);
+    run_variants(s, &s->subjects[i], &t, &s->subjects[i].totals[group_index]);
   goto done;
 no_memory:
   clnorm_complain("no host memory for %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, item->dims[0],
@@ -260,10 +263,16 @@ static void show_progress(session *s, const group *current) {
   clnorm_progress("%s: %zu of %zu cases", current->name, s->cases_done, s->num_cases);
 }
 
+static bool some_work(const session *s) {
+  for (size_t i = 0; i < s->num_subjects; i++)
+    if (clnorm_target_works(&s->targets[i])) return true;
+  return false;
+}
+
 static int run_groups(session *s) {
   int status = CLNORM_EXIT_GOOD;
   for (size_t g = 0; g < s->num_groups && !status; g++)
-    for (size_t i = 0; i < s->groups[g].count && !status; i++) {
+    for (size_t i = 0; i < s->groups[g].count && !status && some_work(s); i++) {
       show_progress(s, &s->groups[g]);
       status = run_case(s, &s->groups[g].cases[i], g);
       s->cases_done++;
@@ -350,13 +359,14 @@ static int open_subjects(session *s) {
   bool good = s->baseline_runner && s->subjects && s->found.devices;
   for (size_t i = 0; i < s->num_subjects && good; i++) {
     subject *who = &s->subjects[i];
-    who->target = s->targets[i];
-    who->runner = clnorm_case_runner_create(who->target.context);
+    who->target = &s->targets[i];
+    if (who->target->context) who->runner = clnorm_case_runner_create(who->target->context);
     who->totals = calloc(s->num_groups, sizeof *who->totals);
     s->found.devices[i] = s->targets[i].label;
-    good = who->runner && who->totals;
+    good = (who->runner || !who->target->context) && who->totals;
   }
   s->found.num_devices = s->num_subjects;
+  s->found.baseline = s->baseline.label;
   if (!good) clnorm_complain("no memory");
   return good ? CLNORM_EXIT_GOOD : CLNORM_EXIT_DEVICE;
 }
@@ -382,12 +392,15 @@ static void add_up(session *s) {
   for (size_t i = 0; i < s->num_subjects; i++)
     for (size_t g = 0; g < s->num_groups; g++)
       clnorm_add_totals(&s->found.totals, &s->subjects[i].totals[g]);
+  for (size_t i = 0; i < s->num_subjects; i++)
+    s->found.num_failed += !clnorm_target_works(&s->targets[i]);
 }
 
 static void print_json(const session *s) {
   clnorm_json json = {stdout, false};
   clnorm_json_object(&json, NULL);
   clnorm_verification_json(&json, &s->found);
+  clnorm_targets_failed_json(&json, s->targets, s->num_subjects);
   clnorm_json_end_object(&json);
   putchar('\n');
 }
@@ -395,7 +408,7 @@ static void print_json(const session *s) {
 static int label_width(const session *s) {
   size_t width = 6;
   for (size_t i = 0; i < s->num_subjects; i++) {
-    const size_t length = strlen(s->subjects[i].target.label);
+    const size_t length = strlen(s->subjects[i].target->label);
     if (length > width) width = length;
   }
   return (int)width;
@@ -403,14 +416,16 @@ static int label_width(const session *s) {
 
 static void print_table(const session *s) {
   const int width = label_width(s);
+  printf("each is compared with %s\n", s->found.baseline);
   printf("%-*s  %-14s %6s %10s %8s %12s %8s\n", width, "device", "suite", "cases", "differing",
-         "max ulp", "error/bound", "seconds");
+         "max ulp", "error/bound", "time");
   for (size_t i = 0; i < s->num_subjects; i++)
     for (size_t g = 0; g < s->num_groups; g++) {
       const clnorm_totals *t = &s->subjects[i].totals[g];
-      printf("%-*s  %-14s %6" PRId64 " %10" PRId64 " %8" PRIu32 " %12.3g %8.2f\n", width,
-             s->subjects[i].target.label, s->groups[g].name, t->cases, t->differing_elements,
-             t->max_ulp, t->worst_bound_ratio, t->seconds);
+      printf("%-*s  %-14s %6" PRId64 " %10" PRId64 " %8" PRIu32 " %12.3g %8s%s\n", width,
+             s->targets[i].label, s->groups[g].name, t->cases, t->differing_elements, t->max_ulp,
+             t->worst_bound_ratio, clnorm_time_text(t->seconds).text,
+             clnorm_target_works(&s->targets[i]) ? "" : "  FAILED");
     }
   clnorm_verification_print_failures(&s->found);
   clnorm_verification_print_verdict(&s->found);
@@ -427,6 +442,7 @@ static int verify(const options *chosen) {
       print_json(&s);
     else
       print_table(&s);
+    status = clnorm_targets_status(s.targets, s.num_subjects);
     if (s.found.num_failures > 0) status = CLNORM_EXIT_DIFFERENT;
   }
   close_session(&s);
@@ -436,7 +452,7 @@ static int verify(const options *chosen) {
 int clnorm_command_verify(int argc, char **argv) {
   options o = {.target = {.device = "all"}, .variant = VARIANT_IN_TURN, .seed = 1};
   const clnorm_option table[] = {
-      {"--device", CLNORM_OPTION_TEXT, &o.target.device, NULL},
+      {"--device", CLNORM_OPTION_LIST, &o.target.devices, NULL},
       {"--suite", CLNORM_OPTION_TEXTS, &o.suites, NULL},
       {"--shape", CLNORM_OPTION_SHAPES, &o.shapes, NULL},
       {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},

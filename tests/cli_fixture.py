@@ -7,7 +7,9 @@ import json
 import math
 import os
 import pathlib
+import platform
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -46,6 +48,16 @@ def f32(value):
     return struct.unpack("f", struct.pack("f", value))[0]
 
 
+def instruction_sets():
+    """Those that the CPU path has on this machine, in the program's words."""
+    if platform.machine() != "x86_64":
+        return ["plain code"]
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        flags = set(re.search(r"(?m)^flags\s*:(.*)$", file.read())[1].split())
+    wanted = {"plain code": set(), "AVX2": {"avx2", "fma"}, "AVX-512": {"avx512f", "avx512vl", "avx512dq"}}
+    return [name for name, needed in wanted.items() if needed <= flags]
+
+
 class CliTest(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -76,10 +88,10 @@ class CliTest(unittest.TestCase):
         self.assertEqual(done.returncode, status, f"clnorm {arguments}\n{out}{self.err}")
         return out
 
-    def refused(self, *arguments, words, status=2, env=None):
-        """One line on standard error with all the words, and nothing on standard output."""
+    def refused(self, *arguments, words, status=2, env=None, lines=1):
+        """One line (or as many as said) on standard error with all the words, and nothing on standard output."""
         self.assertEqual(self.clnorm(*arguments, status=status, env=env), "")
-        self.assertEqual(self.err.count("\n"), 1, self.err)
+        self.assertEqual(self.err.count("\n"), lines, self.err)
         self.assertTrue(self.err.startswith("clnorm: "), self.err)
         for word in words:
             self.assertIn(word, self.err)

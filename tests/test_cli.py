@@ -12,12 +12,14 @@ import pathlib
 import re
 import subprocess
 import unittest
+import xml.etree.ElementTree
 
-from cli_fixture import DEVICE, PROGRAM, CliTest, f32, npy_bytes, read_npy
+from cli_fixture import DEVICE, PROGRAM, CliTest, f32, instruction_sets, npy_bytes, read_npy
 
 DATA = pathlib.Path(os.environ.get("CLNORM_TEST_DATA", pathlib.Path(__file__).parent / "data"))
-DEVICE_KEYS = {"id", "name", "platform", "type", "form", "status", "tuned"}
-VERIFY_KEYS = {"devices", "cases", "differing_elements", "max_ulp", "worst_bound_ratio", "not_promised",
+DEVICE_KEYS = {"id", "name", "platform", "type", "form", "status", "usable", "denormals", "compute_units",
+               "memory_bytes", "max_alloc_bytes", "vector_width", "tuned"}
+VERIFY_KEYS = {"devices", "baseline", "cases", "differing_elements", "max_ulp", "worst_bound_ratio", "not_promised",
                "failures"}
 RUN_KEYS = {"device", "shape", "mode", "seconds", "output"}
 
@@ -52,6 +54,7 @@ class TestProgram(CliTest):
             self.refused(command, "--nonsense", words=["--nonsense", f"clnorm {command} --help"])
         self.refused("devices", "x", words=["'x'"])
         self.refused("devices", "--json=1", words=["--json takes no value"])
+        self.refused("devices", "--json=1", words=["'1'"])
         self.refused("verify", "--suite", words=["--suite needs a value"])
         self.refused("verify", "x", words=["'x'"])
         self.refused("verify", "--suite", "none", words=["'none'", "edge", "resnet50", "unet"])
@@ -64,6 +67,59 @@ class TestProgram(CliTest):
         self.refused("run", "a", "b", words=["one input file"])
         self.refused("run", "x.npy", "--eps", "small", words=["'small'", "number"])
         self.refused("run", "x.npy", "--mode", "test", words=["'test'", "eval|train"])
+
+    def test_suggestions(self):
+        for words, meant in [(["verfy"], "verify"), (["Run"], "run"), (["--versions"], "--version"),
+                             (["run", "--devise", "cpu"], "--device"), (["run", "--runing-var=v"], "--running-var"),
+                             (["bench", "--jsn"], "--json"), (["tune", "-device"], "--device")]:
+            self.refused(*words, words=[f"(did you mean {meant}?)", "--help"])
+        for words in [["x"], ["run", "--nonsense"], ["run", "-z"], ["run", "--" + "long" * 99]]:
+            self.refused(*words, words=["unknown"])
+            self.assertNotIn("did you mean", self.err)
+        self.refused("run", "--devise=cpu", words=["unknown option '--devise'"])
+
+    def test_given_twice(self):
+        for command, option, values in [
+                ("run", "--device", ["cpu", "0.0"]), ("run", "--eps", ["1", "1"]), ("run", "--mode", ["eval", "train"]),
+                ("verify", "--seed", ["1", "2"]), ("verify", "--form", ["wide", "auto"]),
+                ("bench", "--batch", ["1", "2"]), ("bench", "--svg", ["a", "b"]), ("tune", "--seconds", ["1", "2"])]:
+            self.refused(command, option, values[0], f"{option}={values[1]}",
+                         words=[option, "twice", f"'{values[0]}'", f"'{values[1]}'"])
+        self.refused("run", "x.npy", "-o", "a", "--output", "b", words=["--output is given twice", "'a'", "'b'"])
+        self.assertEqual(self.clnorm("devices", "--json", "--json"), self.clnorm("devices", "--json"))
+
+    def test_forgotten_values(self):
+        for words, option in [(["run", "x.npy", "--weight", "--bias", "b.npy"], "--weight"),
+                              (["run", "x.npy", "-o", "--json"], "-o"), (["bench", "--svg", "--csv"], "--svg"),
+                              (["verify", "--device", "--suite=smoke"], "--device")]:
+            self.refused(*words, words=[f"{option} needs a value, but is followed by -"])
+        self.refused("run", "x.npy", "--weight=--bias", words=["x.npy", "No such file"])
+
+    def test_numbers_are_quoted_as_given(self):
+        path, _ = self.write("x.npy", (2, 3, 2, 2))
+        for option, value in [("--momentum", "1.0000001"), ("--momentum", "-0.0000001"), ("--eps", "-1.23456789"),
+                              ("--eps", "nan"), ("--eps", "inf"), ("--momentum", "nan")]:
+            self.refused("run", path, "--device", "cpu", option, value, words=[value.replace("0.0000001", "1e-07")
+                                                                               if "-0.0" in value else value])
+        for option, value in [("--eps", "1e999"), ("--eps", "1e-999"), ("--eps", "1,5"), ("--eps", ""),
+                              ("--threads", "1.5"), ("--threads", "-1"), ("--threads", "99999999999999999999"),
+                              ("--num-batches-tracked", "1e3"), ("--momentum", "half")]:
+            self.refused("run", path, f"{option}={value}", words=[f"{option} is '{value}'", "must be"])
+        for value in ["0", "-1", "1.5", "many"]:
+            self.refused("bench", "--batch", value, words=[f"'{value}'", "1 or more"])
+
+    def test_locales(self):
+        """A comma as the decimal point of a locale is nothing to the program."""
+        path, _ = self.write("x.npy", (2, 3, 2, 2))
+        for locale in ["de_DE.UTF-8", "tr_TR.UTF-8", "fa_IR", "no_such_locale"]:
+            found = json.loads(self.clnorm("run", path, "--device", "cpu", "--eps", "0.5", "--json",
+                                           env={"LC_ALL": locale, "LANG": locale}))
+            self.assertGreater(found["seconds"], 0)
+
+    def test_exclusions(self):
+        self.refused("bench", "--json", "--csv", words=["--json", "--csv", "exclude"])
+        self.refused("bench", "--batch", "2", "--shape", "1x2x3x4", words=["--batch is for suites"])
+        self.refused("bench", "--json", "--csv", "--suite", "nonsense", words=["exclude"])
 
     def test_no_such_device(self):
         path, _ = self.write("x.npy", (1, 2, 3, 4))
@@ -268,6 +324,9 @@ class TestRun(CliTest):
     def test_text(self):
         path, _ = self.write("x.npy", (2, 3, 2, 2))
         text = self.clnorm("run", path, "--device", DEVICE, "--mode", "train", "--verify")
+        self.assertRegex(text.splitlines()[0], r"^device  .{1,100} \(\S+\)$")
+        self.assertRegex(text, r"(?m)^time    \d+\.?\d* (ns|us|ms|s), \S+ GB/s .*first call \d+\.?\d* (us|ms|s)$")
+        self.assertRegex(text, r"(?m)^is compared with CPU path: ")
         for word in ["device", "2x3x2x2", "train", "GB/s", "saved_invstd", "the same bits", "equal: 1 case"]:
             self.assertIn(word, text)
 
@@ -318,9 +377,11 @@ class TestRun(CliTest):
 class TestVerify(CliTest):
     def test_json(self):
         found = json.loads(self.clnorm("verify", "--device", DEVICE, "--suite", "smoke", "--json"))
-        self.assertEqual(set(found), VERIFY_KEYS)
+        self.assertEqual(set(found), VERIFY_KEYS | {"failed"})
+        self.assertIn("CPU path", found["baseline"])
+        self.assertEqual(found["failed"], [])
         self.assertEqual((found["differing_elements"], found["max_ulp"], found["failures"]), (0, 0, []))
-        self.assertEqual(len(found["devices"]), 1)
+        self.assertEqual(len(found["devices"]), len(instruction_sets()) if DEVICE == "cpu" else 1)
         self.assertGreater(found["cases"], 100)
         self.assertGreater(found["worst_bound_ratio"], 0)
         self.assertLessEqual(found["worst_bound_ratio"], 1)
@@ -347,7 +408,9 @@ class TestVerify(CliTest):
         found = json.loads(self.clnorm("verify", "--device", "all", "--shape", "2x3x5x5", "--json"))
         usable = [device for device in json.loads(self.clnorm("devices", "--json"))["devices"]
                   if device["status"] == "ok"]
-        self.assertEqual(len(found["devices"]), len(usable))
+        self.assertEqual(len(found["devices"]), len(usable) - 1 + len(instruction_sets()))
+        for name in instruction_sets():
+            self.assertEqual(sum(f"(cpu), {name}, 1 thread" in device for device in found["devices"]), 1)
 
 
 class TestBench(CliTest):
@@ -377,6 +440,83 @@ class TestBench(CliTest):
         self.refused("bench", "--suite", "nonsense", words=["--suite", "nonsense"])
         self.refused("bench", "--seconds", "nan", words=["--seconds"])
         self.refused("bench", "x.npy", words=["x.npy"])
+
+
+    def test_shapes_that_cannot_be_measured(self):
+        """They are reported, and the others are measured."""
+        shapes = ["--shape", "0x1x1x1", "--shape", "2x3x4x5", "--shape", "1x2x0x1"]
+        found = json.loads(self.clnorm("bench", "--device", DEVICE, *shapes, "--op", "eval", "--seconds", "0",
+                                       "--no-costs", "--json", status=2))
+        self.assertEqual([row["shape"] for row in found["results"]], ["2x3x4x5"])
+        self.assertIn("0x1x1x1 is empty", self.err)
+        self.assertIn("1x2x0x1 is empty", self.err)
+
+    def test_a_ceiling_that_is_beaten(self):
+        """Rows whose fraction is beyond noise are marked, and only those."""
+        text = self.clnorm("bench", "--device", DEVICE, "--seconds", "0", "--no-costs", "--op", "eval",
+                           *[word for n in range(1, 9) for word in ("--shape", f"{n}x3x4x5")])
+        rows = re.findall(r"(?m)^eval +\S+ +\S+ \S+ +(\S+) +(\S+) +([0-9.]+)([* ])", text)
+        self.assertEqual(len(rows), 8, text)
+        for gbps, ceiling, fraction, mark in rows:
+            ratio = max(float(fraction), float(gbps) / float(ceiling))
+            if abs(ratio - 1.05) > 0.02:  # what is printed is rounded
+                self.assertEqual(mark == "*", ratio > 1.05, text)
+        self.assertEqual("* faster than the copy" in text, any(row[3] == "*" for row in rows), text)
+
+    def test_picture(self):
+        picture = self.path("p.svg")
+        self.clnorm(*self.QUICK, "--no-costs", "--svg", picture)
+        text = pathlib.Path(picture).read_text(encoding="utf-8")
+        root = xml.etree.ElementTree.fromstring(text)
+        texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertTrue(any(re.search(r"clnorm \d.*; \d{4}-\d\d-\d\d", line) for line in texts), texts)
+        self.assertTrue(any("CPU path" in line or "OpenCL" in line for line in texts), texts)
+        # Curves lie below every line of the heading and the legend.
+        points = [float(y) for line in re.findall(r'points="([^"]*)"', text) for y in
+                  re.findall(r",([0-9.]+)", line)]
+        legend = [float(node.get("y")) for node in root.iter("{http://www.w3.org/2000/svg}text")
+                  if node.text.startswith(("eval, ", "train, "))]
+        self.assertEqual(len(legend), 2)
+        self.assertGreater(min(points), max(legend))
+
+    def test_a_picture_that_cannot_be_written(self):
+        self.refused(*self.QUICK, "--svg", self.path("none/p.svg"), words=["--svg", "none/p.svg"])
+        done = self.start(*self.QUICK, "--no-costs", "--svg", "-")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        xml.etree.ElementTree.fromstring(done.stdout)
+        self.assertIn(b"GB/s", done.stderr)
+
+
+class TestSeveralDevices(CliTest):
+    """One that fails leaves the others to be used; the exit status tells."""
+
+    COMMANDS = [["verify", "--shape", "2x3x5x5"],
+                ["bench", "--shape", "2x3x4x5", "--seconds", "0", "--no-costs"],
+                ["tune", "--dry-run", "--seconds", "0"]]
+
+    def test_one_that_is_not_there(self):
+        for command in self.COMMANDS[:2]:
+            for devices in [["--device", "cpu,9.9"], ["--device", "9.9", "--device=cpu"]]:
+                found = json.loads(self.clnorm(*command, *devices, "--json", status=3))
+                (failed,) = found["failed"]
+                self.assertIn("9.9", failed["device"])
+                self.assertIn('no device "9.9"', failed["reason"])
+                self.assertIn('no device "9.9"', self.err)
+                if command[0] == "verify":
+                    self.assertGreater(found["cases"], 0)
+                    self.assertEqual(found["failures"], [])
+                else:
+                    self.assertEqual({row["op"] for row in found["results"]}, {"eval", "train"})
+        text = self.clnorm(*self.COMMANDS[0], "--device", "cpu,9.9", status=3)
+        self.assertRegex(text.splitlines()[-1], r"^equal: .*; 1 device FAILED$")
+
+    def test_lists(self):
+        for command in self.COMMANDS:
+            self.refused(*command, "--device", "cpu,cpu", words=["(cpu) twice"])
+            self.refused(*command, "--device", "cpu", "--device", "cpu", words=["(cpu) twice"])
+            self.refused(*command, "--device", "all,cpu", words=["all", "alone"])
+            self.refused(*command, "--device", "cpu,,", words=["'cpu,,'"])
+            self.refused(*command, "--device", "8.8,9.9", words=[], status=3, lines=2)
 
 
 class TestTune(CliTest):
@@ -426,7 +566,7 @@ class TestTune(CliTest):
 
     def test_measure_keep_reset(self):
         found = json.loads(self.tune("--json", "--seconds", "0"))
-        self.assertEqual(set(found), {"devices"})
+        self.assertEqual((set(found), found["failed"]), ({"devices", "failed"}, []))
         (device,) = found["devices"]
         self.check_device(device)
         measured = {row["parameter"] for row in device["measurements"]}
@@ -474,7 +614,7 @@ class TestTune(CliTest):
 
     def test_wrong_usage(self):
         self.refused("tune", "x", words=["'x'", "clnorm tune --help"])
-        self.refused("tune", "--seconds", "-1", words=["--seconds is -1", "[0, 3600]"])
+        self.refused("tune", "--seconds", "-1", words=["--seconds is '-1'", "[0, 3600]"])
         self.refused("tune", "--seconds", "soon", words=["'soon'"])
         self.refused("tune", "--reset", "--dry-run", words=["--reset", "--dry-run"])
         self.refused("tune", "--device", "no such thing", words=["no such thing"], status=3)

@@ -3,6 +3,7 @@
 
 #include <CL/cl_layer.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "loader.h"
@@ -290,6 +291,12 @@ EXPORT cl_int CL_API_CALL clInitLayer(cl_uint num, const cl_icd_dispatch *next, 
   if (!next || !num_ret || !dispatch_ret) return CL_INVALID_VALUE;
   if (num < sizeof dispatch / sizeof dispatch.clGetPlatformIDs) return CL_INVALID_VALUE;
   target = next;
+  const char *fail_at = getenv("CLNORM_TEST_LAYER_FAIL_AT");
+  if (fail_at) {
+    layer.fail_at = atol(fail_at);
+    layer.broken = true;
+    atomic_store(&layer.armed, true);
+  }
   *num_ret = sizeof dispatch / sizeof dispatch.clGetPlatformIDs;
   *dispatch_ret = &dispatch;
   return CL_SUCCESS;
