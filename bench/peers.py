@@ -154,6 +154,12 @@ def gather_facts(found, missing, table, threads, seconds):
     return facts
 
 
+def plot_notes(found, facts):
+    """Lines for the plot: where and when, then every contestant that is not the same as the one before."""
+    described = dict.fromkeys(entry.contestant.description for entry in found)
+    return ["; ".join(facts[key] for key in ("machine", "system", "date")), *described]
+
+
 def progress(found, count):
     """A function that tells of each result."""
     titles = {entry.key: entry.title for entry in found}
@@ -173,7 +179,7 @@ def write(arguments, table, found, facts):
     texts = {"json": lambda: report.as_json(table, found, facts),
              "csv": lambda: report.comma_separated(table, found),
              "markdown": lambda: report.markdown(table, found, facts, plot_name),
-             "svg": lambda: plot.svg(table)}
+             "svg": lambda: plot.svg(table, plot_notes(found, facts))}
     for kind, make in texts.items():
         path = getattr(arguments, kind)
         if path:

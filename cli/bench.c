@@ -322,8 +322,8 @@ static void add_notes(clnorm_chart *chart, const clnorm_target *baseline,
   if (gmtime_r(&now, &day)) strftime(date, sizeof date, "%Y-%m-%d", &day);
   if (uname(&machine) != 0) memset(&machine, 0, sizeof machine);
   snprintf(chart->notes[chart->num_notes++], sizeof chart->notes[0],
-           "%.60s; %.30s %.40s; clnorm %s; %s", clnorm_context_device(baseline->context)->name,
-           machine.sysname, machine.release, clnorm_version(), date);
+           "%.60s; %.30s %.30s; clnorm %s; %s", clnorm_context_device(baseline->context)->name,
+           machine.sysname, machine.machine, clnorm_version(), date);
   for (size_t i = 0; i < num_targets && chart->num_notes < CLNORM_CHART_MAX_NOTES; i++)
     if (targets[i].context)
       snprintf(chart->notes[chart->num_notes++], sizeof chart->notes[0], "%.150s",

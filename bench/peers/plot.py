@@ -1,10 +1,12 @@
 """The plot: the tensor's size against the ratio of times, one panel for each operation."""
 import math
+import textwrap
 from xml.sax.saxutils import escape
 
 import report
 
 WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 900, 330, 70, 35, 70, 75
+NOTE = 17  # from one line of notes to the next
 SERIES = [  # attribute of a row, text, color, shape
     ("ratio", "fastest peer, NCHW / clnorm CPU", "#1f5fbf", "circle"),
     ("blocked_ratio", "oneDNN blocked / clnorm CPU", "#d9822b", "diamond"),
@@ -94,15 +96,28 @@ def legend():
         x += 285
 
 
+def wrapped(notes):
+    """Lines that fit the width."""
+    return [line for note in notes for line in textwrap.wrap(note, 125, subsequent_indent="\u2003")]
+
+
+def footer(lines, top):
+    """What a published number has to name."""
+    for k, line_of_text in enumerate(lines):
+        yield label(LEFT, top + NOTE * k, line_of_text, "start", 'font-size="11" fill="#444"')
+
+
 def ratios_of(table):
     values = [getattr(row, attribute) for row in table for attribute, *_ in SERIES]
     return [value for value in values if not math.isnan(value)] + [0.9, 1.1]
 
 
-def svg(table):
-    """The whole picture."""
+def svg(table, notes):
+    """The whole picture; notes, such as machine, drivers and date, stand below it."""
     ops = [op for op in report.OPS if any(row.op == op for row in table)]
-    height = TOP + len(ops) * (PANEL + GAP)
+    bottom = TOP + len(ops) * (PANEL + GAP)
+    below = wrapped(notes)
+    height = bottom + NOTE * len(below)
     across = Axis([row.bytes for row in table], LEFT, WIDTH - RIGHT, 4)
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
              f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13">',
@@ -111,4 +126,4 @@ def svg(table):
         top = TOP + k * (PANEL + GAP)
         up = Axis(ratios_of(table), top + PANEL, top, 2)
         lines += [*grid(across, up, top, report.OPS[op]), *points(table, op, across, up)]
-    return "\n".join([*lines, "</svg>", ""])
+    return "\n".join([*lines, *footer(below, bottom), "</svg>", ""])
