@@ -161,6 +161,7 @@ static bool store(const clnorm_option *option, const char *value) {
     *(bool *)option->target = false;
     return true;
   case CLNORM_OPTION_TEXT:
+    if (!*value) return wrong_value(option, value, "a name");
     *(const char **)option->target = value;
     return true;
   case CLNORM_OPTION_NUMBER:

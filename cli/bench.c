@@ -28,7 +28,7 @@ static const char help[] =
     "What clnorm tune keeps for a device is in force, as in any program; the heading then says "
     "tuned.\n"
     "\n"
-    "  --device D,...|all auto, cpu, gpu, an id or part of a name; default all\n"
+    "  --device D|all     auto, cpu, gpu, an id, part of a name, or a list: cpu,0.0; default all\n"
     "  --suite NAME       resnet50, mobilenet_v2, unet, sizes (4 KiB to 1 GiB), or all;\n"
     "                     default resnet50\n"
     "  --batch N          batch of the networks' shapes; default 1 and 32 (unet: 1)\n"

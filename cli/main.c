@@ -37,11 +37,20 @@ static const struct {
 
 #define NUM_COMMANDS (sizeof commands / sizeof commands[0])
 
+/* clnorm help COMMAND is clnorm COMMAND --help. */
+static void turn_round(int argc, char **argv) {
+  static char option[] = "--help";
+  if (argc != 3 || strcmp(argv[1], "help") != 0) return;
+  argv[1] = argv[2];
+  argv[2] = option;
+}
+
 static int dispatch(int argc, char **argv) {
   if (argc < 2) {
     fputs(help, stderr);
     return CLNORM_EXIT_USAGE;
   }
+  turn_round(argc, argv);
   for (size_t i = 0; i < NUM_COMMANDS; i++)
     if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||

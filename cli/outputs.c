@@ -179,7 +179,6 @@ static bool locate_standard_output(clnorm_output_file *file, clnorm_message *mes
 static bool locate(clnorm_output_file *file, clnorm_message *message) {
   struct stat info;
   if (is_standard_stream(file->path)) return locate_standard_output(file, message);
-  if (!file->path[0]) return clnorm_refuse(message, "its name is empty");
   if (stat(file->path, &info) != 0)
     return errno == ENOENT ? locate_new(file, message) : cannot_write(message, errno);
   file->identity = identity_of(&info);

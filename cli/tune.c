@@ -32,7 +32,7 @@ static const char help[] =
     "are timed. Where the rule's values are the best, nothing is kept. A slow device is given 5 s\n"
     "and 300 measurements' time; what was not measured by then stays by rule.\n"
     "\n"
-    "  --device D,...|all auto, cpu, gpu, an id or part of a name; default all\n"
+    "  --device D|all    auto, cpu, gpu, an id, part of a name, or a list: cpu,0.0; default all\n"
     "  --seconds S       per measurement, about; default 0.2: about 20 s for a device\n"
     "  --dry-run         measure and tell, change nothing\n"
     "  --reset           go back to the rule: remove what is kept, measure nothing\n"

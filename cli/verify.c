@@ -21,7 +21,7 @@ static const char help[] =
     "on one thread. On a device that flushes subnormal values, elements that depend on them\n"
     "are counted apart. A device that fails is reported, and the others go on.\n"
     "\n"
-    "  --device D,...|all auto, cpu, gpu, an id or part of a name; default all\n"
+    "  --device D|all     auto, cpu, gpu, an id, part of a name, or a list: cpu,0.0; default all\n"
     "  --suite NAME|all   edge (default), resnet50, mobilenet_v2, unet;\n"
     "                     smoke: a short part of edge, not in all\n"
     "  --shape NxCxHxW    this shape with every kind of data, in both modes\n"

@@ -39,6 +39,8 @@ class TestProgram(CliTest):
             text = self.clnorm(command, "--help")
             self.assertIn("example: clnorm " + command, text)
             self.assertEqual(self.clnorm(command, "-h"), text)
+            self.assertEqual(self.clnorm("help", command), text)
+        self.refused("help", "nonsense", words=["unknown command 'nonsense'"])
 
     def test_every_option_of_the_help_is_known(self):
         for command in ["devices", "run", "verify", "bench", "tune"]:
@@ -93,6 +95,7 @@ class TestProgram(CliTest):
                               (["run", "x.npy", "-o", "--json"], "-o"), (["bench", "--svg", "--csv"], "--svg"),
                               (["verify", "--device", "--suite=smoke"], "--device")]:
             self.refused(*words, words=[f"{option} needs a value, but is followed by -"])
+        self.refused("run", "x.npy", "--device", "", words=["--device is ''", "a name"])
         self.refused("run", "x.npy", "--weight=--bias", words=["x.npy", "No such file"])
 
     def test_numbers_are_quoted_as_given(self):

@@ -168,7 +168,7 @@ class TestPlaces(FilesTest):
                            ("new.npy/", "cannot write")]:
             self.bad(self.x, "-o", self.path(name), words=["--output", name, word])
             self.bad(self.x, "--save-invstd", self.path(name), words=["--save-invstd", word])
-        self.bad(self.x, "-o", "", words=["--output", "empty"])
+        self.bad(self.x, "-o", "", words=["-o is ''", "a name"])
 
     def test_refused_before_the_work(self):
         """Not even the input, a pipe that nobody writes to, is waited for."""
