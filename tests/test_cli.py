@@ -473,7 +473,7 @@ class TestBench(CliTest):
         root = xml.etree.ElementTree.fromstring(text)
         texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
         self.assertTrue(any(re.search(r"clnorm \d.*; \d{4}-\d\d-\d\d", line) for line in texts), texts)
-        self.assertTrue(any("CPU path" in line or "OpenCL" in line for line in texts), texts)
+        self.assertTrue(any("CPU path" in line or f"({DEVICE}, " in line for line in texts), texts)
         # Curves lie below every line of the heading and the legend.
         points = [float(y) for line in re.findall(r'points="([^"]*)"', text) for y in
                   re.findall(r",([0-9.]+)", line)]

@@ -145,7 +145,7 @@ static void out_of_range(void **state) {
       {{(clnorm_form)-1, 0, 0}, "form is -1"},
       {{CLNORM_FORM_AUTO, -1, 0}, "split_below is -1|[0.001, 1e+06]"},
       {{CLNORM_FORM_AUTO, 0.0009, 0}, "split_below is 0.0009"},
-      {{CLNORM_FORM_AUTO, 1000001, 0}, "split_below is 1e+06"},
+      {{CLNORM_FORM_AUTO, 1000001, 0}, "split_below is 1000001"},
       {{CLNORM_FORM_AUTO, (double)NAN, 0}, "split_below"},
       {{CLNORM_FORM_AUTO, (double)INFINITY, 0}, "split_below is inf"},
   };
