@@ -22,10 +22,6 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-/* 1: one value per channel has batch statistics, its variance is 0, unless refuse_one_value is set.
- * 0: such a description is refused, and there is no refuse_one_value. */
-#define ONE_VALUE_IS_ACCEPTED 0
-
 /* ---- Random numbers ------------------------------------------------------------------------------- */
 
 static struct {
@@ -243,9 +239,7 @@ static clnorm_forward_desc random_desc(void) {
   desc.external_workspace = chance(40);
   desc.variant = (clnorm_variant)below(3);
   desc.store = (clnorm_store)below(3);
-#if ONE_VALUE_IS_ACCEPTED
   desc.refuse_one_value = chance(50);
-#endif
   if (chance(15)) {
     const int64_t strides[3] = {desc.channels * desc.spatial, desc.spatial, 1};
     memcpy(chance(50) ? desc.x_strides : desc.y_strides, strides, sizeof strides);
@@ -277,15 +271,6 @@ static faults stride_faults(const clnorm_forward_desc *desc, const int64_t strid
   return contiguous ? 0 : FAULT(CLNORM_ERROR_UNSUPPORTED);
 }
 
-static bool refuses_one_value(const clnorm_forward_desc *desc) {
-#if ONE_VALUE_IS_ACCEPTED
-  return desc->refuse_one_value;
-#else
-  (void)desc;
-  return true;
-#endif
-}
-
 static faults size_faults(const clnorm_forward_desc *desc) {
   if (desc->batch < 0 || desc->channels < 0 || desc->spatial < 0) return INVALID;
   const int64_t bytes = product(desc->batch, desc->channels, desc->spatial, sizeof(float));
@@ -294,7 +279,7 @@ static faults size_faults(const clnorm_forward_desc *desc) {
   if (bytes < 0 || (uint64_t)bytes > SIZE_MAX / 2) f |= FAULT(CLNORM_ERROR_OVERFLOW);
   if (!is_empty(desc) && (values < 0 || values > (int64_t)1 << 40))
     f |= FAULT(CLNORM_ERROR_OVERFLOW);
-  if (refuses_one_value(desc) && desc->statistics == CLNORM_BATCH_STATISTICS && desc->batch == 1 &&
+  if (desc->refuse_one_value && desc->statistics == CLNORM_BATCH_STATISTICS && desc->batch == 1 &&
       desc->spatial == 1 && desc->channels > 0)
     f |= INVALID;
   return f;
