@@ -32,6 +32,7 @@ import steps  # noqa: E402
 import ways  # noqa: E402
 
 VERIFY_FOUND = 1  # verify's exit status where bits differ
+BITS_DIFFER = "bits differ"
 NO_WAY = 3
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -52,7 +53,7 @@ def parse_arguments():
         help="what 'gpu.sh prepare' made (default: %(default)s)")
     add("--program", metavar="FILE", help="another clnorm than the prepared one")
     add("--driver", default="auto", metavar="auto|nvidia|rusticl|pocl|FILE",
-        help="the OpenCL driver; auto: the first of these that shows a device")
+        help="the OpenCL driver; auto: the first of these on which a kernel runs")
     add("--budget", type=float, default=510, metavar="S", help="for everything (default: 510 seconds)")
     add("--seconds", type=float, default=0.1, metavar="S", help="for one measurement, about (default: 0.1)")
     add("--suite", action="append", metavar="NAME", help="of verify, instead of all; may be given several times")
@@ -141,7 +142,7 @@ class Run:
     # -- Which way
 
     def probe(self, name, make):
-        """True if clnorm sees a device this way."""
+        """True if clnorm sees a device this way, and it runs."""
         told = {"name": name, "driver": "-", "result": ""}
         self.found["ways"].append(told)
         try:
@@ -155,6 +156,10 @@ class Run:
         devices = [d for d in listed["devices"] if d["id"] != "cpu"]
         usable = [d for d in devices if d["status"] == "ok"]
         if usable:
+            failure = self.try_device(way, name, usable[0]["id"])
+            if failure:
+                told["result"] = f"{usable[0]['name']} is there, but does not run: {failure}"
+                return False
             self.way, self.device = way, usable[0]["id"]
             told["result"] = f"taken: {usable[0]['name']} ({usable[0]['platform']})"
             self.found["facts"]["OpenCL"] = f"{usable[0]['name']}, {usable[0]['platform']}, by {way.driver}"
@@ -162,6 +167,14 @@ class Run:
         told["result"] = "; ".join([result.note, *(f"{d['name']}: {d['status']}" for d in devices),
                                     *listed["missing"]]).strip("; ") or "no device"
         return False
+
+    def try_device(self, way, name, device):
+        """None if kernels compile and run, with whatever bits."""
+        arguments = ["verify", "--shape", "2x3x7x7", "--form", "wide", "--json", "--device", device]
+        step = self.clnorm(way, f"first run, {name}", arguments, 90)
+        step.meaning = {VERIFY_FOUND: BITS_DIFFER}
+        result = self.run(step)
+        return None if result.status == steps.GOOD or result.note == BITS_DIFFER else f"{result.status}, {result.note}"
 
     def find_way(self):
         for name, make in ways.choose(self.arguments.driver):
@@ -192,7 +205,7 @@ class Run:
                        self.arguments.torch_device, *part.arguments]
             return steps.Step(part.name, command, part.limit)
         step = self.clnorm(self.way, part.name, [*part.arguments, "--device", self.device], part.limit)
-        step.meaning = {VERIFY_FOUND: "bits differ"} if part.kind == "verify" else {}
+        step.meaning = {VERIFY_FOUND: BITS_DIFFER} if part.kind == "verify" else {}
         return step
 
     def keep(self, part, output):
