@@ -74,7 +74,7 @@ typedef struct clnorm_spread {
 
 CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_forward *call, clnorm_ulong count,
                                            float m2) {
-  const int biased = (call->flags & CLNORM_BIASED_RUNNING_VAR) != 0 || count == 1;
+  const int biased = ((call->flags & CLNORM_BIASED_RUNNING_VAR) != 0) | (count == 1);
   const float v = clnorm_div(m2, clnorm_count_to_float(count)) + call->eps;
   clnorm_spread k;
   k.running_var = clnorm_div(m2, clnorm_count_to_float(biased ? count : count - 1));
