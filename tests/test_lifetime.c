@@ -354,7 +354,8 @@ static uint64_t blocked_by(const char *task) {
 
 static uint64_t bit(int signal) { return UINT64_C(1) << (signal - 1); }
 
-/* The process's threads but the one that asks. check: they block what they should, and no more. */
+/* Other threads of the process that do not block what a thread causes itself. check: all of them block the
+ * signals that others send. */
 static int count_tasks(bool check) {
   const uint64_t blocked = bit(SIGINT) | bit(SIGTERM) | bit(SIGUSR1) | bit(SIGALRM) | bit(SIGCHLD);
   const uint64_t open = bit(SIGSEGV) | bit(SIGBUS) | bit(SIGFPE) | bit(SIGILL);
@@ -371,8 +372,8 @@ static int count_tasks(bool check) {
       usleep(10000);
       mask = blocked_by(e->d_name);
     }
-    if (check) assert_true((mask & blocked) == blocked && !(mask & open));
-    count++;
+    if (check) assert_true((mask & blocked) == blocked);
+    if (!(mask & open)) count++; /* a sanitizer's own thread blocks everything */
   }
   closedir(folder);
   return count;
