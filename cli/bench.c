@@ -20,7 +20,8 @@
 static const char help[] =
     "clnorm bench [--device D|all] [--suite NAME]... [--shape NxCxHxW]... [options]\n"
     "\n"
-    "Times operations beside the ceiling: the best plain copy of the same bytes, on the same "
+    "Times operations in a loop, beside the ceiling: the best plain copy of the same bytes, on the "
+    "same "
     "device,\n"
     "in the same rounds. Results are checked against the CPU path first. fraction is floor bytes\n"
     "(x read once, y written once) / time / ceiling; a call that must read x twice can reach "
@@ -37,6 +38,12 @@ static const char help[] =
     "  --form F           auto, vector, wide, or all      --variant V   auto, channel, split\n"
     "  --group-size N     wide form: 64, 128, 256; default auto\n"
     "  --store S          auto, cached, streamed          --threads T   CPU path; default all\n"
+    "  --pipeline         time them where an engine has them too: a producer writes x, then the "
+    "clock\n"
+    "                     runs while the operation does and a consumer reads y once; with the "
+    "stores\n"
+    "                     of the rule, cached and streamed, 30 rounds at least\n"
+    "  --device-time      by the device's own clock, without the host's part in a call\n"
     "  --seconds S        per measurement, about; default 0.3\n"
     "  --no-check         skip the comparison with the CPU path\n"
     "  --no-costs         skip first-call cost and overhead per call\n"
@@ -49,7 +56,10 @@ static const char help[] =
     "is wrong (the others are measured); 3 else, if a device failed (the others go on).\n"
     "\n"
     "example: clnorm bench --device all --suite resnet50 --batch 32\n"
+    "         clnorm bench --device cpu --suite resnet50 --pipeline\n"
     "         clnorm bench --device cpu --suite sizes --svg sizes.svg\n";
+
+#define PIPELINE_ROUNDS 30
 
 typedef struct options {
   clnorm_target_options target;
@@ -58,7 +68,7 @@ typedef struct options {
   int64_t batch;
   int op, variant, store;
   double seconds;
-  bool check, costs, json, csv;
+  bool check, costs, json, csv, pipeline, device_time;
   const char *svg;
 } options;
 
@@ -197,8 +207,8 @@ static void measure_first_calls(const clnorm_target *target, const options *o, c
 
 static double small_call(const clnorm_target *target, const clnorm_target *baseline,
                          clnorm_bench_op op) {
-  const clnorm_measure_case wanted = {op,  {1, 8, 4, 4}, CLNORM_VARIANT_AUTO, CLNORM_STORE_AUTO,
-                                      0.1, true};
+  const clnorm_measure_case wanted = {
+      .op = op, .dims = {1, 8, 4, 4}, .seconds = 0.1, .check = true};
   clnorm_measurement m;
   clnorm_message message;
   if (clnorm_measure(target->context, baseline->context, &wanted, &m, &message)) return -1;
@@ -226,17 +236,47 @@ static bool is_above_ceiling(const row *r) {
   return fmax(r->measured.fraction, gbps(r) / ceiling(r)) > 1 + CLNORM_NOISE;
 }
 
+static void print_csv_row(const row *r, bool first) {
+  const clnorm_shape_text shape = clnorm_shape_text_of(r->wanted.dims);
+  const clnorm_measurement *m = &r->measured;
+  const clnorm_measured_pipeline *p = &m->pipeline;
+  if (first)
+    printf("device,op,shape,dtype,layout,variant,median_s,gbps,ceiling_gbps,fraction,"
+           "streaming_fraction,extra_bytes,rounds%s\n",
+           r->wanted.pipeline ? ",pipeline_rule_s,pipeline_cached_s,pipeline_streamed_s,"
+                                "pipeline_ceiling_s,pipeline_fraction,pipeline_rounds"
+                              : "");
+  printf("\"%s\",%s,%s,f32,nchw,\"%s\",%.9g,%.4g,%.4g,%.4g,%.4g,%zu,%d", r->device,
+         clnorm_bench_op_names[r->wanted.op], shape.text, m->variant, m->median_s, gbps(r),
+         ceiling(r), m->fraction, m->fraction * m->stream_bytes / m->floor_bytes, m->extra_bytes,
+         m->rounds);
+  if (r->wanted.pipeline)
+    printf(",%.9g,%.9g,%.9g,%.9g,%.4g,%d", p->rule_s, p->cached_s, p->streamed_s, p->ceiling_s,
+           p->fraction, p->rounds);
+  putchar('\n');
+}
+
+/* Fractions are of the best copy in the same place. */
+static void print_pipeline_row(const row *r, bool first) {
+  const clnorm_shape_text shape = clnorm_shape_text_of(r->wanted.dims);
+  const clnorm_measured_pipeline *p = &r->measured.pipeline;
+  if (first)
+    printf("%-5s %-17s %9s %8s %9s %9s %6s %9s %8s\n", "op", "shape", "pipeline", "fraction",
+           "cached", "streamed", "rounds", "loop", "fraction");
+  printf("%-5s %-17s %9s %8.2f %9s %9s %6d %9s %8.2f%s\n", clnorm_bench_op_names[r->wanted.op],
+         shape.text, clnorm_time_text(p->rule_s).text, p->fraction,
+         clnorm_time_text(p->cached_s).text, clnorm_time_text(p->streamed_s).text, p->rounds,
+         clnorm_time_text(r->measured.median_s).text, r->measured.fraction,
+         is_above_ceiling(r) ? "*" : "");
+}
+
 static void print_row(const row *r, bool csv, bool first) {
   const clnorm_shape_text shape = clnorm_shape_text_of(r->wanted.dims);
   const clnorm_measurement *m = &r->measured;
   if (csv) {
-    if (first)
-      puts("device,op,shape,dtype,layout,variant,median_s,gbps,ceiling_gbps,fraction,"
-           "streaming_fraction,extra_bytes,rounds");
-    printf("\"%s\",%s,%s,f32,nchw,\"%s\",%.9g,%.4g,%.4g,%.4g,%.4g,%zu,%d\n", r->device,
-           clnorm_bench_op_names[r->wanted.op], shape.text, m->variant, m->median_s, gbps(r),
-           ceiling(r), m->fraction, m->fraction * m->stream_bytes / m->floor_bytes, m->extra_bytes,
-           m->rounds);
+    print_csv_row(r, first);
+  } else if (r->wanted.pipeline) {
+    print_pipeline_row(r, first);
   } else {
     if (first)
       printf("%-5s %-17s %9s %8s %8s %8s  %s\n", "op", "shape", "time", "GB/s", "ceiling",
@@ -265,6 +305,17 @@ static void print_footnote(const row *rows, size_t count) {
         100 * CLNORM_NOISE);
 }
 
+static void json_pipeline(clnorm_json *json, const clnorm_measured_pipeline *p) {
+  clnorm_json_object(json, "pipeline");
+  clnorm_json_number(json, "rule_s", p->rule_s);
+  clnorm_json_number(json, "cached_s", p->cached_s);
+  clnorm_json_number(json, "streamed_s", p->streamed_s);
+  clnorm_json_number(json, "ceiling_s", p->ceiling_s);
+  clnorm_json_number(json, "fraction", p->fraction);
+  clnorm_json_integer(json, "rounds", p->rounds);
+  clnorm_json_end_object(json);
+}
+
 static void json_row(clnorm_json *json, const row *r) {
   const clnorm_shape_text shape = clnorm_shape_text_of(r->wanted.dims);
   const clnorm_measurement *m = &r->measured;
@@ -283,13 +334,15 @@ static void json_row(clnorm_json *json, const row *r) {
   clnorm_json_number(json, "streaming_fraction", m->fraction * m->stream_bytes / m->floor_bytes);
   clnorm_json_integer(json, "extra_bytes", (int64_t)m->extra_bytes);
   clnorm_json_integer(json, "rounds", m->rounds);
+  if (r->wanted.pipeline) json_pipeline(json, &m->pipeline);
   clnorm_json_end_object(json);
 }
 
 static void print_json(const row *rows, size_t num_rows, const clnorm_target *targets,
-                       const costs *all_costs, size_t num_targets) {
+                       const costs *all_costs, size_t num_targets, bool device_time) {
   clnorm_json json = {stdout, false};
   clnorm_json_object(&json, NULL);
+  clnorm_json_text(&json, "clock", device_time ? "device" : "host");
   clnorm_json_array(&json, "results");
   for (size_t i = 0; i < num_rows; i++) json_row(&json, &rows[i]);
   clnorm_json_end_array(&json);
@@ -341,8 +394,9 @@ static void add_series(clnorm_chart *chart, clnorm_chart_point *points, const ro
       snprintf(s->name, sizeof s->name, "%s, %.100s", clnorm_bench_op_names[op], targets[t].label);
       for (size_t i = 0; i < num_rows; i++)
         if (rows[i].device == targets[t].label && (int)rows[i].wanted.op == op) {
-          const clnorm_chart_point p = {rows[i].measured.floor_bytes / 2,
-                                        rows[i].measured.fraction};
+          const clnorm_measurement *m = &rows[i].measured;
+          const clnorm_chart_point p = {
+              m->floor_bytes / 2, rows[i].wanted.pipeline ? m->pipeline.fraction : m->fraction};
           s->points[s->count++] = p;
         }
       chart->num_series += s->count > 0;
@@ -353,7 +407,9 @@ static int write_svg(clnorm_output_file *file, const row *rows, size_t num_rows,
                      const clnorm_target *baseline, const clnorm_target *targets,
                      size_t num_targets) {
   const size_t most = 2 * num_targets;
-  clnorm_chart chart = {.title = "clnorm: forward, fraction of the best copy",
+  clnorm_chart chart = {.title = num_rows && rows[0].wanted.pipeline
+                                     ? "clnorm: forward in a pipeline, fraction of the best copy"
+                                     : "clnorm: forward, fraction of the best copy",
                         .series = calloc(most, sizeof *chart.series)};
   clnorm_chart_point *points = calloc(most * num_rows + 1, sizeof *points);
   int status = CLNORM_EXIT_DEVICE;
@@ -399,6 +455,10 @@ static void measure_one(session *s, clnorm_target *target, const int64_t dims[4]
   r->wanted.store = (clnorm_store)o->store;
   r->wanted.seconds = o->seconds;
   r->wanted.check = o->check;
+  r->wanted.pipeline = o->pipeline;
+  r->wanted.device_time = o->device_time;
+  r->wanted.min_rounds = o->pipeline ? PIPELINE_ROUNDS : 0;
+  r->wanted.threads = (int)o->target.threads;
   const clnorm_shape_text shape = clnorm_shape_text_of(dims);
   clnorm_progress("%s %s ...", clnorm_bench_op_names[op], shape.text);
   const clnorm_status status =
@@ -455,7 +515,8 @@ static int bench(const options *o, session *s) {
   for (size_t i = 0; i < s->num_targets; i++)
     if (clnorm_target_works(&s->targets[i])) measure_target(s, i);
   if (o->json)
-    print_json(s->rows, s->num_rows, s->targets, o->costs ? s->all_costs : NULL, s->num_targets);
+    print_json(s->rows, s->num_rows, s->targets, o->costs ? s->all_costs : NULL, s->num_targets,
+               o->device_time);
   if (s->num_pictures)
     status = write_svg(&s->picture, s->rows, s->num_rows, &s->baseline, s->targets, s->num_targets);
   if (s->wrong_shape) status = CLNORM_EXIT_USAGE;
@@ -465,6 +526,10 @@ static int bench(const options *o, session *s) {
 static bool check_options(const options *o) {
   if (o->json && o->csv) {
     clnorm_complain("--json and --csv exclude each other: both would go to standard output");
+    return false;
+  }
+  if (o->pipeline && o->store != CLNORM_STORE_AUTO) {
+    clnorm_complain("--pipeline times all stores beside each other: leave --store out");
     return false;
   }
   if (!o->batch || o->suites.count || !o->shapes.count) return true;
@@ -489,6 +554,8 @@ int clnorm_command_bench(int argc, char **argv) {
       {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split"},
       {"--store", CLNORM_OPTION_CHOICE, &o.store, "auto|cached|streamed"},
       {"--threads", CLNORM_OPTION_COUNT, &o.target.threads, NULL},
+      {"--pipeline", CLNORM_OPTION_SET, &o.pipeline, NULL},
+      {"--device-time", CLNORM_OPTION_SET, &o.device_time, NULL},
       {"--seconds", CLNORM_OPTION_SECONDS, &o.seconds, NULL},
       {"--no-check", CLNORM_OPTION_CLEAR, &o.check, NULL},
       {"--no-costs", CLNORM_OPTION_CLEAR, &o.costs, NULL},
@@ -503,6 +570,7 @@ int clnorm_command_bench(int argc, char **argv) {
   session s = {
       .picture = {.option = "--svg", .path = o.svg, .write = clnorm_chart_write, .descriptor = -1},
       .num_pictures = o.svg != NULL};
+  o.target.profiling = o.device_time;
   status = bench(&o, &s);
   clnorm_outputs_free(&s.picture, s.num_pictures);
   if (s.baseline.context) clnorm_target_close(&s.baseline);

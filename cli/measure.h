@@ -1,4 +1,5 @@
-/* Timing one operation on one context, beside the plain copy of the same bytes. */
+/* Timing one operation on one context, beside the plain copy of the same bytes: called again and again (the
+ * loop), and between a producer and a consumer (the pipeline, pipeline.h). */
 #ifndef CLNORM_CLI_MEASURE_H
 #define CLNORM_CLI_MEASURE_H
 
@@ -13,15 +14,24 @@ typedef struct clnorm_shape_text {
 } clnorm_shape_text;
 clnorm_shape_text clnorm_shape_text_of(const int64_t dims[4]);
 
+/* Times of a call and of what reads its output; medians of the same rounds. */
+typedef struct clnorm_measured_pipeline {
+  double rule_s, cached_s, streamed_s; /* as CLNORM_STORE_AUTO, CACHED and STREAMED have it */
+  double ceiling_s;                    /* of the best copy in the place of the call */
+  double fraction;                     /* median over rounds of ceiling / rule */
+  int rounds;
+} clnorm_measured_pipeline;
+
 typedef struct clnorm_measurement {
-  double median_s;     /* of one call */
+  double median_s;     /* of one call, in the loop like all that follows */
   double ceiling_s;    /* of the best copy of the same floor bytes, in the same rounds */
   double fraction;     /* median over rounds of ceiling / call */
   double floor_bytes;  /* 2T: x read once, y written once */
   double stream_bytes; /* 3T in training, where x must be read twice; else 2T */
   size_t extra_bytes;  /* workspace */
   int rounds;
-  char variant[128]; /* the plan's description */
+  char variant[128];                 /* the plan's description */
+  clnorm_measured_pipeline pipeline; /* where the case asks for it */
 } clnorm_measurement;
 
 /* What is measured. seconds: how long one measurement may take, about. */
@@ -31,7 +41,11 @@ typedef struct clnorm_measure_case {
   clnorm_variant variant;
   clnorm_store store;
   double seconds;
-  bool check; /* compare with the CPU path before timing */
+  bool check;       /* compare with the CPU path before timing */
+  bool pipeline;    /* time it between a producer and a consumer (clnorm_measure: as well) */
+  bool device_time; /* by the device's clock: contexts that were opened with profiling */
+  int min_rounds;   /* as far as they take no longer than a minute; 0: a few */
+  int threads;      /* of a pipeline on the CPU path; 0: all */
 } clnorm_measure_case;
 
 /* Checks the result, then times. baseline: a CPU context to compare with. On failure message says why

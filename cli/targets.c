@@ -51,6 +51,7 @@ static clnorm_context_options context_options(const clnorm_target_options *optio
   static const int group_sizes[] = {0, 64, 128, 256}; /* as CLNORM_GROUP_SIZE_CHOICES */
   result.form = (clnorm_form)form;
   result.group_size = group_sizes[options->group_size];
+  result.profiling = options->profiling;
   result.num_threads = options->threads > INT_MAX ? INT_MAX : (int)options->threads;
   return result;
 }

@@ -26,6 +26,7 @@ typedef struct clnorm_target_options {
   int64_t threads;    /* CPU path; 0: all */
   int group_size;     /* index in CLNORM_GROUP_SIZE_CHOICES */
   bool cpu_as_it_is;  /* the CPU path among several is opened like any device: for measuring */
+  bool profiling;     /* runs are timed by the device */
   clnorm_texts
       devices; /* what a user listed; where there is something, `device` is not looked at */
 } clnorm_target_options;

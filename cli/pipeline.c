@@ -1,0 +1,167 @@
+#include "pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rounds.h"
+#include "team.h"
+
+#define PATTERN                                                                                    \
+  1024u /* values that the producer writes again and again; they stay in the first cache */
+
+struct clnorm_pipeline {
+  clnorm_context *context;
+  clnorm_memory x, y;
+  size_t elements;
+  clnorm_team *team; /* CPU path; else NULL */
+  float pattern[PATTERN];
+  _Atomic uint64_t sum; /* so that nothing that is read is left out */
+  /* OpenCL */
+  clnorm_memory source, target;
+  clnorm_forward_plan *produce, *consume;
+};
+
+/* ---- The CPU path ---------------------------------------------------------------------------------- */
+
+static void produce(void *argument, size_t begin, size_t end) {
+  clnorm_pipeline *p = argument;
+  float *x = p->x.host;
+  for (; begin < end; begin += PATTERN)
+    for (size_t i = 0; i < PATTERN && begin + i < end; i++) x[begin + i] = p->pattern[i];
+}
+
+typedef uint64_t words __attribute__((vector_size(64)));
+typedef words unaligned_words __attribute__((aligned(8), may_alias));
+enum { WORDS = sizeof(words) / sizeof(float) };
+
+/* Whole numbers: the bits of floats may be added in any order, and by vectors. */
+static void consume(void *argument, size_t begin, size_t end) {
+  clnorm_pipeline *p = argument;
+  const float *y = p->y.host;
+  words sums[4] = {{0}};
+  for (; begin + 4 * WORDS <= end; begin += 4 * WORDS)
+    for (size_t i = 0; i < 4; i++)
+      sums[i] += *(const unaligned_words *)(const void *)(y + begin + i * WORDS);
+  uint64_t sum = 0;
+  for (; begin < end; begin++) sum += y[begin] > 0;
+  sums[0] += sums[1] + sums[2] + sums[3];
+  for (size_t i = 0; i < sizeof(words) / sizeof(uint64_t); i++) sum += sums[0][i];
+  p->sum += sum;
+}
+
+static clnorm_status time_here(clnorm_pipeline *p, clnorm_forward_plan *plan,
+                               const clnorm_forward_args *args, bool device_time, double *seconds) {
+  clnorm_team_run(p->team, produce, p, p->elements);
+  const double start = clnorm_now();
+  clnorm_status status = clnorm_forward_run(plan, args);
+  const double middle = clnorm_now();
+  clnorm_team_run(p->team, consume, p, p->elements);
+  const double end = clnorm_now();
+  double run = middle - start;
+  if (status == CLNORM_OK && device_time) status = clnorm_last_run_seconds(p->context, &run);
+  *seconds += run + (end - middle);
+  return status;
+}
+
+/* ---- OpenCL ---------------------------------------------------------------------------------------- */
+
+static clnorm_status copy(clnorm_forward_plan *plan, clnorm_memory from, clnorm_memory to) {
+  const clnorm_forward_args args = {.x = from, .y = to};
+  return clnorm_forward_run(plan, &args);
+}
+
+/* Reading back waits: clFinish of rusticl 22.3 returns before the work is done. */
+static clnorm_status wait_for(const clnorm_pipeline *p, clnorm_memory memory) {
+  float first;
+  return clnorm_memory_read(p->context, memory, &first, sizeof first);
+}
+
+static clnorm_status time_there(clnorm_pipeline *p, clnorm_forward_plan *plan,
+                                const clnorm_forward_args *args, double *seconds) {
+  clnorm_status status = copy(p->produce, p->source, p->x);
+  if (status == CLNORM_OK) status = wait_for(p, p->x);
+  const double start = clnorm_now();
+  if (status == CLNORM_OK) status = clnorm_forward_run(plan, args);
+  if (status == CLNORM_OK) status = copy(p->consume, p->y, p->target);
+  if (status == CLNORM_OK) status = wait_for(p, p->target);
+  *seconds += clnorm_now() - start;
+  return status;
+}
+
+static clnorm_status time_events(clnorm_pipeline *p, clnorm_forward_plan *plan,
+                                 const clnorm_forward_args *args, double *seconds) {
+  double run = 0, consumer = 0;
+  clnorm_status status = copy(p->produce, p->source, p->x);
+  if (status == CLNORM_OK) status = clnorm_forward_run(plan, args);
+  if (status == CLNORM_OK) status = clnorm_last_run_seconds(p->context, &run);
+  if (status == CLNORM_OK) status = copy(p->consume, p->y, p->target);
+  if (status == CLNORM_OK) status = clnorm_last_run_seconds(p->context, &consumer);
+  *seconds += run + consumer;
+  return status;
+}
+
+static clnorm_status make_copies(clnorm_pipeline *p, const float *values) {
+  const size_t bytes = p->elements * sizeof(float);
+  clnorm_forward_desc desc =
+      clnorm_forward_desc_defaults(CLNORM_NO_STATISTICS, 1, 1, (int64_t)p->elements);
+  desc.store = CLNORM_STORE_CACHED;
+  clnorm_status status = clnorm_forward_plan_create(p->context, &desc, &p->produce);
+  desc.store = CLNORM_STORE_STREAMED;
+  if (status == CLNORM_OK) status = clnorm_forward_plan_create(p->context, &desc, &p->consume);
+  if (status == CLNORM_OK) status = clnorm_memory_alloc(p->context, bytes, &p->source);
+  if (status == CLNORM_OK) status = clnorm_memory_alloc(p->context, bytes, &p->target);
+  if (status == CLNORM_OK) status = clnorm_memory_write(p->context, p->source, values, bytes);
+  if (status == CLNORM_OK) status = clnorm_memory_write(p->context, p->target, values, bytes);
+  return status;
+}
+
+/* ---- Either ---------------------------------------------------------------------------------------- */
+
+clnorm_status clnorm_pipeline_time(clnorm_pipeline *pipeline, clnorm_forward_plan *plan,
+                                   const clnorm_forward_args *args, int repeats, bool device_time,
+                                   double *seconds) {
+  clnorm_status status = CLNORM_OK;
+  *seconds = 0;
+  for (int i = 0; i < repeats && status == CLNORM_OK; i++) {
+    if (pipeline->team)
+      status = time_here(pipeline, plan, args, device_time, seconds);
+    else if (device_time)
+      status = time_events(pipeline, plan, args, seconds);
+    else
+      status = time_there(pipeline, plan, args, seconds);
+  }
+  *seconds /= repeats;
+  return status;
+}
+
+clnorm_pipeline *clnorm_pipeline_create(clnorm_context *context, const clnorm_forward_args *args,
+                                        const float *values, size_t elements, int threads,
+                                        clnorm_status *status) {
+  clnorm_pipeline *p = calloc(1, sizeof *p);
+  *status = CLNORM_ERROR_OUT_OF_MEMORY;
+  if (!p) return NULL;
+  p->context = context;
+  p->x = args->x;
+  p->y = args->y;
+  p->elements = elements;
+  memcpy(p->pattern, values, (elements < PATTERN ? elements : PATTERN) * sizeof *values);
+  if (args->x.host) {
+    p->team = clnorm_team_create(threads ? threads : clnorm_context_device(context)->compute_units);
+    if (p->team) *status = CLNORM_OK;
+  } else {
+    *status = make_copies(p, values);
+  }
+  if (*status == CLNORM_OK) return p;
+  clnorm_pipeline_destroy(p);
+  return NULL;
+}
+
+void clnorm_pipeline_destroy(clnorm_pipeline *pipeline) {
+  if (!pipeline) return;
+  clnorm_team_destroy(pipeline->team);
+  clnorm_forward_plan_destroy(pipeline->produce);
+  clnorm_forward_plan_destroy(pipeline->consume);
+  clnorm_memory_free(pipeline->context, &pipeline->source);
+  clnorm_memory_free(pipeline->context, &pipeline->target);
+  free(pipeline);
+}

@@ -1,0 +1,29 @@
+/* An operation where an engine has it: a producer writes x just before, and a consumer reads y once just
+ * after. What is timed is the operation and its consumer.
+ *
+ *   CPU path   producer and consumer are threads of the program, as many as the library has, which sleep
+ *              between their parts. The producer writes x through the caches, the consumer adds y up
+ *   OpenCL     they are copies on the device: from another tensor to x, and from y to a third one (vector
+ *              form: around the caches), since nothing in the interface reads and writes nothing */
+#ifndef CLNORM_CLI_PIPELINE_H
+#define CLNORM_CLI_PIPELINE_H
+
+#include <clnorm/clnorm.h>
+
+typedef struct clnorm_pipeline clnorm_pipeline;
+
+/* Where x and y of *args, `elements` floats each in memory of the context, are produced and consumed.
+ * values: what the producer copies on OpenCL devices. threads: of the CPU path; 0: all. On failure NULL
+ * with the status in *status. */
+clnorm_pipeline *clnorm_pipeline_create(clnorm_context *context, const clnorm_forward_args *args,
+                                        const float *values, size_t elements, int threads,
+                                        clnorm_status *status);
+void clnorm_pipeline_destroy(clnorm_pipeline *pipeline); /* NULL is accepted */
+
+/* Runs producer, plan on args, consumer, `repeats` times. *seconds: of plan and consumer, once; by the
+ * device's clock where device_time is set. */
+clnorm_status clnorm_pipeline_time(clnorm_pipeline *pipeline, clnorm_forward_plan *plan,
+                                   const clnorm_forward_args *args, int repeats, bool device_time,
+                                   double *seconds);
+
+#endif
