@@ -1,7 +1,6 @@
 #include "schedule.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "environment.h"
 
@@ -36,14 +35,10 @@ bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product)
   return true;
 }
 
-void clnorm_traits_set_caches(clnorm_traits *traits) {
-  traits->cache_bytes = 1u << 20;
-#ifdef _SC_LEVEL2_CACHE_SIZE
-  const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (size > 0) traits->cache_bytes = (uint64_t)size;
-#endif
-  /* x and y of this size each leave the workers' caches before they are read again. */
-  traits->stream_bytes = traits->workers * traits->cache_bytes / 16 * 5;
+void clnorm_traits_set_caches(clnorm_traits *traits, clnorm_caches caches) {
+  traits->cache_bytes = caches.second;
+  /* x and y of this size, which producer, operation and consumer share, leave the last cache. */
+  traits->stream_bytes = caches.last / 2;
 }
 
 static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {
@@ -171,7 +166,7 @@ static bool prefer_split(const clnorm_forward *call, const clnorm_traits *traits
   return (double)call->channels < traits->split_below * traits->workers;
 }
 
-/* Writing around the caches pays where y would not stay in them anyway. */
+/* Writing around the caches pays where y would have left them before it is read. */
 static bool prefer_stream(const clnorm_forward_desc *desc, const clnorm_forward *call,
                           const clnorm_traits *traits) {
   const uint64_t bytes = call->batch * call->channels * call->spatial * sizeof(float);

@@ -4,6 +4,7 @@
 
 #include <clnorm/clnorm.h>
 
+#include "caches.h"
 #include "clnorm_arith.h"
 
 /* What a schedule needs to know of a device. */
@@ -16,8 +17,8 @@ typedef struct clnorm_traits {
   double split_below;    /* SPLIT where there are fewer channels per worker */
 } clnorm_traits;
 
-/* The host's caches, after workers is set: cache_bytes, and stream_bytes by the rule (docs/performance.md). */
-void clnorm_traits_set_caches(clnorm_traits *traits);
+/* cache_bytes, and stream_bytes by the rule (docs/performance.md). */
+void clnorm_traits_set_caches(clnorm_traits *traits, clnorm_caches caches);
 
 /* The stages that kernels/forward_vector.cl, kernels/forward_wide.cl and the CPU back end implement. */
 typedef enum clnorm_stage {

@@ -350,7 +350,7 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   self->base.traits.form = CLNORM_FORM_VECTOR;
   self->base.traits.workers = threads;
   self->base.traits.group_size = 1;
-  clnorm_traits_set_caches(&self->base.traits);
+  clnorm_traits_set_caches(&self->base.traits, clnorm_caches_find(threads));
   self->base.traits.split_below = 4;
   clnorm_tuning_choose(&self->base, options, error);
   snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s%s",

@@ -43,6 +43,17 @@ static unsigned wide_group_size(clnorm_opencl_query *query, unsigned largest, ch
   return 0;
 }
 
+/* Of the host where the device is its processor: drivers tell the last level alone, and some that of a
+ * whole package. Else what the driver tells. */
+static clnorm_caches caches_of(clnorm_opencl_query *query, cl_device_type type, unsigned workers) {
+  clnorm_caches caches = clnorm_caches_find(workers);
+  if (type & CL_DEVICE_TYPE_CPU) return caches;
+  cl_ulong bytes = 0;
+  CLNORM_OPENCL_VALUE(query, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, &bytes);
+  if (bytes > 0) caches.last = bytes;
+  return caches;
+}
+
 clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
                                    unsigned largest_group, char *note, size_t note_size) {
   cl_device_type type = 0;
@@ -74,7 +85,7 @@ clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
   traits.form = form;
   traits.workers = units > 0 ? units : 1;
   traits.group_size = group_size;
-  clnorm_traits_set_caches(&traits); /* a device with the vector form is the host's processor */
+  clnorm_traits_set_caches(&traits, caches_of(query, type, traits.workers));
   traits.split_below = form == CLNORM_FORM_WIDE ? 2 : 4;
   return traits;
 }
