@@ -1,65 +1,30 @@
 #include "pipeline.h"
 
 #include <stdlib.h>
-#include <string.h>
 
+#include "neighbours.h"
 #include "rounds.h"
-#include "team.h"
-
-#define PATTERN                                                                                    \
-  1024u /* values that the producer writes again and again; they stay in the first cache */
 
 struct clnorm_pipeline {
   clnorm_context *context;
   clnorm_memory x, y;
   size_t elements;
-  clnorm_team *team; /* CPU path; else NULL */
-  float pattern[PATTERN];
-  _Atomic uint64_t sum; /* so that nothing that is read is left out */
-  /* OpenCL */
+  clnorm_neighbours *neighbours; /* CPU path; else NULL, and */
   clnorm_memory source, target;
   clnorm_forward_plan *produce, *consume;
 };
 
 /* ---- The CPU path ---------------------------------------------------------------------------------- */
 
-static void produce(void *argument, size_t begin, size_t end) {
-  clnorm_pipeline *p = argument;
-  float *x = p->x.host;
-  for (; begin < end; begin += PATTERN)
-    for (size_t i = 0; i < PATTERN && begin + i < end; i++) x[begin + i] = p->pattern[i];
-}
-
-typedef uint64_t words __attribute__((vector_size(64)));
-typedef words unaligned_words __attribute__((aligned(8), may_alias));
-enum { WORDS = sizeof(words) / sizeof(float) };
-
-/* Whole numbers: the bits of floats may be added in any order, and by vectors. */
-static void consume(void *argument, size_t begin, size_t end) {
-  clnorm_pipeline *p = argument;
-  const float *y = p->y.host;
-  words sums[4] = {{0}};
-  for (; begin + 4 * WORDS <= end; begin += 4 * WORDS)
-    for (size_t i = 0; i < 4; i++)
-      sums[i] += *(const unaligned_words *)(const void *)(y + begin + i * WORDS);
-  uint64_t sum = 0;
-  for (; begin < end; begin++) sum += y[begin] > 0;
-  sums[0] += sums[1] + sums[2] + sums[3];
-  for (size_t i = 0; i < sizeof(words) / sizeof(uint64_t); i++) sum += sums[0][i];
-  p->sum += sum;
-}
-
 static clnorm_status time_here(clnorm_pipeline *p, clnorm_forward_plan *plan,
                                const clnorm_forward_args *args, bool device_time, double *seconds) {
-  clnorm_team_run(p->team, produce, p, p->elements);
+  clnorm_neighbours_produce(p->neighbours, p->x.host, p->elements);
   const double start = clnorm_now();
   clnorm_status status = clnorm_forward_run(plan, args);
-  const double middle = clnorm_now();
-  clnorm_team_run(p->team, consume, p, p->elements);
-  const double end = clnorm_now();
-  double run = middle - start;
+  double run = clnorm_now() - start;
+  const double consumer = clnorm_neighbours_consume(p->neighbours, p->y.host, p->elements);
   if (status == CLNORM_OK && device_time) status = clnorm_last_run_seconds(p->context, &run);
-  *seconds += run + (end - middle);
+  *seconds += run + consumer;
   return status;
 }
 
@@ -123,7 +88,7 @@ clnorm_status clnorm_pipeline_time(clnorm_pipeline *pipeline, clnorm_forward_pla
   clnorm_status status = CLNORM_OK;
   *seconds = 0;
   for (int i = 0; i < repeats && status == CLNORM_OK; i++) {
-    if (pipeline->team)
+    if (pipeline->neighbours)
       status = time_here(pipeline, plan, args, device_time, seconds);
     else if (device_time)
       status = time_events(pipeline, plan, args, seconds);
@@ -144,10 +109,10 @@ clnorm_pipeline *clnorm_pipeline_create(clnorm_context *context, const clnorm_fo
   p->x = args->x;
   p->y = args->y;
   p->elements = elements;
-  memcpy(p->pattern, values, (elements < PATTERN ? elements : PATTERN) * sizeof *values);
   if (args->x.host) {
-    p->team = clnorm_team_create(threads ? threads : clnorm_context_device(context)->compute_units);
-    if (p->team) *status = CLNORM_OK;
+    if (threads == 0) threads = clnorm_context_device(context)->compute_units;
+    p->neighbours = clnorm_neighbours_create(threads);
+    if (p->neighbours) *status = CLNORM_OK;
   } else {
     *status = make_copies(p, values);
   }
@@ -158,7 +123,7 @@ clnorm_pipeline *clnorm_pipeline_create(clnorm_context *context, const clnorm_fo
 
 void clnorm_pipeline_destroy(clnorm_pipeline *pipeline) {
   if (!pipeline) return;
-  clnorm_team_destroy(pipeline->team);
+  clnorm_neighbours_destroy(pipeline->neighbours);
   clnorm_forward_plan_destroy(pipeline->produce);
   clnorm_forward_plan_destroy(pipeline->consume);
   clnorm_memory_free(pipeline->context, &pipeline->source);

@@ -76,7 +76,8 @@ static void run(const clnorm_problem *problem, const clnorm_items_functions *fun
       (clnorm_partial *)(void *)(workspace + call.partials),
       (clnorm_affine *)(void *)(workspace + call.affine)};
   for (unsigned i = 0; i < schedule.num_launches; i++) {
-    clnorm_items items = {schedule.launches[i].items, 0, 1};
+    clnorm_range all = {0, schedule.launches[i].items};
+    clnorm_items items = {&all, 1, 0, 0};
 #if defined(__SSE2__)
     const unsigned control = _mm_getcsr();
     _mm_setcsr(0x1f80 | mode);

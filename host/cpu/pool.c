@@ -15,8 +15,10 @@
 #endif
 
 /* Rounds of looking for the next launch before a thread sleeps: about 50 microseconds, so that the
- * stages of one run, and runs in a loop, find the threads awake. */
+ * stages of one run, and runs in a loop, find the threads awake; and how many of them there are between
+ * two offers of the processor to whoever waits for it: in an engine that is who reads what was written. */
 #define SPIN_ROUNDS 2000
+#define ROUNDS_PER_OFFER 64
 
 struct clnorm_pool {
   unsigned num_threads; /* the caller included */
@@ -28,10 +30,11 @@ struct clnorm_pool {
   /* One launch. Written by the caller while it is closed and nobody is inside. */
   clnorm_pool_function function;
   void *argument;
-  clnorm_items items;
+  clnorm_range *ranges;    /* one for each worker */
   _Atomic bool open;       /* threads may enter */
   _Atomic unsigned inside; /* threads that have entered, or look whether they may */
   _Atomic unsigned launch; /* number of the launch; changes wake the threads */
+  _Atomic unsigned named;  /* threads that have a number */
 
   cpu_set_t processors; /* that the process could use when the pool was made */
   int caller_processor; /* that threads keep away from; -1: none so far */
@@ -42,23 +45,36 @@ struct clnorm_pool {
   _Atomic bool quit;
 };
 
-/* Two thirds of an even share of what is left: long ranges first, since items side by side share work, and
- * short ones last, so that no thread waits long for another. */
+/* Each worker begins with the same share of neighbouring items in every launch: what the same thread
+ * wrote or will read next to it, in the cache of its processor. Two thirds of what is left of it at a time:
+ * long ranges first, since items side by side share work, and short ones last, so that no thread waits long
+ * for another. Then it helps the others, with a part for everyone that may come. */
 bool clnorm_items_take(clnorm_items *items, uint64_t *begin, uint64_t *end) {
-  *begin = atomic_load(&items->next);
-  while (*begin < items->count) {
-    const uint64_t left = items->count - *begin;
-    const uint64_t share = items->workers == 1 ? left : left * 2 / (3 * (uint64_t)items->workers);
-    *end = *begin + (share ? share : 1);
-    if (atomic_compare_exchange_weak(&items->next, begin, *end)) return true;
+  for (; items->done < items->workers; items->done++) {
+    clnorm_range *range = &items->ranges[(items->own + items->done) % items->workers];
+    *begin = atomic_load(&range->next);
+    while (*begin < range->end) {
+      const uint64_t left = range->end - *begin;
+      const uint64_t share = items->workers == 1 ? left : left * 2 / (items->done ? 6 : 3);
+      *end = *begin + (share ? share : 1);
+      if (atomic_compare_exchange_weak(&range->next, begin, *end)) return true;
+    }
   }
   return false;
+}
+
+static void work(clnorm_pool *pool, unsigned worker) {
+  clnorm_items items = {pool->ranges, pool->num_threads, worker, 0};
+  pool->function(pool->argument, &items);
 }
 
 static void wait_for_launch(clnorm_pool *pool, unsigned seen) {
   for (int i = 0; i < SPIN_ROUNDS; i++) {
     if (atomic_load(&pool->launch) != seen) return;
-    RELAX();
+    if (i % ROUNDS_PER_OFFER == ROUNDS_PER_OFFER - 1)
+      sched_yield();
+    else
+      RELAX();
   }
   pthread_mutex_lock(&pool->mutex);
   atomic_fetch_add(&pool->sleeping, 1);
@@ -71,12 +87,13 @@ static void wait_for_launch(clnorm_pool *pool, unsigned seen) {
  * and closing before counting, both sequentially consistent, leave no gap. */
 static void *thread_main(void *argument) {
   clnorm_pool *pool = argument;
+  const unsigned worker = atomic_fetch_add(&pool->named, 1) + 1;
   unsigned seen = 0;
   while (!atomic_load(&pool->quit)) {
     wait_for_launch(pool, seen);
     seen = atomic_load(&pool->launch);
     atomic_fetch_add(&pool->inside, 1);
-    if (atomic_load(&pool->open)) pool->function(pool->argument, &pool->items);
+    if (atomic_load(&pool->open)) work(pool, worker);
     atomic_fetch_sub(&pool->inside, 1);
   }
   return NULL;
@@ -120,21 +137,33 @@ static void wait_for_threads(clnorm_pool *pool) {
  * for ever. */
 static bool is_forked_copy(const clnorm_pool *pool) { return pool->process != getpid(); }
 
+/* The first item of a worker's share. */
+static uint64_t share_begin(const clnorm_pool *pool, uint64_t count, unsigned worker) {
+  return count / pool->num_threads * worker +
+         count % pool->num_threads * worker / pool->num_threads;
+}
+
+static void share_out(clnorm_pool *pool, uint64_t count) {
+  for (unsigned i = 0; i < pool->num_threads; i++) {
+    atomic_store(&pool->ranges[i].next, share_begin(pool, count, i));
+    pool->ranges[i].end = share_begin(pool, count, i + 1);
+  }
+}
+
 void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument,
                      uint64_t count, bool alone) {
   if (alone || pool->num_threads == 1 || count <= 1 || is_forked_copy(pool)) {
-    clnorm_items items = {count, 0, 1};
+    clnorm_range all = {0, count};
+    clnorm_items items = {&all, 1, 0, 0};
     function(argument, &items);
     return;
   }
   pool->function = function;
   pool->argument = argument;
-  pool->items.count = count;
-  pool->items.workers = pool->num_threads;
-  atomic_store(&pool->items.next, 0);
+  share_out(pool, count);
   atomic_store(&pool->open, true);
   announce_launch(pool);
-  function(argument, &pool->items);
+  work(pool, 0);
   atomic_store(&pool->open, false);
   wait_for_threads(pool);
 }
@@ -164,7 +193,8 @@ clnorm_pool *clnorm_pool_create(unsigned num_threads) {
   pthread_mutex_init(&pool->mutex, NULL);
   pthread_cond_init(&pool->wake, NULL);
   pool->threads = calloc(num_threads, sizeof *pool->threads);
-  if (pool->threads) start_threads(pool);
+  pool->ranges = aligned_alloc(64, num_threads * sizeof *pool->ranges);
+  if (pool->threads && pool->ranges) start_threads(pool);
   if (pool->num_started + 1 == num_threads) return pool;
   clnorm_pool_destroy(pool);
   return NULL;
@@ -179,6 +209,7 @@ void clnorm_pool_destroy(clnorm_pool *pool) {
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
   }
+  free(pool->ranges);
   free(pool->threads);
   free(pool);
 }

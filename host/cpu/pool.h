@@ -7,11 +7,18 @@
 
 typedef struct clnorm_pool clnorm_pool;
 
-/* The items of a launch, which its workers take from. */
+/* Items [next, end), which belong to one worker until it comes to others that have more left. */
+typedef struct clnorm_range {
+  _Alignas(64) _Atomic uint64_t next; /* first item that nobody has taken */
+  uint64_t end;
+} clnorm_range;
+
+/* The items of a launch as one worker sees them: an even share of neighbouring ones for each worker. */
 typedef struct clnorm_items {
-  uint64_t count;
-  _Atomic uint64_t next; /* first item that nobody has taken */
+  clnorm_range *ranges;
   unsigned workers;
+  unsigned own;  /* the range that this worker begins with */
+  unsigned done; /* ranges, from its own on, that it found empty */
 } clnorm_items;
 
 /* Takes items [*begin, *end); false if none are left. */

@@ -8,8 +8,14 @@
 
 /* Elements (floats) up to which waking a thread costs more than it brings. */
 #define ALONE 65536u
-#define PARTS_PER_THREAD 16u
+#define PARTS_PER_THREAD 8u
 #define PART_MULTIPLE 4096u
+
+/* Elements of one thread's share. */
+typedef struct share {
+  _Alignas(64) _Atomic size_t next;
+  size_t end;
+} share;
 
 struct clnorm_team {
   int num_threads; /* the caller included */
@@ -20,8 +26,9 @@ struct clnorm_team {
 
   clnorm_team_function function;
   void *argument;
-  size_t count, part;
-  _Atomic size_t next;
+  size_t part;
+  share *shares;
+  _Atomic int named;  /* threads that have a number */
   _Atomic int inside; /* threads at work */
 
   pthread_mutex_t mutex; /* of what follows */
@@ -31,17 +38,23 @@ struct clnorm_team {
   bool quit;
 };
 
-static void take_parts(clnorm_team *team) {
-  for (;;) {
-    const size_t begin = atomic_fetch_add(&team->next, team->part);
-    if (begin >= team->count) return;
-    const size_t left = team->count - begin;
-    team->function(team->argument, begin, begin + (left < team->part ? left : team->part));
+/* A thread has the same share every time, as in most engines: what it wrote is in the cache of its processor.
+ * When that is done it helps the others. */
+static void take_parts(clnorm_team *team, int thread) {
+  for (int i = 0; i < team->num_threads; i++) {
+    share *s = &team->shares[(thread + i) % team->num_threads];
+    for (;;) {
+      const size_t begin = atomic_fetch_add(&s->next, team->part);
+      if (begin >= s->end) break;
+      const size_t left = s->end - begin;
+      team->function(team->argument, begin, begin + (left < team->part ? left : team->part));
+    }
   }
 }
 
 static void *thread_main(void *argument) {
   clnorm_team *team = argument;
+  const int thread = atomic_fetch_add(&team->named, 1) + 1;
   unsigned seen = 0;
   pthread_mutex_lock(&team->mutex);
   while (!team->quit) {
@@ -53,7 +66,7 @@ static void *thread_main(void *argument) {
     if (!team->open) continue;
     atomic_fetch_add(&team->inside, 1);
     pthread_mutex_unlock(&team->mutex);
-    take_parts(team);
+    take_parts(team, thread);
     atomic_fetch_sub(&team->inside, 1);
     pthread_mutex_lock(&team->mutex);
   }
@@ -89,15 +102,17 @@ void clnorm_team_run(clnorm_team *team, clnorm_team_function function, void *arg
     function(argument, 0, count);
     return;
   }
-  const size_t share = count / ((size_t)team->num_threads * PARTS_PER_THREAD);
+  const size_t each = count / (size_t)team->num_threads;
+  for (int i = 0; i < team->num_threads; i++) {
+    atomic_store(&team->shares[i].next, (size_t)i * each);
+    team->shares[i].end = i + 1 < team->num_threads ? (size_t)(i + 1) * each : count;
+  }
   team->function = function;
   team->argument = argument;
-  team->count = count;
-  team->part = (share / PART_MULTIPLE + 1) * PART_MULTIPLE;
-  atomic_store(&team->next, 0);
+  team->part = (each / PARTS_PER_THREAD / PART_MULTIPLE + 1) * PART_MULTIPLE;
   keep_off_caller(team);
   set_open(team, true);
-  take_parts(team);
+  take_parts(team, 0);
   set_open(team, false);
   while (atomic_load(&team->inside)) sched_yield(); /* parts are short */
 }
@@ -112,7 +127,8 @@ clnorm_team *clnorm_team_create(int num_threads) {
   pthread_mutex_init(&team->mutex, NULL);
   pthread_cond_init(&team->wake, NULL);
   team->threads = calloc((size_t)num_threads, sizeof *team->threads);
-  if (!team->threads) goto failed;
+  team->shares = aligned_alloc(64, (size_t)num_threads * sizeof *team->shares);
+  if (!team->threads || !team->shares) goto failed;
   for (; team->num_started < num_threads - 1; team->num_started++)
     if (pthread_create(&team->threads[team->num_started], NULL, thread_main, team) != 0)
       goto failed;
@@ -131,6 +147,7 @@ void clnorm_team_destroy(clnorm_team *team) {
   for (int i = 0; i < team->num_started; i++) pthread_join(team->threads[i], NULL);
   pthread_cond_destroy(&team->wake);
   pthread_mutex_destroy(&team->mutex);
+  free(team->shares);
   free(team->threads);
   free(team);
 }

@@ -1,7 +1,7 @@
 /* Threads that share out a piece of work and sleep between two of them: the producer and the consumer of a
  * pipeline. They take no processor from the threads of the library. */
-#ifndef CLNORM_CLI_TEAM_H
-#define CLNORM_CLI_TEAM_H
+#ifndef CLNORM_CASES_TEAM_H
+#define CLNORM_CASES_TEAM_H
 
 #include <stddef.h>
 
