@@ -20,11 +20,16 @@ static const char help[] =
     "device\n"
     "from then on use them: in run, verify, bench, and in any program. The bits stay the same.\n"
     "\n"
-    "  form          vector or wide kernels (OpenCL; the vector form is not tried where the "
+    "  form                vector or wide kernels (OpenCL; the vector form is not tried where the "
     "native\n"
-    "                vector of the driver has less than 4 floats: it may compile for minutes)\n"
-    "  stream_bytes  outputs of this size and larger are written around the caches (vector form)\n"
-    "  split_below   training splits channels where there are fewer per thread or compute unit\n"
+    "                      vector of the driver has less than 4 floats: it may compile for "
+    "minutes)\n"
+    "  stream_bytes        outputs of this size and larger are written around the caches (vector\n"
+    "  train_stream_bytes  form): in evaluation, in training. Measured in a pipeline (clnorm "
+    "bench\n"
+    "                      --pipeline)\n"
+    "  split_below         training splits channels where there are fewer per thread or compute "
+    "unit\n"
     "\n"
     "A value other than the rule's is taken for a gain of 5 %; less is noise. ratio is the time "
     "of\n"
@@ -94,7 +99,10 @@ static int compare(session *s, const clnorm_tune_row *wanted, const clnorm_measu
                    double *ratio) {
   clnorm_tune_result *result = s->result;
   clnorm_tune_row *row = &result->rows[result->num_rows];
-  clnorm_measure_case how = {.op = wanted->op, .seconds = s->chosen->seconds, .check = true};
+  clnorm_measure_case how = {.op = wanted->op,
+                             .seconds = s->chosen->seconds,
+                             .check = true,
+                             .pipeline = ways[0].store != CLNORM_STORE_AUTO};
   clnorm_message message;
   const clnorm_shape_text shape = clnorm_shape_text_of(wanted->dims);
   *row = *wanted;
@@ -152,7 +160,7 @@ static int tune_form(session *s) {
   int status = CLNORM_EXIT_GOOD;
   if (!has_two_forms(s)) return status;
   for (int i = 0; i < 2 && !status; i++) {
-    const clnorm_tuning tuning = {i ? CLNORM_FORM_WIDE : CLNORM_FORM_VECTOR, 0, 0};
+    const clnorm_tuning tuning = {.form = i ? CLNORM_FORM_WIDE : CLNORM_FORM_VECTOR};
     contexts[i] = open_tuned(s, tuning);
     if (!contexts[i]) status = CLNORM_EXIT_DEVICE;
   }
@@ -173,21 +181,20 @@ enum { NUM_SIZES = 9 }; /* 256 KiB to 64 MiB, in steps of 2 */
 
 static uint64_t size_at(size_t index) { return UINT64_C(1) << (18 + index); }
 
-static int compare_stores(session *s, clnorm_context *context, double *ratios, size_t *count) {
+/* Samples are 257 KiB: of a power of two, they would contend for the same places of the caches. */
+static int compare_stores(session *s, clnorm_context *context, clnorm_bench_op op, double *ratios,
+                          size_t *count) {
   const clnorm_measure_way ways[2] = {{context, CLNORM_VARIANT_AUTO, CLNORM_STORE_CACHED},
                                       {context, CLNORM_VARIANT_AUTO, CLNORM_STORE_STREAMED}};
-  clnorm_tune_row row = {.parameter = "stream_bytes", .ways = {"cached", "streamed"}};
+  clnorm_tune_row row = {.parameter = op ? "train_stream_bytes" : "stream_bytes",
+                         .ways = {"cached", "streamed"},
+                         .op = op};
   int status = CLNORM_EXIT_GOOD;
   for (*count = 0; *count < NUM_SIZES && !status; ++*count) {
-    const int64_t dims[4] = {(int64_t)1 << *count, 64, 32, 32};
-    double pair[2];
+    const int64_t dims[4] = {(int64_t)1 << *count, 84, 28, 28};
     if (!fits(s, dims) || out_of_time(s)) break;
     memcpy(row.dims, dims, sizeof row.dims);
-    for (int op = 0; op < 2 && !status; op++) {
-      row.op = (clnorm_bench_op)op;
-      status = compare(s, &row, ways, &pair[op]);
-    }
-    if (!status) ratios[*count] = clnorm_geometric_mean(pair, 2);
+    status = compare(s, &row, ways, &ratios[*count]);
   }
   return status;
 }
@@ -204,17 +211,32 @@ static int on_chosen(session *s, part work) {
   return status;
 }
 
-static int tune_store(session *s, clnorm_context *context, const clnorm_tuning *in_force) {
-  clnorm_tune_result *r = s->result;
+/* *chosen stays 0 where the rule's value is the best. */
+static int tune_threshold(session *s, clnorm_context *context, clnorm_bench_op op, uint64_t by_rule,
+                          uint64_t *chosen) {
   double ratios[NUM_SIZES];
   size_t count, rule = 0;
-  r->rule.stream_bytes = in_force->stream_bytes;
-  if (in_force->form != CLNORM_FORM_VECTOR) return CLNORM_EXIT_GOOD;
-  const int status = compare_stores(s, context, ratios, &count);
+  const int status = compare_stores(s, context, op, ratios, &count);
   if (status || count == 0) return status;
-  while (rule < count && size_at(rule) < r->rule.stream_bytes) rule++;
+  while (rule < count && size_at(rule) < by_rule) rule++;
   const size_t best = clnorm_choose_threshold(ratios, count, rule);
-  if (best != rule) r->chosen.stream_bytes = best < count ? size_at(best) : UINT64_MAX;
+  if (best != rule) *chosen = best < count ? size_at(best) : UINT64_MAX;
+  return status;
+}
+
+static int tune_store(session *s, clnorm_context *context, const clnorm_tuning *in_force) {
+  clnorm_tuning *rule = &s->result->rule, *chosen = &s->result->chosen;
+  rule->stream_bytes = in_force->stream_bytes;
+  rule->train_stream_bytes = in_force->train_stream_bytes;
+  if (in_force->form != CLNORM_FORM_VECTOR) return CLNORM_EXIT_GOOD;
+  int status =
+      tune_threshold(s, context, CLNORM_BENCH_EVAL, rule->stream_bytes, &chosen->stream_bytes);
+  if (!status)
+    status = tune_threshold(s, context, CLNORM_BENCH_TRAIN, rule->train_stream_bytes,
+                            &chosen->train_stream_bytes);
+  /* By rule for training alone must not come to mean "as in evaluation". */
+  if (chosen->stream_bytes && !chosen->train_stream_bytes)
+    chosen->train_stream_bytes = rule->train_stream_bytes;
   return status;
 }
 
@@ -302,7 +324,8 @@ static int keep(clnorm_tune_result *r) {
   clnorm_context *context = r->target->context;
   const clnorm_tuning *t = &r->chosen;
   if (!clnorm_tuning_path(context)[0]) return CLNORM_EXIT_GOOD;
-  const bool by_rule = !t->form && !(t->split_below > 0) && !t->stream_bytes;
+  const bool by_rule =
+      !t->form && !(t->split_below > 0) && !t->stream_bytes && !t->train_stream_bytes;
   const clnorm_status status =
       by_rule ? clnorm_tuning_forget(context) : clnorm_tuning_keep(context, t);
   if (status != CLNORM_OK) clnorm_target_give_up(r->target, "%s", clnorm_last_error(context));

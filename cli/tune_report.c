@@ -38,6 +38,7 @@ static clnorm_tuning resolved(const clnorm_tune_result *r) {
   if (!t.form) t.form = r->rule.form;
   if (!(t.split_below > 0)) t.split_below = r->rule.split_below;
   if (!t.stream_bytes) t.stream_bytes = r->rule.stream_bytes;
+  if (!t.train_stream_bytes) t.train_stream_bytes = r->rule.train_stream_bytes;
   return t;
 }
 
@@ -58,9 +59,9 @@ void clnorm_tune_note(clnorm_tune_result *result, const char *format, ...) {
 void clnorm_tune_print_row(const clnorm_tune_result *result, size_t index) {
   const clnorm_tune_row *row = &result->rows[index];
   if (index == 0)
-    printf("%-12s  %-5s  %-17s  %-9s  %9s  %-9s  %9s  %6s\n", "parameter", "op", "shape", "way",
+    printf("%-18s  %-5s  %-17s  %-9s  %9s  %-9s  %9s  %6s\n", "parameter", "op", "shape", "way",
            "time", "way", "time", "ratio");
-  printf("%-12s  %-5s  %-17s  %-9s  %9s  %-9s  %9s  %6.2f\n", row->parameter,
+  printf("%-18s  %-5s  %-17s  %-9s  %9s  %-9s  %9s  %6.2f\n", row->parameter,
          clnorm_bench_op_names[row->op], clnorm_shape_text_of(row->dims).text, row->ways[0],
          clnorm_time_text(row->times.median_s[0]).text, row->ways[1],
          clnorm_time_text(row->times.median_s[1]).text, row->times.ratio);
@@ -82,27 +83,35 @@ static void print_kept(const clnorm_tune_result *r, bool dry_run) {
 void clnorm_tune_print_choice(const clnorm_tune_result *result, bool dry_run) {
   const clnorm_tuning chosen = resolved(result), *rule = &result->rule;
   for (size_t i = 0; i < result->num_notes; i++) printf("%s\n", result->notes[i]);
-  printf("%-12s  %10s  %10s\n", "parameter", "chosen", "rule");
-  printf("%-12s  %10s  %10s\n", "form", form_names[chosen.form], form_names[rule->form]);
-  if (chosen.form == CLNORM_FORM_VECTOR)
-    printf("%-12s  %10s  %10s\n", "stream_bytes", bytes_text(chosen.stream_bytes).text,
+  printf("%-18s  %10s  %10s\n", "parameter", "chosen", "rule");
+  printf("%-18s  %10s  %10s\n", "form", form_names[chosen.form], form_names[rule->form]);
+  if (chosen.form == CLNORM_FORM_VECTOR) {
+    printf("%-18s  %10s  %10s\n", "stream_bytes", bytes_text(chosen.stream_bytes).text,
            bytes_text(rule->stream_bytes).text);
-  printf("%-12s  %10s  %10s\n", "split_below", split_text(chosen.split_below).text,
+    printf("%-18s  %10s  %10s\n", "train_stream_bytes", bytes_text(chosen.train_stream_bytes).text,
+           bytes_text(rule->train_stream_bytes).text);
+  }
+  printf("%-18s  %10s  %10s\n", "split_below", split_text(chosen.split_below).text,
          split_text(rule->split_below).text);
   print_kept(result, dry_run);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------ */
 
-/* stream_bytes is null where nothing is written around the caches. */
+/* null where nothing is written around the caches. */
+static void json_bytes(clnorm_json *json, const char *key, uint64_t bytes) {
+  if (bytes <= INT64_MAX)
+    clnorm_json_integer(json, key, (int64_t)bytes);
+  else
+    clnorm_json_text(json, key, NULL);
+}
+
 static void json_tuning(clnorm_json *json, const char *key, const clnorm_tuning *tuning) {
   clnorm_json_object(json, key);
   clnorm_json_text(json, "form", form_names[tuning->form]);
   clnorm_json_number(json, "split_below", tuning->split_below);
-  if (tuning->stream_bytes <= INT64_MAX)
-    clnorm_json_integer(json, "stream_bytes", (int64_t)tuning->stream_bytes);
-  else
-    clnorm_json_text(json, "stream_bytes", NULL);
+  json_bytes(json, "stream_bytes", tuning->stream_bytes);
+  json_bytes(json, "train_stream_bytes", tuning->train_stream_bytes);
   clnorm_json_end_object(json);
 }
 

@@ -12,7 +12,7 @@
 
 /* One comparison: the parameter it speaks for, and the two ways. */
 typedef struct clnorm_tune_row {
-  const char *parameter; /* "form", "stream_bytes", "split_below" */
+  const char *parameter; /* "form", "stream_bytes", "train_stream_bytes", "split_below" */
   const char *ways[2];
   clnorm_bench_op op;
   int64_t dims[4];

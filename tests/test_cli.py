@@ -430,6 +430,42 @@ class TestBench(CliTest):
             self.assertGreater(row["fraction"], 0)
         self.assertGreater(found["costs"][0]["train_call_s"], 0)
 
+    def test_clock(self):
+        self.assertEqual(json.loads(self.clnorm(*self.QUICK, "--json", "--no-costs"))["clock"], "host")
+        found = json.loads(self.clnorm(*self.QUICK, "--json", "--no-costs", "--device-time", "--pipeline"))
+        self.assertEqual(found["clock"], "device")
+        for row in found["results"]:
+            for seconds in (row["median_s"], row["pipeline"]["rule_s"], row["pipeline"]["ceiling_s"]):
+                self.assertGreater(seconds, 0)
+
+    def test_pipeline(self):
+        found = json.loads(self.clnorm(*self.QUICK, "--json", "--no-costs", "--pipeline",
+                                       "--shape", "3x2x200x150"))
+        self.assertEqual(len(found["results"]), 4)
+        for row in found["results"]:
+            self.assertEqual(set(row["pipeline"]),
+                             {"rule_s", "cached_s", "streamed_s", "ceiling_s", "fraction", "rounds"})
+            self.assertGreater(min(row["pipeline"].values()), 0)
+            self.assertGreaterEqual(row["pipeline"]["rounds"], 30)
+        self.refused("bench", "--pipeline", "--store", "cached", words=["--pipeline", "--store"])
+
+    def test_pipeline_as_table(self):
+        lines = self.clnorm(*self.QUICK, "--no-costs", "--pipeline").splitlines()
+        self.assertEqual(len(lines), 4)
+        self.assertEqual(lines[1].split()[:6], ["op", "shape", "pipeline", "fraction", "cached", "streamed"])
+        self.assertEqual({len(line) for line in lines[1:]}, {len(lines[1])})
+        self.assertLessEqual(len(lines[1]), 100)
+
+    def test_pipeline_as_csv_and_picture(self):
+        picture = self.path("pipeline.svg")
+        lines = self.clnorm(*self.QUICK, "--csv", "--op", "eval", "--no-costs", "--pipeline",
+                            "--svg", picture).splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertIn(",pipeline_rule_s,", lines[0])
+        self.assertEqual(lines[0].count(","), lines[1].count(",") - lines[1].count(", "))
+        with open(picture, encoding="utf-8") as file:
+            self.assertIn("in a pipeline", file.read())
+
     def test_csv_and_picture(self):
         picture = self.path("sizes.svg")
         lines = self.clnorm(*self.QUICK, "--csv", "--op", "eval", "--no-costs", "--svg", picture).splitlines()
@@ -525,7 +561,7 @@ class TestSeveralDevices(CliTest):
 class TestTune(CliTest):
     """With a cache folder of its own: what is kept must not reach the other tests."""
 
-    PARAMETERS = ["form", "stream_bytes", "split_below"]
+    PARAMETERS = ["form", "stream_bytes", "train_stream_bytes", "split_below"]
 
     def setUp(self):
         super().setUp()
@@ -551,8 +587,8 @@ class TestTune(CliTest):
                 name = (name ^ byte) * 0x100000001b3 % 2**64
             path = pathlib.Path(self.path("cache"), f"{name:016x}.tuning")
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            path.write_text(f"clnorm tuning 1\n{who}form rule\nsplit_below_thousandths {split_below}\n"
-                            f"stream_bytes {stream_bytes}\n", encoding="utf-8")
+            path.write_text(f"clnorm tuning 2\n{who}form rule\nsplit_below_thousandths {split_below}\n"
+                            f"stream_bytes {stream_bytes}\ntrain_stream_bytes 0\n", encoding="utf-8")
             path.chmod(0o600)
             if self.tuned():
                 return path
@@ -574,7 +610,7 @@ class TestTune(CliTest):
         self.check_device(device)
         measured = {row["parameter"] for row in device["measurements"]}
         if not any("not all was measured" in note for note in device["notes"]):
-            self.assertLessEqual({"stream_bytes"} | ({"form"} if DEVICE != "cpu" else set()), measured)
+            self.assertLessEqual({"stream_bytes", "train_stream_bytes"} | ({"form"} if DEVICE != "cpu" else set()), measured)
         for row in device["measurements"]:
             self.assertEqual(set(row), {"parameter", "op", "shape", "ways", "median_s", "ratio", "rounds"})
             self.assertGreater(min(*row["median_s"], row["ratio"]), 0)

@@ -40,7 +40,7 @@ static void null_lists(void **state) {
 static void null_contexts(void **state) {
   (void)state;
   clnorm_memory memory = {NULL, NULL, 0, 0};
-  clnorm_tuning tuning = {CLNORM_FORM_WIDE, 1, 1};
+  clnorm_tuning tuning = {CLNORM_FORM_WIDE, 1, 1, 1};
   clnorm_tuning_source source = CLNORM_TUNING_GIVEN;
   double seconds;
   float value = 0;

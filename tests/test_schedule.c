@@ -1,8 +1,11 @@
 /* Shape arithmetic as a table: products, overflow, and that every schedule covers its tensor once. */
 #include "fixture.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "caches.h"
 #include "clnorm_forward.h"
 #include "schedule.h"
 
@@ -62,7 +65,7 @@ static void test_overflow(void **state) {
 
 /* Sizes that no machine holds still have a schedule. */
 static void test_huge(void **state) {
-  const clnorm_traits traits = {CLNORM_FORM_WIDE, 128, 256, 1 << 22, 0, 2};
+  const clnorm_traits traits = {CLNORM_FORM_WIDE, 128, 256, 1 << 22, 1 << 22, 0, 2};
   const int64_t shapes[][3] = {{INT64_C(1) << 40, 1, 1},
                                {1, 3, INT64_C(1) << 40},
                                {INT64_C(1) << 31, 4, 7},
@@ -112,11 +115,12 @@ static void test_cover(void **state) {
   static const int64_t shapes[][3] = {{1, 1, 2},   {2, 3, 5},    {7, 130, 1},   {32, 5, 49},
                                       {3, 2, 196}, {1, 3, 4097}, {2, 1, 20000}, {1, 700, 9},
                                       {33, 1, 33}, {1, 1, 65536}};
-  static const clnorm_traits traits[] = {{CLNORM_FORM_VECTOR, 1, 1, 1 << 22, 1 << 20, 4},
-                                         {CLNORM_FORM_VECTOR, 2, 1, 1, 1 << 20, 1e6},
-                                         {CLNORM_FORM_VECTOR, 64, 1, 1 << 22, 1 << 20, 0.5},
-                                         {CLNORM_FORM_WIDE, 4, 64, 0, 0, 2},
-                                         {CLNORM_FORM_WIDE, 128, 256, 0, 0, 16}};
+  static const clnorm_traits traits[] = {
+      {CLNORM_FORM_VECTOR, 1, 1, 1 << 22, 1 << 22, 1 << 20, 4},
+      {CLNORM_FORM_VECTOR, 2, 1, 1, 1, 1 << 20, 1e6},
+      {CLNORM_FORM_VECTOR, 64, 1, 1 << 22, 1 << 22, 1 << 20, 0.5},
+      {CLNORM_FORM_WIDE, 4, 64, 0, 0, 0, 2},
+      {CLNORM_FORM_WIDE, 128, 256, 0, 0, 0, 16}};
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++)
     for (size_t k = 0; k < FIXTURE_LENGTH(traits); k++)
@@ -130,7 +134,7 @@ static void test_cover(void **state) {
 }
 
 static void test_nothing_to_do(void **state) {
-  const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 22, 1 << 20, 4};
+  const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 22, 1 << 22, 1 << 20, 4};
   const int64_t shapes[][3] = {{0, 3, 4}, {2, 0, 4}, {2, 3, 0}, {0, INT64_MAX, INT64_MAX}};
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
@@ -142,11 +146,152 @@ static void test_nothing_to_do(void **state) {
   }
 }
 
+/* ---- Stores ---------------------------------------------------------------------------------------- */
+
+#define KIB(n) (UINT64_C(n) << 10)
+#define MIB(n) (UINT64_C(n) << 20)
+
+static bool streams(const clnorm_traits *traits, clnorm_statistics statistics, int64_t kib,
+                    clnorm_store store) {
+  clnorm_forward_desc desc = clnorm_forward_desc_defaults(statistics, kib, 4, 64);
+  desc.store = store;
+  return (clnorm_schedule_make(&desc, traits).call.flags & CLNORM_STREAM) != 0;
+}
+
+/* Up to which size, in KiB, outputs are written through the caches, by rule. */
+static void test_stores(void **state) {
+  static const struct {
+    clnorm_caches caches;
+    int64_t largest_eval, largest_train;
+  } rows[] = {
+      {{MIB(1), MIB(32)}, 20479, 16383},      /* two of eight processors of an AMD EPYC */
+      {{MIB(2), MIB(105)}, 67199, 53759},     /* an Intel Xeon */
+      {{KIB(256), MIB(4)}, 2559, 2047},       /* a small one */
+      {{MIB(1), MIB(8) * 32}, 163839, 131071} /* 8 last caches */
+  };
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    clnorm_traits traits = {.form = CLNORM_FORM_VECTOR, .workers = 2, .group_size = 1};
+    traits.split_below = 4;
+    clnorm_traits_set_caches(&traits, rows[i].caches);
+    assert_int_equal(traits.cache_bytes, rows[i].caches.second);
+    for (int statistics = 0; statistics <= CLNORM_NO_STATISTICS; statistics++) {
+      const clnorm_statistics s = (clnorm_statistics)statistics;
+      const int64_t largest =
+          s == CLNORM_BATCH_STATISTICS ? rows[i].largest_train : rows[i].largest_eval;
+      assert_false(streams(&traits, s, 1, CLNORM_STORE_AUTO));
+      assert_false(streams(&traits, s, largest, CLNORM_STORE_AUTO));
+      assert_true(streams(&traits, s, largest + 1, CLNORM_STORE_AUTO));
+      assert_true(streams(&traits, s, 1, CLNORM_STORE_STREAMED));
+      assert_false(streams(&traits, s, largest + 1, CLNORM_STORE_CACHED));
+    }
+    traits.form = CLNORM_FORM_WIDE;
+    traits.group_size = 64;
+    assert_false(streams(&traits, CLNORM_GIVEN_STATISTICS, 1 << 20, CLNORM_STORE_AUTO));
+    assert_false(streams(&traits, CLNORM_GIVEN_STATISTICS, 1, CLNORM_STORE_STREAMED));
+  }
+}
+
+/* ---- Caches ---------------------------------------------------------------------------------------- */
+
+/* What a system tells of one processor's cache. */
+typedef struct told_cache {
+  int processor, index, level;
+  const char *type, *size, *shared;
+} told_cache;
+
+static const char *const folder = CLNORM_TEST_BINARY_DIR "/caches";
+
+static void write_member(const char *place, const char *name, const char *text) {
+  char path[1024];
+  snprintf(path, sizeof path, "%s/%s", place, name);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fprintf(file, "%s\n", text);
+  fclose(file);
+}
+
+static void tell(const char *machine, const told_cache *c) {
+  char place[512], level[16];
+  snprintf(place, sizeof place, "%s/%s/cpu%d/cache/index%d", folder, machine, c->processor,
+           c->index);
+  for (char *slash = place + strlen(folder); slash; slash = strchr(slash + 1, '/')) {
+    *slash = '\0';
+    mkdir(place, 0700);
+    *slash = '/';
+  }
+  mkdir(place, 0700);
+  snprintf(level, sizeof level, "%d", c->level);
+  write_member(place, "level", level);
+  write_member(place, "type", c->type);
+  write_member(place, "size", c->size);
+  write_member(place, "shared_cpu_list", c->shared);
+}
+
+static void test_caches(void **state) {
+  static const told_cache two[] = {
+      {0, 0, 1, "Data", "32K", "0"},      {0, 1, 1, "Instruction", "32K", "0"},
+      {0, 2, 2, "Unified", "1024K", "0"}, {0, 3, 3, "Unified", "32768K", "0-1"},
+      {1, 0, 1, "Data", "32K", "1"},      {1, 1, 1, "Instruction", "32K", "1"},
+      {1, 2, 2, "Unified", "1024K", "1"}, {1, 3, 3, "Unified", "32768K", "0-1"},
+  };
+  static const told_cache four[] = {
+      /* two last caches, the processors in turn; the second has another number for its caches */
+      {0, 0, 2, "Unified", "512K", "0"},  {0, 1, 3, "Unified", "16M", "0,2"},
+      {1, 0, 3, "Unified", "16M", "1,3"}, {1, 1, 2, "Unified", "512K", "1"},
+      {2, 0, 3, "Unified", "16M", "0,2"}, {3, 0, 3, "Unified", "16M", "1,3"},
+  };
+  static const told_cache none[] = {{0, 0, 1, "Data", "32K", "0"},
+                                    {0, 1, 2, "Unified", "", "0"},
+                                    {0, 2, 3, "Unified", "0K", "0"}};
+  (void)state;
+  mkdir(folder, 0700);
+  for (size_t i = 0; i < FIXTURE_LENGTH(two); i++) tell("two", &two[i]);
+  for (size_t i = 0; i < FIXTURE_LENGTH(four); i++) tell("four", &four[i]);
+  for (size_t i = 0; i < FIXTURE_LENGTH(none); i++) tell("none", &none[i]);
+  static const struct {
+    const char *machine, *processors;
+    unsigned workers;
+    clnorm_caches expected;
+  } rows[] = {
+      {"two", "0-1", 2, {MIB(1), MIB(32)}},
+      {"two", "1", 1, {MIB(1), MIB(32)}},
+      {"two", "0-1", 64, {MIB(1), MIB(32)}},
+      {"two", "0-99", 2, {MIB(1), MIB(32)}},
+      {"four", "0-3", 4, {KIB(512), MIB(32)}},
+      {"four", "0-3", 1, {KIB(512), MIB(16)}},
+      {"four", "0,2", 2, {KIB(512), MIB(16)}},
+      {"four", "0,3", 2, {KIB(512), MIB(32)}},
+      {"none", "0", 1, {0, 0}},
+      {"nowhere", "0-3", 4, {0, 0}},
+      {"two", "", 2, {0, 0}},
+      {"two", "nonsense", 2, {0, 0}},
+  };
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, rows[i].machine);
+    const clnorm_caches found = clnorm_caches_read(path, rows[i].processors, rows[i].workers);
+    assert_int_equal(found.second, rows[i].expected.second);
+    assert_int_equal(found.last, rows[i].expected.last);
+  }
+}
+
+/* This machine's, whatever they are. */
+static void test_own_caches(void **state) {
+  (void)state;
+  for (unsigned workers = 1; workers <= 1024; workers *= 4) {
+    const clnorm_caches found = clnorm_caches_find(workers);
+    assert_true(found.second > 0);
+    assert_true(found.last >= workers * found.second);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_products),      cmocka_unit_test(test_overflow),
       cmocka_unit_test(test_huge),          cmocka_unit_test(test_cover),
-      cmocka_unit_test(test_nothing_to_do),
+      cmocka_unit_test(test_nothing_to_do), cmocka_unit_test(test_stores),
+      cmocka_unit_test(test_caches),        cmocka_unit_test(test_own_caches),
   };
   return cmocka_run_group_tests_name("schedule", tests, NULL, NULL);
 }

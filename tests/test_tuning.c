@@ -39,6 +39,7 @@ static void assert_same(clnorm_tuning a, clnorm_tuning b) {
   assert_int_equal(a.form, b.form);
   assert_true(a.split_below == b.split_below);
   assert_true(a.stream_bytes == b.stream_bytes);
+  assert_true(a.train_stream_bytes == b.train_stream_bytes);
 }
 
 /* Keeps a tuning by a context of its own; returns the file's path. */
@@ -64,17 +65,19 @@ static void by_rule(void **state) {
   (void)state;
   const clnorm_tuning defaults = clnorm_tuning_defaults();
   assert_true(defaults.form == CLNORM_FORM_AUTO && defaults.split_below == 0 &&
-              defaults.stream_bytes == 0);
+              defaults.stream_bytes == 0 && defaults.train_stream_bytes == 0);
   const clnorm_tuning rule = in_force(NULL, CLNORM_TUNING_RULE);
-  assert_true(rule.form != CLNORM_FORM_AUTO && rule.split_below > 0 && rule.stream_bytes > 0);
+  assert_true(rule.form != CLNORM_FORM_AUTO && rule.split_below > 0 && rule.stream_bytes > 0 &&
+              rule.train_stream_bytes > 0);
   assert_same(in_force(&defaults, CLNORM_TUNING_GIVEN), rule);
 }
 
 static void keep_read_forget(void **state) {
   (void)state;
   const clnorm_tuning rule = in_force(NULL, CLNORM_TUNING_RULE);
-  const clnorm_tuning rows[] = {
-      {rule.form, 1.5, UINT64_MAX}, {CLNORM_FORM_VECTOR, 0.001, 1}, {CLNORM_FORM_AUTO, 1e6, 12345}};
+  const clnorm_tuning rows[] = {{rule.form, 1.5, UINT64_MAX, 5},
+                                {CLNORM_FORM_VECTOR, 0.001, 1, UINT64_MAX},
+                                {CLNORM_FORM_AUTO, 1e6, 12345, 1}};
   struct stat info;
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
     clnorm_tuning expected = rows[i];
@@ -84,9 +87,10 @@ static void keep_read_forget(void **state) {
     assert_int_equal(info.st_mode & 077, 0);
     assert_same(in_force(NULL, CLNORM_TUNING_KEPT), expected);
   }
-  const clnorm_tuning part = {CLNORM_FORM_AUTO, 0, 7};
+  const clnorm_tuning part = {CLNORM_FORM_AUTO, 0, 7, 0};
   keep(part);
   assert_int_equal(in_force(NULL, CLNORM_TUNING_KEPT).stream_bytes, 7);
+  assert_int_equal(in_force(NULL, CLNORM_TUNING_KEPT).train_stream_bytes, 7);
   assert_true(in_force(NULL, CLNORM_TUNING_KEPT).split_below == rule.split_below);
 
   clnorm_context *context = open_tuned(NULL, NULL);
@@ -101,8 +105,8 @@ static void keep_read_forget(void **state) {
 static void given_goes_before_kept(void **state) {
   (void)state;
   const clnorm_tuning rule = in_force(NULL, CLNORM_TUNING_RULE);
-  const clnorm_tuning kept = {CLNORM_FORM_AUTO, 3, 100}, defaults = clnorm_tuning_defaults();
-  const clnorm_tuning given = {CLNORM_FORM_VECTOR, 0.25, 4096};
+  const clnorm_tuning kept = {CLNORM_FORM_AUTO, 3, 100, 200}, defaults = clnorm_tuning_defaults();
+  const clnorm_tuning given = {CLNORM_FORM_VECTOR, 0.25, 4096, 8192};
   keep(kept);
   assert_same(in_force(&given, CLNORM_TUNING_GIVEN), given);
   assert_same(in_force(&defaults, CLNORM_TUNING_GIVEN), rule);
@@ -118,7 +122,7 @@ static void given_goes_before_kept(void **state) {
 
 static void found_without_opening(void **state) {
   (void)state;
-  const clnorm_tuning kept = {CLNORM_FORM_VECTOR, 2.125, 1 << 20};
+  const clnorm_tuning kept = {CLNORM_FORM_VECTOR, 2.125, 1 << 20, 1 << 19};
   clnorm_tuning found;
   clnorm_context *context = open_tuned(NULL, NULL);
   clnorm_device_info info = *clnorm_context_device(context);
@@ -141,13 +145,13 @@ static void out_of_range(void **state) {
     clnorm_tuning tuning;
     const char *words;
   } rows[] = {
-      {{(clnorm_form)3, 0, 0}, "form is 3|[0, 2]"},
-      {{(clnorm_form)-1, 0, 0}, "form is -1"},
-      {{CLNORM_FORM_AUTO, -1, 0}, "split_below is -1|[0.001, 1e+06]"},
-      {{CLNORM_FORM_AUTO, 0.0009, 0}, "split_below is 0.0009"},
-      {{CLNORM_FORM_AUTO, 1000001, 0}, "split_below is 1000001"},
-      {{CLNORM_FORM_AUTO, (double)NAN, 0}, "split_below"},
-      {{CLNORM_FORM_AUTO, (double)INFINITY, 0}, "split_below is inf"},
+      {{(clnorm_form)3, 0, 0, 0}, "form is 3|[0, 2]"},
+      {{(clnorm_form)-1, 0, 0, 0}, "form is -1"},
+      {{CLNORM_FORM_AUTO, -1, 0, 0}, "split_below is -1|[0.001, 1e+06]"},
+      {{CLNORM_FORM_AUTO, 0.0009, 0, 0}, "split_below is 0.0009"},
+      {{CLNORM_FORM_AUTO, 1000001, 0, 0}, "split_below is 1000001"},
+      {{CLNORM_FORM_AUTO, (double)NAN, 0, 0}, "split_below"},
+      {{CLNORM_FORM_AUTO, (double)INFINITY, 0, 0}, "split_below is inf"},
   };
   clnorm_context *context = open_tuned(NULL, NULL), *none;
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
@@ -166,7 +170,7 @@ static void out_of_range(void **state) {
 
 static void wide_on_the_cpu_path(void **state) {
   (void)state;
-  const clnorm_tuning wide = {CLNORM_FORM_WIDE, 0, 0};
+  const clnorm_tuning wide = {CLNORM_FORM_WIDE, 0, 0, 0};
   clnorm_context_options options = clnorm_context_options_defaults();
   clnorm_context *context;
   clnorm_message message;
@@ -212,7 +216,7 @@ static void folders_that_cannot_be_written(void **state) {
 /* Root may write anywhere. Whoever it is, what was kept stays whole and in force. */
 static void a_read_only_folder(void **state) {
   (void)state;
-  const clnorm_tuning old = {CLNORM_FORM_AUTO, 5, 5}, other = {CLNORM_FORM_AUTO, 6, 6};
+  const clnorm_tuning old = {CLNORM_FORM_AUTO, 5, 5, 5}, other = {CLNORM_FORM_AUTO, 6, 6, 6};
   keep(old);
   assert_int_equal(chmod(cache, 0500), 0);
   assert_same(in_force(NULL, CLNORM_TUNING_KEPT), in_force(&old, CLNORM_TUNING_GIVEN));
@@ -259,8 +263,8 @@ static void damaged_files(void **state) {
   static const struct {
     const char *from, *to;
   } rows[] = {
-      {"clnorm tuning 1", "clnorm tuning 2"},
-      {"clnorm tuning 1", "clnorm"},
+      {"clnorm tuning 2", "clnorm tuning 1"},
+      {"clnorm tuning 2", "clnorm"},
       {"compute_units ", "compute_units 9"},
       {"device ", "device another "},
       {"form vector", "form tall"},
@@ -273,10 +277,13 @@ static void damaged_files(void **state) {
       {"stream_bytes 77", "stream_bytes 184467440737095516150"},
       {"stream_bytes 77", "stream_bytes 7 7"},
       {"stream_bytes 77\n", "stream_bytes 77"},
-      {"stream_bytes 77\n", "stream_bytes 77\n\n"},
       {"stream_bytes 77\n", ""},
+      {"train_stream_bytes 99", "train_stream_bytes 18446744073709551616"},
+      {"train_stream_bytes 99\n", "train_stream_bytes 99"},
+      {"train_stream_bytes 99\n", "train_stream_bytes 99\n\n"},
+      {"train_stream_bytes 99\n", ""},
   };
-  const clnorm_tuning tuning = {CLNORM_FORM_VECTOR, 2.5, 77};
+  const clnorm_tuning tuning = {CLNORM_FORM_VECTOR, 2.5, 77, 99};
   const char *path = keep(tuning);
   char good[1024], bad[2048];
   const size_t size = read_file(path, good, sizeof good);
@@ -304,7 +311,7 @@ static void damaged_files(void **state) {
 
 static void files_of_the_wrong_kind(void **state) {
   (void)state;
-  const clnorm_tuning tuning = {CLNORM_FORM_VECTOR, 2.5, 77};
+  const clnorm_tuning tuning = {CLNORM_FORM_VECTOR, 2.5, 77, 99};
   const char *path = keep(tuning);
   assert_int_equal(chmod(path, 0666), 0);
   assert_ignored("writable by others");
@@ -323,7 +330,7 @@ static void files_of_the_wrong_kind(void **state) {
 /* A decimal comma in the caller's locale must not reach the file. Passes where there is no such locale. */
 static void another_locale(void **state) {
   (void)state;
-  const clnorm_tuning tuning = {CLNORM_FORM_VECTOR, 2.5, 77};
+  const clnorm_tuning tuning = {CLNORM_FORM_VECTOR, 2.5, 77, 99};
   setlocale(LC_ALL, "de_DE.UTF-8");
   keep(tuning);
   assert_same(in_force(NULL, CLNORM_TUNING_KEPT), tuning);
@@ -354,8 +361,9 @@ static void variants_follow(void **state) {
   clnorm_context *context = fixture_open_with(fixture_device(), &options);
   const int workers = clnorm_context_device(context)->compute_units;
   clnorm_context_destroy(context);
-  const clnorm_tuning always = {CLNORM_FORM_AUTO, 1e6, 0}, never = {CLNORM_FORM_AUTO, 0.001, 0};
-  const clnorm_tuning three = {CLNORM_FORM_AUTO, 3, 0};
+  const clnorm_tuning always = {CLNORM_FORM_AUTO, 1e6, 0, 0},
+                      never = {CLNORM_FORM_AUTO, 0.001, 0, 0};
+  const clnorm_tuning three = {CLNORM_FORM_AUTO, 3, 0, 0};
   assert_int_equal(launches(&never, 1, 1, 40960), 1);
   assert_int_equal(launches(&always, 1, 1, 1024), 1); /* too few segments */
   if (workers == 1) return;                           /* nobody to share the work with */
@@ -401,7 +409,7 @@ static void no_value_changes_a_bit(void **state) {
   for (int form = CLNORM_FORM_VECTOR; form <= (opencl ? CLNORM_FORM_WIDE : CLNORM_FORM_VECTOR);
        form++)
     for (int i = 0; i < 4; i++) {
-      const clnorm_tuning tuning = {(clnorm_form)form, splits[i & 1], streams[i >> 1]};
+      const clnorm_tuning tuning = {(clnorm_form)form, splits[i & 1], streams[i >> 1], 0};
       clnorm_context *tuned = open_tuned(&tuning, NULL);
       assert_int_equal(clnorm_context_tuning(tuned, NULL).form, form);
       for (size_t k = 0; k < FIXTURE_LENGTH(shapes); k++) check_bits(tuned, plain, shapes[k]);

@@ -37,8 +37,10 @@ bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product)
 
 void clnorm_traits_set_caches(clnorm_traits *traits, clnorm_caches caches) {
   traits->cache_bytes = caches.second;
-  /* x and y of this size, which producer, operation and consumer share, leave the last cache. */
-  traits->stream_bytes = caches.last / 2;
+  /* What the producer wrote and the operation writes leaves the last cache from half its size each on. At
+   * first it is little where both are in the order of memory; training goes from sample to sample. */
+  traits->stream_bytes = caches.last / 8 * 5;
+  traits->train_stream_bytes = caches.last / 2;
 }
 
 static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {
@@ -171,7 +173,9 @@ static bool prefer_stream(const clnorm_forward_desc *desc, const clnorm_forward 
                           const clnorm_traits *traits) {
   const uint64_t bytes = call->batch * call->channels * call->spatial * sizeof(float);
   if (traits->form == CLNORM_FORM_WIDE) return false;
-  if (desc->store == CLNORM_STORE_AUTO) return bytes >= traits->stream_bytes;
+  if (desc->store == CLNORM_STORE_AUTO)
+    return bytes >= (desc->statistics == CLNORM_BATCH_STATISTICS ? traits->train_stream_bytes
+                                                                 : traits->stream_bytes);
   return desc->store == CLNORM_STORE_STREAMED;
 }
 

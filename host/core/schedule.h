@@ -12,12 +12,13 @@ typedef struct clnorm_traits {
   clnorm_form form;      /* VECTOR or WIDE */
   unsigned workers;      /* threads, or compute units */
   unsigned group_size;   /* WIDE: work-items per work-group, a multiple of 64; VECTOR: 1 */
-  uint64_t stream_bytes; /* VECTOR: outputs from this size on are written around the caches */
-  uint64_t cache_bytes;  /* VECTOR: a worker's own cache */
-  double split_below;    /* SPLIT where there are fewer channels per worker */
+  uint64_t stream_bytes; /* VECTOR: outputs from this size on are written around the caches; */
+  uint64_t train_stream_bytes; /* with batch statistics from this size on */
+  uint64_t cache_bytes;        /* VECTOR: a worker's own cache */
+  double split_below;          /* SPLIT where there are fewer channels per worker */
 } clnorm_traits;
 
-/* cache_bytes, and stream_bytes by the rule (docs/performance.md). */
+/* cache_bytes, and by the rule (docs/performance.md) stream_bytes and train_stream_bytes. */
 void clnorm_traits_set_caches(clnorm_traits *traits, clnorm_caches caches);
 
 /* The stages that kernels/forward_vector.cl, kernels/forward_wide.cl and the CPU back end implement. */

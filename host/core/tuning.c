@@ -9,7 +9,7 @@
 #include "objects.h"
 
 /* Changes with the format of the file, and with the meaning of its values. */
-#define FIRST_LINE "clnorm tuning 1\n"
+#define FIRST_LINE "clnorm tuning 2\n"
 #define LARGEST_FILE 4096u
 #define SPLIT_MIN 0.001
 #define SPLIT_MAX 1e6
@@ -18,7 +18,7 @@
 static const char *const form_names[] = {"rule", "vector", "wide"};
 
 clnorm_tuning clnorm_tuning_defaults(void) {
-  const clnorm_tuning tuning = {CLNORM_FORM_AUTO, 0, 0};
+  const clnorm_tuning tuning = {CLNORM_FORM_AUTO, 0, 0, 0};
   return tuning;
 }
 
@@ -75,9 +75,11 @@ static file_name name_of(const clnorm_device_info *info) {
 static file_text write_text(const clnorm_device_info *info, const clnorm_tuning *tuning) {
   file_text file;
   snprintf(file.text, sizeof file.text,
-           FIRST_LINE "%sform %s\nsplit_below_thousandths %" PRIu64 "\nstream_bytes %" PRIu64 "\n",
+           FIRST_LINE "%sform %s\nsplit_below_thousandths %" PRIu64 "\nstream_bytes %" PRIu64
+                      "\ntrain_stream_bytes %" PRIu64 "\n",
            identity(info).text, form_names[tuning->form],
-           (uint64_t)(tuning->split_below * 1000 + 0.5), tuning->stream_bytes);
+           (uint64_t)(tuning->split_below * 1000 + 0.5), tuning->stream_bytes,
+           tuning->train_stream_bytes);
   return file;
 }
 
@@ -124,6 +126,8 @@ static const char *read_text(const char *at, const clnorm_device_info *info,
     return "its split_below is damaged or out of range";
   if (!skip(&at, "stream_bytes ") || !read_whole(&at, UINT64_MAX, &found.stream_bytes))
     return "its stream_bytes is damaged or out of range";
+  if (!skip(&at, "train_stream_bytes ") || !read_whole(&at, UINT64_MAX, &found.train_stream_bytes))
+    return "its train_stream_bytes is damaged or out of range";
   if (*at) return "there is more than a tuning in it";
   if (found.form == CLNORM_FORM_WIDE && strcmp(info->id, "cpu") == 0)
     return "its form is wide, but the CPU path has the vector form only";
@@ -168,8 +172,12 @@ clnorm_form clnorm_tuning_choose(clnorm_device *device, const clnorm_context_opt
 }
 
 void clnorm_tuning_apply(clnorm_device *device) {
-  if (device->tuning.split_below > 0) device->traits.split_below = device->tuning.split_below;
-  if (device->tuning.stream_bytes > 0) device->traits.stream_bytes = device->tuning.stream_bytes;
+  const clnorm_tuning *tuning = &device->tuning;
+  clnorm_traits *traits = &device->traits;
+  if (tuning->split_below > 0) traits->split_below = tuning->split_below;
+  if (tuning->stream_bytes > 0)
+    traits->stream_bytes = traits->train_stream_bytes = tuning->stream_bytes;
+  if (tuning->train_stream_bytes > 0) traits->train_stream_bytes = tuning->train_stream_bytes;
 }
 
 void clnorm_tuning_place(const clnorm_device *device, char *path, size_t size) {
@@ -184,7 +192,8 @@ clnorm_tuning clnorm_context_tuning(const clnorm_context *context, clnorm_tuning
   if (source) *source = CLNORM_TUNING_RULE;
   if (!context) return clnorm_tuning_defaults();
   const clnorm_traits *traits = &context->device->traits;
-  const clnorm_tuning tuning = {traits->form, traits->split_below, traits->stream_bytes};
+  const clnorm_tuning tuning = {traits->form, traits->split_below, traits->stream_bytes,
+                                traits->train_stream_bytes};
   if (source) *source = context->device->tuning_source;
   return tuning;
 }
