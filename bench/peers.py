@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Measures clnorm's forward batch normalization beside PyTorch and oneDNN, interleaved in one run.
+"""Measures clnorm's forward batch normalization beside PyTorch and oneDNN, interleaved in one run: in a
+pipeline (a producer writes x, then the clock runs for the operation and a consumer that reads y once;
+the same producer and consumer for everybody), and in a loop.
 
 The first run installs the peers into a folder of its own (default: build-peers) and says what it
 installs; every run builds clnorm there. Cases that clnorm loses stand first in every report.
@@ -83,10 +85,11 @@ def parse_arguments():
         help="eval, train (default: both)")
     add("--threads", type=positive, default=cpus, metavar="N",
         help=f"threads of every contestant (default: {cpus}, all)")
-    add("--rounds", type=positive, default=15, metavar="N",
-        help="most rounds for a case (default: 15)")
+    add("--rounds", type=positive, default=30, metavar="N",
+        help="most rounds for a case (default: 30)")
     add("--budget", type=positive, default=300, metavar="SECONDS",
-        help="time for measuring (default: 300); every case gets 3 rounds at least")
+        help="time for measuring (default: 300); every case gets 3 rounds at least, in the pipeline "
+             "and in the loop")
     add("--max-mib", type=positive, default=256, metavar="MIB",
         help="leave larger tensors of the suites out (default: 256)")
     add("--torch", choices=["debian", "pip"], default="debian",
@@ -142,7 +145,8 @@ def gather_facts(found, missing, table, threads, seconds):
     facts = {"command": shlex.join(["bench/peers.py", *sys.argv[1:]]),
              "date": datetime.date.today().isoformat(),
              "machine": f"{processor()}, {os.cpu_count()} CPUs",
-             "threads": f"{threads} for everybody; POCL_AFFINITY={os.environ['POCL_AFFINITY']}",
+             "threads": f"{threads} for everybody; OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}, "
+                        f"POCL_AFFINITY={os.environ['POCL_AFFINITY']}",
              "system": f"{system()}, Python {platform.python_version()}",
              "clnorm's commit": one_line(["git", "-C", HERE, "describe", "--always", "--dirty"]),
              "compiler": one_line([os.environ.get("CC", "cc"), "--version"]),
@@ -203,7 +207,8 @@ def compete(arguments, ready):
     for sentence in missing:
         install.say(sentence)
     begin = time.monotonic()
-    results = contest.measure_all(cases, found, arguments.budget, arguments.rounds,
+    neighbours = contest.Neighbours(ready["objects"]["neighbours"], ready["threads"])
+    results = contest.measure_all(cases, found, neighbours, arguments.budget, arguments.rounds,
                                   progress(found, len(cases)))
     table = report.rows(results, found)
     facts = gather_facts(found, missing, table, ready["threads"], time.monotonic() - begin)

@@ -1,6 +1,7 @@
 /* clnorm as a contestant, through its public API. target: a device of clnorm_context_create. option "queued":
  * passes are enqueued one after the other, as an engine does it, and waited for at the end. */
 #include <clnorm/clnorm.h>
+#include <clnorm/clnorm_opencl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@ struct peer {
   float *host_operands[PEER_OPERANDS];
   size_t sizes[PEER_OPERANDS]; /* bytes */
   int training, on_device, queued;
+  cl_mem mapped; /* the buffer that is mapped, and where */
+  void *mapped_at;
   char text[PEER_TEXT];
 };
 
@@ -108,6 +111,28 @@ double peer_time(peer *self, long calls, char *why) {
     }
   }
   return peer_now() - begin;
+}
+
+float *peer_map(peer *self, int operand, size_t *elements, char *why) {
+  const cl_map_flags how = operand == PEER_X ? CL_MAP_WRITE_INVALIDATE_REGION : CL_MAP_READ;
+  cl_int status = CL_SUCCESS;
+  *elements = self->sizes[operand] / sizeof(float);
+  if (!self->on_device) return self->host_operands[operand];
+  self->mapped = self->own[operand].cl;
+  self->mapped_at =
+      clEnqueueMapBuffer(clnorm_context_cl_queue(self->context), self->mapped, CL_TRUE, how, 0,
+                         self->sizes[operand], 0, NULL, NULL, &status);
+  if (status != CL_SUCCESS) return peer_fail(why, "clnorm", "clEnqueueMapBuffer failed"), NULL;
+  return self->mapped_at;
+}
+
+int peer_unmap(peer *self, char *why) {
+  if (!self->on_device) return 1;
+  const cl_command_queue queue = clnorm_context_cl_queue(self->context);
+  if (clEnqueueUnmapMemObject(queue, self->mapped, self->mapped_at, 0, NULL, NULL) ||
+      clFinish(queue))
+    return peer_fail(why, "clnorm", "clEnqueueUnmapMemObject failed");
+  return 1;
 }
 
 int peer_fetch(peer *self, char *why) {

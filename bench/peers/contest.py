@@ -25,7 +25,30 @@ Operands = collections.namedtuple("Operands", OPERANDS)
 # role: "own" (clnorm's CPU path), "opencl" (clnorm on an OpenCL device, each call waited for), "queued" (the
 # same with calls queued one after the other), "peer" (same layout), "blocked" (another layout)
 Entry = collections.namedtuple("Entry", "key title role contestant")
-Result = collections.namedtuple("Result", "case seconds ratios rounds differences")
+# seconds and ratios are of the pipeline, those of the loop have names of their own
+Result = collections.namedtuple("Result", "case seconds ratios loop_seconds loop_ratios rounds differences")
+X, Y = 0, 1  # PEER_X, PEER_Y of peer.h
+
+
+class Neighbours:
+    """The producer and the consumer that stand beside everybody's operation (cases/neighbours.h)."""
+
+    def __init__(self, path, threads):
+        self.library = ctypes.CDLL(path)
+        pointer, size = ctypes.c_void_p, ctypes.c_size_t
+        self.library.clnorm_neighbours_create.restype = pointer
+        self.library.clnorm_neighbours_produce.argtypes = [pointer, pointer, size]
+        self.library.clnorm_neighbours_consume.argtypes = [pointer, pointer, size]
+        self.library.clnorm_neighbours_consume.restype = ctypes.c_double
+        self.handle = self.library.clnorm_neighbours_create(threads)
+        if not self.handle:
+            raise Failure("no threads for the producer and the consumer")
+
+    def produce(self, address, elements):
+        self.library.clnorm_neighbours_produce(self.handle, address, elements)
+
+    def consume(self, address, elements):
+        self.library.clnorm_neighbours_consume(self.handle, address, elements)
 
 
 class Shared:
@@ -49,6 +72,8 @@ class Shared:
             "peer_prepare": (integer, [pointer, integer, pointer, pointer, ctypes.c_double, text]),
             "peer_drop": (None, [pointer]),
             "peer_time": (ctypes.c_double, [pointer, ctypes.c_long, text]),
+            "peer_map": (pointer, [pointer, integer, ctypes.POINTER(ctypes.c_size_t), text]),
+            "peer_unmap": (integer, [pointer, text]),
             "peer_fetch": (integer, [pointer, text]),
         }
         for name, (result, arguments) in signatures.items():
@@ -70,6 +95,17 @@ class Shared:
         self._need(seconds >= 0)
         return seconds
 
+    def beside(self, operand, work):
+        """work(address, elements) on x or y, wherever it is; the seconds until it is done."""
+        elements = ctypes.c_size_t()
+        begin = time.perf_counter()
+        address = self.library.peer_map(self.handle, operand, elements, self.why)
+        self._need(address)
+        work(address, elements.value)
+        seconds = time.perf_counter() - begin
+        self._need(self.library.peer_unmap(self.handle, self.why))
+        return seconds
+
     def fetch(self):
         self._need(self.library.peer_fetch(self.handle, self.why))
 
@@ -85,7 +121,7 @@ class Torch:
         torch.set_num_threads(threads)
         self.description = (f"PyTorch {torch.__version__} ({source}), "
                             f"{torch.get_num_threads()} threads")
-        self.operands = self.call = None
+        self.operands = self.call = self.y = None
         self.training = False
 
     def _functional(self):
@@ -123,8 +159,14 @@ class Torch:
         with torch.inference_mode():
             begin = time.perf_counter()
             for _ in range(calls):
-                call()
+                self.y = call()
             return time.perf_counter() - begin
+
+    def beside(self, operand, work):
+        tensor = self.operands.x if operand == X else self.y
+        begin = time.perf_counter()
+        work(tensor.data_ptr(), tensor.numel())
+        return time.perf_counter() - begin
 
     def fetch(self):
         o = self.operands
@@ -138,7 +180,7 @@ class Torch:
                 o.invstd.copy_(invstd)
 
     def drop(self):
-        self.operands = None
+        self.operands = self.y = None
 
 
 def blocked_option():
@@ -253,6 +295,22 @@ def turn(contestant, calls):
     return contestant.time(calls) / calls
 
 
+def pipeline_turn(contestant, neighbours, calls):
+    """Seconds for a call and the consumer of its output, after the producer of its input."""
+    settle()
+    total = 0.0
+    for k in range(calls + 1):  # the first one warms
+        contestant.beside(X, neighbours.produce)
+        seconds = contestant.time(1) + contestant.beside(Y, neighbours.consume)
+        total += seconds if k else 0.0
+    return total / calls
+
+
+def in_pipeline(found):
+    """Those that can stand in a pipeline: calls that are queued without waiting cannot."""
+    return [entry for entry in found if entry.role != "queued"]
+
+
 def plan_turns(found):
     """Calls in a turn for each contestant, and about how long one round of turns takes."""
     calls, seconds = {}, 0.0
@@ -261,18 +319,29 @@ def plan_turns(found):
         once = max(min(entry.contestant.time(1) for _ in range(3)), 1e-7)
         count = max(3 if once < SHORT_SECONDS else 1, round(TURN_SECONDS / once))
         calls[entry.key] = count
-        seconds += 0.005 + once * (count + warming(count))
+        seconds += 0.01 + once * (count + warming(count)) + 4 * once * (count + 1)
     return calls, seconds
 
 
-def play(found, calls, rounds):
+def play(found, one_turn, rounds):
     """Seconds for a call: a list for each contestant, one entry a round. Whoever begins changes."""
     seconds = {entry.key: [] for entry in found}
     for k in range(rounds):
         first = k % len(found)
         for entry in found[first:] + found[:first]:
-            seconds[entry.key].append(turn(entry.contestant, calls[entry.key]))
+            seconds[entry.key].append(one_turn(entry))
     return seconds
+
+
+def compare(seconds, own):
+    """Medians of the seconds, and of the ratios to clnorm's CPU path; PyTorch's to clnorm on OpenCL too."""
+    ratios = {key: statistics.median(a / b for a, b in zip(times, seconds[own]))
+              for key, times in seconds.items()}
+    for key in ("opencl", "opencl_queued"):
+        if f"clnorm_{key}" in seconds and "torch" in seconds:
+            ratios[f"torch_to_{key}"] = statistics.median(
+                a / b for a, b in zip(seconds["torch"], seconds[f"clnorm_{key}"]))
+    return {key: statistics.median(times) for key, times in seconds.items()}, ratios
 
 
 def prepare(case, found, operands, training):
@@ -305,7 +374,7 @@ def right_ones(case, found, differences):
     return right
 
 
-def measure(case, found, budget, max_rounds):
+def measure(case, found, neighbours, budget, max_rounds):
     """One case: check, then rounds of turns for about `budget` seconds."""
     training = case.op == "train"
     operands = make_operands(case.dims)
@@ -315,28 +384,23 @@ def measure(case, found, budget, max_rounds):
         ready = right_ones(case, ready, differences)
         calls, cost = plan_turns(ready)
         rounds = max(MIN_ROUNDS, min(max_rounds, int(budget / cost)))
-        seconds = play(ready, calls, rounds)
+        piped = play(in_pipeline(ready), lambda entry: pipeline_turn(
+            entry.contestant, neighbours, calls[entry.key]), rounds)
+        looped = play(ready, lambda entry: turn(entry.contestant, calls[entry.key]), rounds)
     finally:
         for entry in found:
             entry.contestant.drop()
-    own = seconds[found[0].key]
-    ratios = {key: statistics.median(a / b for a, b in zip(times, own))
-              for key, times in seconds.items()}
-    for key in ("opencl", "opencl_queued"):
-        if f"clnorm_{key}" in seconds and "torch" in seconds:
-            ratios[f"torch_to_{key}"] = statistics.median(
-                a / b for a, b in zip(seconds["torch"], seconds[f"clnorm_{key}"]))
-    medians = {key: statistics.median(times) for key, times in seconds.items()}
-    return Result(case, medians, ratios, rounds, differences)
+    own = found[0].key
+    return Result(case, *compare(piped, own), *compare(looped, own), rounds, differences)
 
 
-def measure_all(cases, found, budget, max_rounds, progress):
+def measure_all(cases, found, neighbours, budget, max_rounds, progress):
     """All cases in about `budget` seconds. What one leaves over goes to those after it: give the
     large ones last. progress(number, result) is called after each."""
     end = time.monotonic() + budget
     results = []
     for index, case in enumerate(cases):
         share = (end - time.monotonic()) / (len(cases) - index)
-        results.append(measure(case, found, share, max_rounds))
+        results.append(measure(case, found, neighbours, share, max_rounds))
         progress(index + 1, results[-1])
     return results

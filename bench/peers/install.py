@@ -134,11 +134,15 @@ def compile_contestants(folder, clnorm, venv, openmp):
     dnnl = [*shared, "-ldl", "-lm"]
     return {
         "clnorm": compile_source("clnorm.c", folder / "peer_clnorm.so", *shared,
-                                 f"-I{ROOT}/include", f"-L{clnorm}", "-lclnorm",
+                                 "-DCL_TARGET_OPENCL_VERSION=120", f"-I{ROOT}/include",
+                                 f"-L{clnorm}", "-lclnorm", "-l:libOpenCL.so.1",
                                  f"-Wl,-rpath,{clnorm}"),
         "onednn": compile_source("onednn.c", folder / "peer_onednn.so", *dnnl, f"-I{venv}/include"),
         "onednn_openmp": compile_source("onednn.c", folder / "peer_onednn_openmp.so", *dnnl,
                                         f"-I{openmp}/include"),
+        "neighbours": compile_source(ROOT / "cases" / "neighbours.c", folder / "neighbours.so",
+                                     *shared, "-O3", "-D_GNU_SOURCE", ROOT / "cases" / "team.c",
+                                     "-pthread"),
         "layers": compile_source("layers.c", folder / "layers", ROOT / "cases" / "networks.c",
                                  f"-I{ROOT}/cases"),
     }
@@ -193,6 +197,8 @@ def run_environment(ready, threads):
     result.update(MALLOC_KEEPS_MEMORY)
     result.update({
         "OMP_NUM_THREADS": str(threads),
+        # Threads that spin after their part take the processor from producer and consumer.
+        "OMP_WAIT_POLICY": "passive",
         "POCL_MAX_PTHREAD_COUNT": str(threads),  # PoCL before 4
         "POCL_CPU_MAX_CU_COUNT": str(threads),  # PoCL since 4
         # Fixed to processors; else Linux often wakes PoCL's threads where another one is busy.

@@ -55,6 +55,8 @@ struct peer {
   dnnl_exec_arg_t args[NUM_ARGS];
   int num_args;
   void *own_x, *own_y; /* blocked layouts; else NULL */
+  void *x, *y;         /* where they are, in the layout under test */
+  size_t elements;     /* padded channels included */
   dnnl_memory_t plain_y;
   int training;
   int64_t channels;
@@ -183,6 +185,9 @@ static int reorder(peer *self, dnnl_memory_desc_t from_desc, dnnl_memory_t from,
 
 /* x and y in the layout under test. Blocked: padded channels are zero, as oneDNN asks. */
 static int place_tensors(peer *self, float *x, float *y, char *why) {
+  self->x = x;
+  self->y = y;
+  self->elements = self->call.dnnl_memory_desc_get_size(self->tensor) / sizeof(float);
   if (self->tag == dnnl_abcd)
     return add(self, DNNL_ARG_SRC, self->tensor, x, why) &&
            add(self, DNNL_ARG_DST, self->tensor, y, why);
@@ -190,6 +195,8 @@ static int place_tensors(peer *self, float *x, float *y, char *why) {
   self->own_x = aligned_alloc(64, size);
   self->own_y = aligned_alloc(64, size);
   if (!self->own_x || !self->own_y) return peer_fail(why, "oneDNN", "no memory");
+  self->x = self->own_x;
+  self->y = self->own_y;
   memset(self->own_x, 0, size);
   memset(self->own_y, 0, size);
   if (!add(self, DNNL_ARG_SRC, self->tensor, self->own_x, why) ||
@@ -243,6 +250,18 @@ double peer_time(peer *self, long calls, char *why) {
     if (status != dnnl_success) return failed(why, "batch normalization", status), -1;
   }
   return peer_now() - begin;
+}
+
+float *peer_map(peer *self, int operand, size_t *elements, char *why) {
+  (void)why;
+  *elements = self->elements;
+  return operand == PEER_X ? self->x : self->y;
+}
+
+int peer_unmap(peer *self, char *why) {
+  (void)self;
+  (void)why;
+  return 1;
 }
 
 int peer_fetch(peer *self, char *why) {

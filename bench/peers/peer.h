@@ -7,6 +7,7 @@
 #ifndef CLNORM_BENCH_PEER_H
 #define CLNORM_BENCH_PEER_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <time.h>
@@ -42,6 +43,11 @@ void peer_drop(peer *self);
 /* Seconds for `calls` passes, each one finished before the next, unless the contestant's option says
  * otherwise; negative on failure. */
 double peer_time(peer *self, long calls, char *why);
+/* Where x or y (operand) lies, in the contestant's own layout, for a producer or consumer on the host;
+ * *elements floats. OpenCL: it is mapped, after the passes before are done, and passes must wait for
+ * peer_unmap. NULL on failure. */
+float *peer_map(peer *self, int operand, size_t *elements, char *why);
+int peer_unmap(peer *self, char *why);
 /* Brings y, and after training mean and invstd, into the operands, as (N, C, H, W). */
 int peer_fetch(peer *self, char *why);
 
