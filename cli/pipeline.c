@@ -24,7 +24,7 @@ static clnorm_status time_here(clnorm_pipeline *p, clnorm_forward_plan *plan,
   double run = clnorm_now() - start;
   const double consumer = clnorm_neighbours_consume(p->neighbours, p->y.host, p->elements);
   if (status == CLNORM_OK && device_time) status = clnorm_last_run_seconds(p->context, &run);
-  *seconds += run + consumer;
+  *seconds = run + consumer;
   return status;
 }
 
@@ -49,7 +49,7 @@ static clnorm_status time_there(clnorm_pipeline *p, clnorm_forward_plan *plan,
   if (status == CLNORM_OK) status = clnorm_forward_run(plan, args);
   if (status == CLNORM_OK) status = copy(p->consume, p->y, p->target);
   if (status == CLNORM_OK) status = wait_for(p, p->target);
-  *seconds += clnorm_now() - start;
+  *seconds = clnorm_now() - start;
   return status;
 }
 
@@ -61,7 +61,7 @@ static clnorm_status time_events(clnorm_pipeline *p, clnorm_forward_plan *plan,
   if (status == CLNORM_OK) status = clnorm_last_run_seconds(p->context, &run);
   if (status == CLNORM_OK) status = copy(p->consume, p->y, p->target);
   if (status == CLNORM_OK) status = clnorm_last_run_seconds(p->context, &consumer);
-  *seconds += run + consumer;
+  *seconds = run + consumer;
   return status;
 }
 
@@ -86,16 +86,17 @@ clnorm_status clnorm_pipeline_time(clnorm_pipeline *pipeline, clnorm_forward_pla
                                    const clnorm_forward_args *args, int repeats, bool device_time,
                                    double *seconds) {
   clnorm_status status = CLNORM_OK;
-  *seconds = 0;
+  double times[CLNORM_PIPELINE_REPEATS];
+  if (repeats > CLNORM_PIPELINE_REPEATS) repeats = CLNORM_PIPELINE_REPEATS;
   for (int i = 0; i < repeats && status == CLNORM_OK; i++) {
     if (pipeline->neighbours)
-      status = time_here(pipeline, plan, args, device_time, seconds);
+      status = time_here(pipeline, plan, args, device_time, &times[i]);
     else if (device_time)
-      status = time_events(pipeline, plan, args, seconds);
+      status = time_events(pipeline, plan, args, &times[i]);
     else
-      status = time_there(pipeline, plan, args, seconds);
+      status = time_there(pipeline, plan, args, &times[i]);
   }
-  *seconds /= repeats;
+  if (status == CLNORM_OK) *seconds = clnorm_median(times, repeats);
   return status;
 }
 

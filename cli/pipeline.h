@@ -20,8 +20,11 @@ clnorm_pipeline *clnorm_pipeline_create(clnorm_context *context, const clnorm_fo
                                         clnorm_status *status);
 void clnorm_pipeline_destroy(clnorm_pipeline *pipeline); /* NULL is accepted */
 
-/* Runs producer, plan on args, consumer, `repeats` times. *seconds: of plan and consumer, once; by the
- * device's clock where device_time is set. */
+#define CLNORM_PIPELINE_REPEATS 256
+
+/* Runs producer, plan on args, consumer, `repeats` times, at most so many. *seconds: of plan and consumer, by
+ * the device's clock where device_time is set; the middle of the repeats, since one in which a thread loses its
+ * processor takes a hundred times as long. */
 clnorm_status clnorm_pipeline_time(clnorm_pipeline *pipeline, clnorm_forward_plan *plan,
                                    const clnorm_forward_args *args, int repeats, bool device_time,
                                    double *seconds);

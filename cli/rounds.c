@@ -244,13 +244,14 @@ static clnorm_status time_sample(const clnorm_rounds *b, const clnorm_subject *s
 
 /* Finds how many calls make a sample, and warms up. */
 static clnorm_status calibrate(const clnorm_rounds *b, clnorm_subject *s) {
+  const int most = b->pipelines[0] ? CLNORM_PIPELINE_REPEATS : MAX_REPEATS;
   s->repeats = 1;
   for (;;) {
     double seconds = 0;
     const double start = clnorm_now();
     const clnorm_status status = time_sample(b, s, &seconds);
     const double least = b->wanted->device_time ? clnorm_now() - start : seconds * s->repeats;
-    if (status != CLNORM_OK || least >= MIN_SAMPLE_S || s->repeats >= MAX_REPEATS) return status;
+    if (status != CLNORM_OK || least >= MIN_SAMPLE_S || s->repeats >= most) return status;
     s->repeats *= 2;
   }
 }

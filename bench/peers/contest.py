@@ -296,14 +296,14 @@ def turn(contestant, calls):
 
 
 def pipeline_turn(contestant, neighbours, calls):
-    """Seconds for a call and the consumer of its output, after the producer of its input."""
+    """Seconds for a call and the consumer of its output, after the producer of its input: the middle of
+    several, since one in which a thread loses its processor takes a hundred times as long."""
     settle()
-    total = 0.0
-    for k in range(calls + 1):  # the first one warms
+    seconds = []
+    for _ in range(calls + 1):
         contestant.beside(X, neighbours.produce)
-        seconds = contestant.time(1) + contestant.beside(Y, neighbours.consume)
-        total += seconds if k else 0.0
-    return total / calls
+        seconds.append(contestant.time(1) + contestant.beside(Y, neighbours.consume))
+    return statistics.median(seconds[1:])  # the first one warms
 
 
 def in_pipeline(found):
