@@ -159,7 +159,8 @@ typedef struct clnorm_tuning {
                           segments of 2048 values. In [0.001, 1e6]; kept in thousandths */
   uint64_t stream_bytes; /* VECTOR: outputs of this size and larger are written around the caches.
                           UINT64_MAX: none are */
-  uint64_t train_stream_bytes; /* the same with batch statistics. 0: stream_bytes, where that is not 0 */
+  uint64_t
+      train_stream_bytes; /* the same with batch statistics. 0: stream_bytes, where that is not 0 */
 } clnorm_tuning;
 
 /* Everything by rule. */
