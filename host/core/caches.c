@@ -109,11 +109,11 @@ clnorm_caches clnorm_caches_read(const char *folder, const char *processors, uns
 static unsigned cache_leaf(void) {
   unsigned a, b, c, d;
   if (!__get_cpuid(0, &a, &b, &c, &d)) return 0;
-  const bool intel = b == (unsigned)signature_INTEL_ebx;
+  const bool intel = b == signature_INTEL_ebx;
   if (intel) return a >= 4 ? 4 : 0;
   const unsigned topology_extensions = 1u << 22;
   if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & topology_extensions)) return 0;
-  return __get_cpuid_max(0x80000000, NULL) >= 0x8000001D ? 0x8000001D : 0;
+  return (unsigned)__get_cpuid_max(0x80000000, NULL) >= 0x8000001Du ? 0x8000001Du : 0;
 }
 
 static clnorm_caches ask_processor(unsigned workers) {
