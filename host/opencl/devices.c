@@ -1,5 +1,6 @@
 #include "devices.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,16 +32,28 @@ static clnorm_status get_platforms(const clnorm_opencl_api *api, cl_platform_id 
   return CLNORM_OK;
 }
 
+/* Drivers look for their devices when they are first asked for them, and some without a lock: with several
+ * threads in the first call PoCL 3.1 crashes. The only thing that contexts share without being told to. */
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
+static cl_int ask_for_devices(const clnorm_opencl_api *api, cl_platform_id platform, cl_uint room,
+                              cl_device_id *ids, cl_uint *number) {
+  pthread_mutex_lock(&one_at_a_time);
+  const cl_int code = api->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, room, ids, number);
+  pthread_mutex_unlock(&one_at_a_time);
+  return code;
+}
+
 static clnorm_status get_devices(const clnorm_opencl_api *api, cl_platform_id platform,
                                  cl_device_id **devices, cl_uint *count, cl_int *code) {
   *devices = NULL;
   *count = 0;
   cl_uint number = 0;
-  *code = api->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &number);
+  *code = ask_for_devices(api, platform, 0, NULL, &number);
   if (*code != CL_SUCCESS || number == 0) return CLNORM_OK;
   cl_device_id *ids = calloc(number, sizeof *ids);
   if (!ids) return CLNORM_ERROR_OUT_OF_MEMORY;
-  *code = api->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, number, ids, NULL);
+  *code = ask_for_devices(api, platform, number, ids, NULL);
   if (*code != CL_SUCCESS) {
     free(ids);
     return CLNORM_OK;
