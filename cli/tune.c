@@ -395,10 +395,15 @@ static int tune_all(const options *o, clnorm_target *targets, size_t count,
   return status ? status : clnorm_targets_status(targets, count);
 }
 
+/* Then no driver is opened. */
+static bool names_cpu_alone(const clnorm_target_options *o) {
+  return o->devices.count == 1 && strcmp(o->devices.items[0], "cpu") == 0;
+}
+
 static int tune(const options *o) {
   clnorm_target *targets;
   size_t count;
-  const bool drivers_survive = strcmp(o->target.device, "cpu") == 0 || clnorm_probe_drivers();
+  const bool drivers_survive = names_cpu_alone(&o->target) || clnorm_probe_drivers();
   int status = clnorm_targets_open(&o->target, &targets, &count);
   if (status) return status;
   clnorm_tune_result *results = calloc(count, sizeof *results);

@@ -167,7 +167,6 @@ class TestDevices(CliTest):
         self.assertIn("missing", self.err)
         self.clnorm("run", path, "--device", "gpu", env=nowhere, status=3)
 
-
     def test_a_driver_that_crashes(self):
         """It is in nobody's way who does not ask for it; devices and tune tell, and go on without OpenCL."""
         crash = os.environ.get("CLNORM_TEST_CRASH", "") # "": a build without OpenCL, which looks at no driver
