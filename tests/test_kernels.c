@@ -18,6 +18,7 @@ enum { MAX_CHANNELS = 70, SEGMENT = 2048, BLOCK = 512 };
 /* clang-format off */
 static const kernel_row rows[] = {
     {"runs shorter than a vector", 19, 3, 1, false, false, false},
+    {"one value a channel", 1, 5, 1, false, false, false},
     {"runs of one sample, shorter than a vector", 1, 3, 3, false, false, true},
     {"shared rows: a sample or less to a place", 19, 20, 1, true, false, true},
     {"shared rows: a block or less", BLOCK + 8, 20, 1, false, false, true},
@@ -69,8 +70,11 @@ static void operands_make(operands *o, const kernel_row *row, bool all) {
   o->inputs.momentum = 0.9;
 }
 
-static void check(clnorm_context *context, clnorm_context *cpu, const kernel_row *row,
-                  clnorm_statistics statistics, clnorm_variant variant) {
+/* In a context of its own: where Oclgrind 21.10 gives a buffer the place of one that was freed, it looks for
+ * uninitialized values as far as that one reached, and takes what is behind for uninitialized. */
+static void check(clnorm_context *cpu, const kernel_row *row, clnorm_statistics statistics,
+                  clnorm_variant variant) {
+  clnorm_context *context = fixture_open();
   operands o;
   operands_make(&o, row, variant != CLNORM_VARIANT_SPLIT);
   clnorm_forward_desc desc =
@@ -88,6 +92,7 @@ static void check(clnorm_context *context, clnorm_context *cpu, const kernel_row
     }
   }
   free(o.x);
+  clnorm_context_destroy(context);
 }
 
 /* x and y alone: nothing that may be absent is there. */
@@ -115,20 +120,23 @@ static void absent_operands(void **state) {
   run_bare(cpu, x, right, FIXTURE_LENGTH(x), CLNORM_VARIANT_CHANNEL);
   run_bare(*state, x, y, FIXTURE_LENGTH(x), CLNORM_VARIANT_CHANNEL);
   assert_memory_equal(y, right, sizeof y);
+  clnorm_context *other = fixture_open(); /* as in check() */
+  run_bare(other, x, y, FIXTURE_LENGTH(x), CLNORM_VARIANT_SPLIT);
+  assert_memory_equal(y, right, sizeof y);
+  clnorm_context_destroy(other);
   clnorm_context_destroy(cpu);
 }
 
 static void every_stage(void **state) {
-  clnorm_context *context = *state;
   clnorm_context *cpu = fixture_open_with("cpu", NULL);
-  const bool wide = clnorm_context_tuning(context, NULL).form == CLNORM_FORM_WIDE;
+  const bool wide = clnorm_context_tuning(*state, NULL).form == CLNORM_FORM_WIDE;
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
     if (wide && rows[i].vector_only) continue;
     print_message("  %s\n", rows[i].what);
-    check(context, cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_CHANNEL);
-    check(context, cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_SPLIT);
-    check(context, cpu, &rows[i], CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_AUTO);
-    check(context, cpu, &rows[i], CLNORM_NO_STATISTICS, CLNORM_VARIANT_AUTO);
+    check(cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_CHANNEL);
+    check(cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_SPLIT);
+    check(cpu, &rows[i], CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_AUTO);
+    check(cpu, &rows[i], CLNORM_NO_STATISTICS, CLNORM_VARIANT_AUTO);
   }
   clnorm_context_destroy(cpu);
 }
