@@ -13,8 +13,6 @@
 
 #define MAX_INDEX 16 /* caches of a processor in the system's folder */
 
-static uint64_t at_most(uint64_t a, uint64_t b) { return a < b ? a : b; }
-
 /* ---- The system's folder ---------------------------------------------------------------------------- */
 
 /* The first line of FOLDER/cpuPROCESSOR/cache/indexINDEX/NAME. */
@@ -29,18 +27,6 @@ static bool read_line(const char *folder, int processor, int index, const char *
   return good;
 }
 
-/* "0-3,8". */
-static void parse_list(const char *text, cpu_set_t *set) {
-  CPU_ZERO(set);
-  while (*text >= '0' && *text <= '9') {
-    char *after;
-    const long first = strtol(text, &after, 10);
-    const long last = *after == '-' ? strtol(after + 1, &after, 10) : first;
-    for (long i = first; i <= last && i < CPU_SETSIZE; i++) CPU_SET((size_t)i, set);
-    text = *after == ',' ? after + 1 : after;
-  }
-}
-
 /* "32768K" */
 static uint64_t parse_size(const char *text) {
   char *unit;
@@ -48,57 +34,24 @@ static uint64_t parse_size(const char *text) {
   return *unit == 'K' ? number << 10 : *unit == 'M' ? number << 20 : number;
 }
 
-/* A cache, and the processors that share it. */
-typedef struct cache {
-  int level; /* 0: there is none */
-  uint64_t size;
-  cpu_set_t shared;
-} cache;
-
-/* The cache of a level, or the last one where level is 0. */
-static cache cache_of(const char *folder, int processor, int level) {
-  char line[4096];
-  cache found = {.level = 0};
+clnorm_caches clnorm_caches_read(const char *folder, int processor) {
+  char line[64];
+  clnorm_caches caches = {0, 0};
+  int last_level = 1;
   for (int i = 0; i < MAX_INDEX && read_line(folder, processor, i, "level", line, sizeof line);
        i++) {
-    const int its_level = atoi(line);
-    if (level ? its_level != level : its_level <= found.level) continue;
+    const int level = atoi(line);
+    if (level < 2) continue;
     if (!read_line(folder, processor, i, "type", line, sizeof line) || line[0] == 'I') continue;
     if (!read_line(folder, processor, i, "size", line, sizeof line)) continue;
     const uint64_t size = parse_size(line);
-    if (size == 0 || !read_line(folder, processor, i, "shared_cpu_list", line, sizeof line))
-      continue;
-    found.level = its_level;
-    found.size = size;
-    parse_list(line, &found.shared);
+    if (size == 0) continue;
+    if (level == 2) caches.second = size;
+    if (level <= last_level) continue;
+    last_level = level;
+    caches.last = size;
   }
-  return found;
-}
-
-/* Several last caches count each, as far as there are workers for them. */
-static clnorm_caches read_folder(const char *folder, cpu_set_t left, unsigned workers) {
-  clnorm_caches caches = {0, 0};
-  uint64_t sum = 0;
-  unsigned count = 0;
-  for (int i = 0; i < CPU_SETSIZE; i++) {
-    if (!CPU_ISSET((size_t)i, &left)) continue;
-    if (caches.second == 0) caches.second = cache_of(folder, i, 2).size;
-    const cache last = cache_of(folder, i, 0);
-    CPU_CLR((size_t)i, &left);
-    if (last.level < 2) continue;
-    for (int k = i; k < CPU_SETSIZE; k++)
-      if (CPU_ISSET((size_t)k, &last.shared)) CPU_CLR((size_t)k, &left);
-    sum += last.size;
-    count++;
-  }
-  if (count) caches.last = sum / count * at_most(count, workers);
   return caches;
-}
-
-clnorm_caches clnorm_caches_read(const char *folder, const char *processors, unsigned workers) {
-  cpu_set_t set;
-  parse_list(processors, &set);
-  return read_folder(folder, set, workers);
 }
 
 /* ---- The processor ---------------------------------------------------------------------------------- */
@@ -116,14 +69,14 @@ static unsigned cache_leaf(void) {
   return (unsigned)__get_cpuid_max(0x80000000, NULL) >= 0x8000001Du ? 0x8000001Du : 0;
 }
 
-static clnorm_caches ask_processor(unsigned workers) {
+static clnorm_caches ask_processor(void) {
   clnorm_caches caches = {0, 0};
   unsigned last_level = 0;
   const unsigned leaf = cache_leaf();
   for (unsigned i = 0; leaf && i < MAX_INDEX; i++) {
     unsigned a, b, c, d;
     __cpuid_count(leaf, i, a, b, c, d);
-    const unsigned type = a & 31, level = a >> 5 & 7, sharing = (a >> 14 & 0xfff) + 1;
+    const unsigned type = a & 31, level = a >> 5 & 7;
     if (type == 0) break;
     if (type == 2 || level < 2) continue; /* instructions; the first level */
     const uint64_t size =
@@ -131,14 +84,13 @@ static clnorm_caches ask_processor(unsigned workers) {
     if (level == 2) caches.second = size;
     if (level < last_level) continue;
     last_level = level;
-    caches.last = size * ((workers + sharing - 1) / sharing);
+    caches.last = size;
   }
   return caches;
 }
 #else
-static clnorm_caches ask_processor(unsigned workers) {
+static clnorm_caches ask_processor(void) {
   const clnorm_caches none = {0, 0};
-  (void)workers;
   return none;
 }
 #endif
@@ -155,17 +107,23 @@ static uint64_t ask_library(void) {
   return 1u << 20;
 }
 
-clnorm_caches clnorm_caches_find(unsigned workers) {
+/* The first processor that the calling thread may use; 0 where nobody tells. */
+static int first_processor(void) {
   cpu_set_t set;
-  clnorm_caches caches = {0, 0};
-  if (sched_getaffinity(0, sizeof set, &set) == 0)
-    caches = read_folder("/sys/devices/system/cpu", set, workers);
+  int first = 0;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 0;
+  while (first < CPU_SETSIZE - 1 && !CPU_ISSET((size_t)first, &set)) first++;
+  return first;
+}
+
+clnorm_caches clnorm_caches_find(unsigned workers) {
+  clnorm_caches caches = clnorm_caches_read("/sys/devices/system/cpu", first_processor());
   if (caches.second == 0 || caches.last == 0) {
-    const clnorm_caches asked = ask_processor(workers);
+    const clnorm_caches asked = ask_processor();
     if (caches.second == 0) caches.second = asked.second;
     if (caches.last == 0) caches.last = asked.last;
   }
   if (caches.second == 0) caches.second = ask_library();
-  if (caches.last < workers * caches.second) caches.last = workers * caches.second;
+  if (caches.last == 0) caches.last = workers * caches.second;
   return caches;
 }

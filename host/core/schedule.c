@@ -39,8 +39,8 @@ void clnorm_traits_set_caches(clnorm_traits *traits, clnorm_caches caches) {
   traits->cache_bytes = caches.second;
   /* What the producer wrote and the operation writes leaves the last cache from half its size each on. At
    * first it is little where both are in the order of memory; training goes from sample to sample. */
-  traits->stream_bytes = caches.last / 8 * 5;
-  traits->train_stream_bytes = caches.last / 2;
+  traits->stream_bytes = caches.last / 2 + 1;
+  traits->train_stream_bytes = caches.last / 8 * 3;
 }
 
 static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {
