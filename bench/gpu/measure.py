@@ -194,11 +194,6 @@ class Run:
         self.found["groups"] = [dataclasses.asdict(group) for group in groups]
         return groups
 
-    def clock(self):
-        """Arguments that make bench tell the device's own times."""
-        told = first_help(self.way, self.program)
-        return ["--device-time"] if "--device-time" in told else []
-
     def step_of(self, part):
         if part.kind == "torch":
             command = [find_torch(self.arguments.python), str(HERE / "torch_norm.py"), "--device",
@@ -223,15 +218,14 @@ class Run:
         elif part.kind == "tune":
             self.found["tune"] = value
         else:
-            self.found["bench"] += [{**row, "clock": value.get("clock", "host")} for row in value["results"]]
+            self.found["bench"] += [{**row, "clock": value["clock"]} for row in value["results"]]
 
     def everything(self):
         self.found["facts"].update(machine_facts(self.arguments))
         self.write()
         groups = self.choose_groups()
         there = self.find_way()
-        parts = operations.parts(groups, self.arguments.suite or operations.SUITES, self.arguments.seconds,
-                                 self.clock() if there else [])
+        parts = operations.parts(groups, self.arguments.suite or operations.SUITES, self.arguments.seconds)
         for part in parts:
             if there or part.kind == "torch":
                 self.keep(part, self.run(self.step_of(part)).output)
@@ -247,16 +241,6 @@ def parse(text):
         return value if isinstance(value, dict) else None
     except ValueError:
         return None
-
-
-def first_help(way, program):
-    try:
-        done = subprocess.run([*way.prefix, program, "bench", "--help"], stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, text=True, timeout=20, env=way.environment, cwd=way.folder,
-                              check=False)
-        return done.stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def find_torch(given):

@@ -52,10 +52,11 @@ def verify_parts(size, suites):
             for suite in suites]
 
 
-def bench_part(operation, group, seconds, clock):
+def bench_part(operation, group, seconds):
     shapes = [word for shape in group.shapes for word in ("--shape", shape)]
     return Part("bench", f"bench {operation}, {group.name}",
-                ["bench", "--op", operation, *shapes, "--seconds", str(seconds), "--no-costs", *clock, "--json"], 60)
+                ["bench", "--op", operation, *shapes, "--seconds", str(seconds), "--device-time", "--no-costs",
+                 "--json"], 60)
 
 
 def torch_part(groups, seconds):
@@ -63,9 +64,9 @@ def torch_part(groups, seconds):
     return Part("torch", "PyTorch", ["--seconds", str(seconds), "--op", ",".join(OPERATIONS), *shapes], 100)
 
 
-def parts(groups, suites, seconds, clock):
-    """Everything, in order. clock: arguments of bench that choose the device's clock."""
-    benches = [bench_part(operation, group, seconds, clock) for group in groups for operation in OPERATIONS]
+def parts(groups, suites, seconds):
+    """Everything, in order."""
+    benches = [bench_part(operation, group, seconds) for group in groups for operation in OPERATIONS]
     verifies = [part for size in GROUP_SIZES for part in verify_parts(size, suites[:1])]
     more = [part for size in GROUP_SIZES for part in verify_parts(size, suites[1:])]
     first = len(OPERATIONS)

@@ -92,13 +92,6 @@ def summary(found, all_rows):
                   "lost (below 0.97)"], lines)
 
 
-def clock_sentence(found):
-    clocks = sorted({row.get("clock", "host") for row in found["bench"]})
-    texts = {"device": "clnorm's times are the device's own (profiling events, first launch to last)",
-             "host": "clnorm's times are the host's, with the cost of launching in them: small shapes show that"}
-    return "; ".join(texts.get(clock, clock) for clock in clocks)
-
-
 def peer_clock_sentence(found):
     texts = {"graph": "CUDA events around replays of a graph of many calls",
              "calls": "CUDA events around many calls, with the time to launch them",
@@ -117,7 +110,7 @@ def speed(found):
         "Fraction: time of the best plain copy of the same bytes (read once, written once) in this run, clnorm's or "
         "PyTorch's, over the time of the operation. Each call is repeated on the same memory, for both; what fits "
         "the last cache stays there. Training that reads x twice from memory can reach 0.67.",
-        f"{clock_sentence(found)}. {peer_clock_sentence(found)}",
+        "clnorm's times are the device's own (profiling events, first launch to last). " + peer_clock_sentence(found),
         summary(found, all_rows),
         table(["op", "shape", "MiB", "clnorm us", "PyTorch us", "copy GB/s, clnorm", "copy GB/s, PyTorch", "fraction",
                "PyTorch's fraction", "PyTorch / clnorm"], [row.cells() for row in all_rows])]
