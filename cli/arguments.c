@@ -131,15 +131,19 @@ static bool read_dims(const char *value, int64_t dims[4]) {
   return true;
 }
 
+/* What is no shape leaves the others: the command goes on, and tells by its exit status. */
 static bool read_shape(const clnorm_option *option, const char *value) {
   clnorm_shapes *shapes = option->target;
   if (shapes->count == CLNORM_MAX_VALUES) {
     clnorm_complain("%s is given more than %d times", option->name, CLNORM_MAX_VALUES);
     return false;
   }
-  if (!read_dims(value, shapes->items[shapes->count]))
-    return wrong_value(option, value, "NxCxHxW, four sizes of a tensor below 2^48 bytes");
-  shapes->count++;
+  if (read_dims(value, shapes->items[shapes->count])) {
+    shapes->count++;
+  } else {
+    wrong_value(option, value, "NxCxHxW, four sizes of a tensor below 2^48 bytes");
+    shapes->wrong = true;
+  }
   return true;
 }
 

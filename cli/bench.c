@@ -140,6 +140,7 @@ static bool add_suite(shape_list *list, const char *name, int64_t batch, bool *k
 /* A wrong shape is reported, *wrong becomes true, and the others are measured. */
 static int make_shapes(const options *o, shape_list *list, bool *wrong) {
   bool good = true;
+  *wrong = o->shapes.wrong;
   for (size_t i = 0; i < o->shapes.count && good; i++) {
     const int64_t *d = o->shapes.items[i];
     const bool empty = !d[0] || !d[1] || !d[2] || !d[3];
@@ -149,7 +150,7 @@ static int make_shapes(const options *o, shape_list *list, bool *wrong) {
     *wrong = *wrong || empty;
     if (!empty) good = add_shape(list, d[0], d[1], d[2], d[3]);
   }
-  const bool by_default = !o->suites.count && !o->shapes.count;
+  const bool by_default = !o->suites.count && !o->shapes.count && !o->shapes.wrong;
   for (size_t i = 0; i < (by_default ? 1 : o->suites.count) && good; i++) {
     bool known = false;
     const char *name = by_default ? "resnet50" : o->suites.items[i];
@@ -532,7 +533,7 @@ static bool check_options(const options *o) {
     clnorm_complain("--pipeline times all stores beside each other: leave --store out");
     return false;
   }
-  if (!o->batch || o->suites.count || !o->shapes.count) return true;
+  if (!o->batch || o->suites.count || !(o->shapes.count || o->shapes.wrong)) return true;
   clnorm_complain("--batch is for suites; --shape has its own batch");
   return false;
 }

@@ -38,7 +38,8 @@ static const char help[] =
     "  --json             one JSON object: devices, cases, differing_elements, max_ulp,\n"
     "                     worst_bound_ratio, not_promised, failures, baseline, failed\n"
     "\n"
-    "Exit status: 0 all are equal; 1 a difference was found; 3 else, if a device failed.\n"
+    "Exit status: 0 all are equal; 1 a difference was found; 2 else, if a shape or another\n"
+    "argument is wrong (the other shapes are run); 3 else, if a device failed.\n"
     "\n"
     "example: clnorm verify --device all --suite all --json\n"
     "         clnorm verify --device 0.0,cpu --shape 2x3x7x7 --form all\n";
@@ -329,7 +330,7 @@ static bool add_shape(session *s, const int64_t dims[4]) {
   return add_group(s, name, cases, count);
 }
 
-/* Suites, then shapes; without any, the suite edge. */
+/* Suites, then shapes; where none is named, the suite edge. */
 static bool collect_cases(session *s) {
   const options *o = s->chosen;
   size_t known = 0;
@@ -339,7 +340,7 @@ static bool collect_cases(session *s) {
     clnorm_complain("no memory for a list of cases");
     return false;
   }
-  if (o->suites.count + o->shapes.count == 0) return add_suite(s, "edge");
+  if (o->suites.count + o->shapes.count == 0) return !o->shapes.wrong && add_suite(s, "edge");
   for (size_t i = 0; i < o->suites.count; i++)
     if (!add_suite(s, o->suites.items[i])) return false;
   for (size_t i = 0; i < o->shapes.count; i++)
@@ -442,7 +443,8 @@ static int verify(const options *chosen) {
       print_json(&s);
     else
       print_table(&s);
-    status = clnorm_targets_status(s.targets, s.num_subjects);
+    status =
+        chosen->shapes.wrong ? CLNORM_EXIT_USAGE : clnorm_targets_status(s.targets, s.num_subjects);
     if (s.found.num_failures > 0) status = CLNORM_EXIT_DIFFERENT;
   }
   close_session(&s);

@@ -398,6 +398,15 @@ class TestVerify(CliTest):
             self.assertIn("wide form", text)
             self.assertEqual("vector form is left out" in self.err, "RUSTICL_ENABLE" in os.environ, self.err)
 
+    def test_shapes_that_are_none(self):
+        """They are reported, and the others run."""
+        found = json.loads(self.clnorm("verify", "--device", DEVICE, "--shape", "3x4", "--shape", "2x3x5x5", "--json",
+                                       status=2))
+        self.assertEqual(found["differing_elements"], 0)
+        self.assertGreater(found["cases"], 10)
+        self.assertIn("--shape is '3x4'", self.err)
+        self.refused("verify", "--shape", "3x4", "--shape=", words=["'3x4'", "''"], lines=2)
+
     def test_group_sizes(self):
         for size in ("64", "128", "256"):
             text = self.clnorm("verify", "--device", DEVICE, "--shape", "3x5x7x9", "--shape", "2x3x30x70",
@@ -478,16 +487,19 @@ class TestBench(CliTest):
         self.refused("bench", "--suite", "nonsense", words=["--suite", "nonsense"])
         self.refused("bench", "--seconds", "nan", words=["--seconds"])
         self.refused("bench", "x.npy", words=["x.npy"])
-
+        self.refused("bench", "--shape", "3x4", words=["'3x4'", "NxCxHxW"])
+        self.refused("bench", "--shape", "3x4", "--batch", "2", words=["'3x4'", "--batch is for suites"], lines=2)
 
     def test_shapes_that_cannot_be_measured(self):
         """They are reported, and the others are measured."""
-        shapes = ["--shape", "0x1x1x1", "--shape", "2x3x4x5", "--shape", "1x2x0x1"]
+        shapes = ["--shape", "0x1x1x1", "--shape", "3x4", "--shape", "2x3x4x5", "--shape", "1x2x0x1", "--shape=-1x2x3x4"]
         found = json.loads(self.clnorm("bench", "--device", DEVICE, *shapes, "--op", "eval", "--seconds", "0",
                                        "--no-costs", "--json", status=2))
         self.assertEqual([row["shape"] for row in found["results"]], ["2x3x4x5"])
         self.assertIn("0x1x1x1 is empty", self.err)
         self.assertIn("1x2x0x1 is empty", self.err)
+        self.assertIn("--shape is '3x4'", self.err)
+        self.assertIn("--shape is '-1x2x3x4'", self.err)
 
     def test_a_ceiling_that_is_beaten(self):
         """Rows whose fraction is beyond noise are marked, and only those."""
