@@ -34,6 +34,7 @@ check() {
 # This system's own mirror, where it is a Debian with one; debootstrap has a default.
 mirror() {
   (
+    # shellcheck source=/dev/null
     . /etc/os-release
     [ "${ID:-}" = debian ] || exit 0
     # shellcheck disable=SC2016

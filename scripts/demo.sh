@@ -77,9 +77,9 @@ run() {
   data=tests/data/$1
   result=$out/$1-$3-$4
   set +e
-  $clnorm run $data/x.npy -o "$result.npy" --mode "$3" --eps 0.001 --device "$4" --verify --json \
-    --weight $data/weight.npy --bias $data/bias.npy \
-    --running-mean $data/running_mean.npy --running-var $data/running_var.npy >"$result.json"
+  $clnorm run "$data/x.npy" -o "$result.npy" --mode "$3" --eps 0.001 --device "$4" --verify --json \
+    --weight "$data/weight.npy" --bias "$data/bias.npy" \
+    --running-mean "$data/running_mean.npy" --running-var "$data/running_var.npy" >"$result.json"
   status=$?
   set -e
   if [ $status -gt 1 ]; then
