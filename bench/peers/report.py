@@ -159,11 +159,12 @@ def markdown(table, entries, facts, plot):
     """The page that bench/results keeps."""
     lines = ["# clnorm beside its peers", "", "Forward batch normalization, f32, in a pipeline: a "
              "producer writes x, then the clock runs for the operation and a consumer that reads y "
-             "once; both are the same for everybody. Ratio: the fastest peer's time on the same layout (NCHW) / clnorm's time on the CPU "
-             "path; over 1, clnorm is faster, from 0.97 on it is level. The peers' own columns are "
-             "such ratios too, medians of the rounds. Loop: the operation alone, again and again on "
-             "the same x and y; GB/s counts the tensor once read and once written. Queued: calls on "
-             "OpenCL that follow one another in the queue, of which only the last is waited for.", ""]
+             "once; both are the same for everybody. Ratio: the fastest peer's time on the same "
+             "layout (NCHW) / clnorm's time on the CPU path; over 1, clnorm is faster, from 0.97 on "
+             "it is level. The peers' own columns are such ratios too, medians of the rounds. Loop: "
+             "the operation alone, again and again on the same x and y; GB/s counts the tensor once "
+             "read and once written. Queued: calls on OpenCL that follow one another in the queue, "
+             "of which only the last is waited for.", ""]
     lines += [f"- {sentence}." for sentence in sentences(table)] + [""]
     if plot:
         lines += [f"![Ratios over the tensor's size]({plot})", ""]
