@@ -8,23 +8,21 @@
 #include "suggest.h"
 
 static const char help[] =
-    "clnorm: batch normalization on any OpenCL device, with a CPU path that returns the same bits\n"
+    "clnorm: batch normalization on any OpenCL device, with a CPU path of the same bits\n"
     "\n"
     "  clnorm devices                    what is there, which would be used, what is missing\n"
     "  clnorm run X.npy -o Y.npy         one BatchNorm2d on a real tensor\n"
     "  clnorm verify                     devices against the CPU path, bit by bit\n"
     "  clnorm bench                      speed beside the ceiling of the device's memory\n"
-    "  clnorm tune                       measures the variants, and keeps what fits the device "
-    "best\n"
-    "  clnorm COMMAND --help             options and an example\n"
+    "  clnorm tune                       measures the variants, keeps what fits the device best\n"
+    "  clnorm COMMAND --help             options and an example; also: clnorm help COMMAND\n"
     "  clnorm --version\n"
     "\n"
     "example: clnorm verify --device all --suite resnet50\n"
     "\n"
     "Exit status: 0 good; 1 verification found a difference; 2 wrong usage or a bad file;\n"
-    "3 no such device, or a device failed. One of several that fails is reported, and the others "
-    "go\n"
-    "on: then 1 if a difference was found, else 2 if an argument was wrong, else 3.\n";
+    "3 no such device, or a device failed. One of several that fails is reported, and the\n"
+    "others go on; then 1 if a difference was found, else 2 if an argument was wrong, else 3.\n";
 
 static const struct {
   const char *name;

@@ -16,9 +16,8 @@
 static const char help[] =
     "clnorm run X.npy [-o Y.npy] [options]\n"
     "\n"
-    "One BatchNorm2d on a float32 tensor (N, C, H, W). - is standard input; with -o - the array is "
-    "on\n"
-    "standard output, and everything else on standard error.\n"
+    "One BatchNorm2d on a float32 tensor (N, C, H, W). - is standard input; with -o - the array\n"
+    "is on standard output, and everything else on standard error.\n"
     "\n"
     "  -o, --output FILE          the result; without it only a summary is printed\n"
     "  --mode eval|train          default eval\n"

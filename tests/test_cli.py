@@ -40,6 +40,7 @@ class TestProgram(CliTest):
             self.assertIn("example: clnorm " + command, text)
             self.assertEqual(self.clnorm(command, "-h"), text)
             self.assertEqual(self.clnorm("help", command), text)
+            self.assertLessEqual(max(map(len, text.splitlines())), 90)
         self.refused("help", "nonsense", words=["unknown command 'nonsense'"])
 
     def test_every_option_of_the_help_is_known(self):
@@ -458,11 +459,18 @@ class TestBench(CliTest):
         self.refused("bench", "--pipeline", "--store", "cached", words=["--pipeline", "--store"])
 
     def test_pipeline_as_table(self):
-        lines = self.clnorm(*self.QUICK, "--no-costs", "--pipeline").splitlines()
+        text = self.clnorm(*self.QUICK, "--no-costs", "--pipeline")
+        lines = [line.rstrip("*") for line in text.splitlines() if not line.startswith("* ")]
         self.assertEqual(len(lines), 4)
         self.assertEqual(lines[1].split()[:6], ["op", "shape", "pipeline", "fraction", "cached", "streamed"])
         self.assertEqual({len(line) for line in lines[1:]}, {len(lines[1])})
         self.assertLessEqual(len(lines[1]), 100)
+        rows = re.findall(r"(?m)^(?:eval|train) +\S+ +\S+ \S+ +([0-9.]+)([* ]).* ([0-9.]+)(\*?)$", text)
+        self.assertEqual(len(rows), 2, text)
+        for fraction, mark, _, _ in rows:
+            if abs(float(fraction) - 1.05) > 0.01:  # what is printed is rounded
+                self.assertEqual(mark == "*", float(fraction) > 1.05, text)
+        self.assertEqual("\n* faster than the copy" in text, any("*" in row for row in rows), text)
 
     def test_pipeline_as_csv_and_picture(self):
         picture = self.path("pipeline.svg")
