@@ -41,6 +41,7 @@ is() { [ "$1" = "$2" ] || wrong "got '$1', wanted '$2'"; } # GOT WANTED
 same_bits() {
   machine=$1
   shift
+  # shellcheck disable=SC2153 # SOURCE is the environment's
   configure "$SOURCE" "$WORK/build" -D CLNORM_OPENCL=OFF -D CMAKE_UNITY_BUILD=ON \
     -D CMAKE_C_FLAGS="$machine" -D CMAKE_C_FLAGS_DEBUG="$*"
   build "$WORK/build"
