@@ -37,8 +37,8 @@ bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product)
 
 void clnorm_traits_set_caches(clnorm_traits *traits, clnorm_caches caches) {
   traits->cache_bytes = caches.second;
-  /* What the producer wrote and the operation writes leaves the last cache from half its size each on. At
-   * first it is little where both are in the order of memory; training goes from sample to sample. */
+  /* What the producer wrote and the operation writes just fits at half the last cache's size each; training,
+   * which goes from sample to sample and reads x twice, finds less of it. */
   traits->stream_bytes = caches.last / 2 + 1;
   traits->train_stream_bytes = caches.last / 8 * 3;
 }
