@@ -4,6 +4,7 @@
  * where the library waits for one, a test hangs, and the alarm ends it. */
 #include "fixture.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -606,9 +607,48 @@ static void contexts_that_cannot_share(void **state) {
                                         &message);
   fixture_rejected(message.text, status, CLNORM_ERROR_INVALID_ARGUMENT, "share|cl_context",
                    "adopted");
+  clnorm_forward_plan *plan = make_plan(own);
+  clnorm_context_destroy(own); /* which lives on under the plan */
+  status = clnorm_context_create(fixture_device(), &options, &made, &message);
+  fixture_rejected(message.text, status, CLNORM_ERROR_STATE, "share|destroyed", "after its end");
   assert_null(made);
-  clnorm_context_destroy(own);
+  clnorm_forward_plan_destroy(plan);
   clnorm_context_destroy(cpu);
+}
+
+/* ---- The end of a queue ----------------------------------------------------------------------------- */
+
+static void *open_late(void *gate) {
+  pause_ms(200);
+  clSetUserEventStatus(gate, CL_COMPLETE);
+  return NULL;
+}
+
+/* The context's own queue is waited for when the context is destroyed, though a plan and memory live on;
+ * these then end without a wait. */
+static void a_context_waits_for_its_own_queue(void **state) {
+  (void)state;
+  clnorm_context *context = fixture_open();
+  clnorm_forward_plan *plan = make_plan(context);
+  clnorm_memory x;
+  cl_int code;
+  assert_ok(context, clnorm_memory_alloc(context, BYTES, &x));
+  assert_ok(context, clnorm_memory_write(context, x, inputs[0], BYTES));
+  cl_event gate = clCreateUserEvent(clnorm_context_cl_context(context), &code), done = NULL;
+  cl_ok(code);
+  const clnorm_opencl_sync sync = {1, &gate, &done, NULL, NULL};
+  const clnorm_forward_args args = {.x = x, .y = x, .sync = &sync};
+  assert_ok(context, clnorm_forward_run(plan, &args));
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, open_late, gate), 0);
+  clnorm_context_destroy(context);
+  const cl_int progress = progress_of(done);
+  pthread_join(thread, NULL);
+  assert_int_equal(progress, CL_COMPLETE);
+  clReleaseEvent(done);
+  clReleaseEvent(gate);
+  clnorm_memory_free(context, &x);
+  clnorm_forward_plan_destroy(plan);
 }
 
 /* ---- Failed events -------------------------------------------------------------------------------- */
@@ -702,6 +742,7 @@ int main(void) {
       cmocka_unit_test(the_host_copies_what_it_may),
       cmocka_unit_test(contexts_share_programs),
       cmocka_unit_test(contexts_that_cannot_share),
+      cmocka_unit_test(a_context_waits_for_its_own_queue),
       cmocka_unit_test(a_failed_event_fails_one_run),
   };
   return cmocka_run_group_tests(tests, make_objects, release_objects);

@@ -100,7 +100,7 @@ typedef struct clnorm_backend {
 } clnorm_backend;
 
 typedef struct clnorm_device_operations {
-  /* Releases the device; waits for work on a queue of its own only. */
+  /* Releases the device; waits for nothing. */
   void (*close)(clnorm_device *device);
   /* Waits for all submitted work. */
   clnorm_status (*finish)(clnorm_device *device, clnorm_error *error);
@@ -142,6 +142,7 @@ struct clnorm_device {
   clnorm_device_info info;
   clnorm_traits traits; /* by rule; the core then applies the tuning */
   bool profiling;       /* as in the options */
+  bool owns_queue;      /* finish() has its work done before the caller's context ends */
   pid_t
       process; /* the only one that can use the device; 0: any that has a copy of it. In others close,
                     free, unprepare and forget release host memory, and nothing else is called */
@@ -156,7 +157,7 @@ extern const clnorm_backend *const clnorm_backends[];
 
 /* STATE: last_run_seconds of a device that has run nothing. */
 clnorm_status clnorm_fail_no_run(clnorm_error *error);
-/* INVALID_ARGUMENT where a member is out of its range. */
+/* INVALID_ARGUMENT where a member is out of its range; STATE where `share` is destroyed. */
 clnorm_status clnorm_context_options_check(const clnorm_context_options *options,
                                            clnorm_error *error);
 /* Wraps an opened device in a context, which then owns it; closes it on failure. `note` is added to the

@@ -212,6 +212,9 @@ clnorm_status clnorm_context_options_check(const clnorm_context_options *options
   if (group != 0 && group != 64 && group != 128 && group != 256)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "group_size is %d, but must be 0, 64, 128 or 256", group);
+  if (options->share && options->share->destroyed)
+    return clnorm_fail(error, CLNORM_ERROR_STATE,
+                       "share is destroyed: only what was made from it lives on");
   return options->tuning ? clnorm_tuning_check(options->tuning, error) : CLNORM_OK;
 }
 
@@ -298,6 +301,10 @@ void clnorm_context_release(clnorm_context *context) {
 
 void clnorm_context_destroy(clnorm_context *context) {
   if (!context || context->destroyed) return;
+  clnorm_device *device = context->device;
+  /* Here, and not where the last of what lives on is destroyed, which waits for nothing. */
+  if (device->owns_queue && clnorm_context_ready(context) == CLNORM_OK)
+    device->operations->finish(device, &context->error);
   context->destroyed = true;
   clnorm_context_release(context);
 }

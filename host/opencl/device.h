@@ -17,7 +17,6 @@ typedef struct clnorm_opencl_device {
   cl_device_id id;
   cl_context context;
   clnorm_opencl_queue queue;
-  bool owns_queue;
   bool soft_fma;       /* no CL_FP_FMA: fma is software, see CLNORM_SOFT_FMA */
   bool keeps_programs; /* compiled programs are kept in base.cache_folder */
   cl_event timed[2];   /* profiling: the first and the last launch of the latest run; NULL where it

@@ -41,7 +41,6 @@ static void device_close(clnorm_device *base) {
   if (clnorm_opencl_is_inherited(device)) {
     clnorm_opencl_programs_release(device->programs, NULL);
   } else {
-    if (device->owns_queue) device->api.clFinish(device->queue.handle);
     release(device);
   }
   free_device(device);
@@ -211,7 +210,7 @@ static clnorm_status create_queue(clnorm_opencl_device *device, clnorm_error *er
       device->api.clCreateCommandQueue(device->context, device->id, properties, &code);
   if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateCommandQueue", code);
   device->queue.handle = queue;
-  device->owns_queue = true;
+  device->base.owns_queue = true;
   return CLNORM_OK;
 }
 

@@ -21,8 +21,9 @@
  *              and reported as CLNORM_ERROR_INVALID_ARGUMENT. In place of an object every function takes
  *              NULL: those without a status do nothing, or return 0, false, "", NULL, absent memory.
  *   Threads    a context, and all that was made from it, is used by one thread at a time. Any number
- *              of contexts may be used at once. There is no global state. The threads that the library
- *              starts block all signals but those that a thread causes itself (SIGSEGV and the like).
+ *              of contexts may be used at once. There is no global state but a lock: drivers are asked for
+ *              their devices by one thread at a time. The threads that the library starts block all signals
+ *              but those that a thread causes itself (SIGSEGV and the like).
  *   fork       a child can destroy what it has inherited, and run on an inherited context of the CPU path:
  *              there the calling thread does all the work, since threads are not inherited (a context of
  *              the child's own has threads). OpenCL does not survive a fork: in the child an inherited
@@ -212,13 +213,13 @@ CLNORM_API clnorm_context_options clnorm_context_options_defaults(void);
  *   options  NULL: defaults
  *   context  set to the new context, or to NULL on failure; released with clnorm_context_destroy
  *   message  may be NULL; receives the reason on failure, "" on success
- * Errors: NO_DEVICE (the message says what is missing and what brings it), INVALID_ARGUMENT, DEVICE,
- * BUILD (the message holds the beginning of the compiler's log; the log callback gets all of it), OUT_OF_MEMORY. */
+ * Errors: NO_DEVICE (the message says what is missing and what brings it), INVALID_ARGUMENT, STATE (share is
+ * destroyed, or inherited through a fork), DEVICE, OUT_OF_MEMORY. */
 CLNORM_API clnorm_status clnorm_context_create(const char *device,
                                                const clnorm_context_options *options,
                                                clnorm_context **context, clnorm_message *message);
-/* Releases the context. One that has an OpenCL queue of its own waits for the commands on it; for commands
- * on queues of the caller nothing waits.
+/* Releases the context. One that has an OpenCL queue of its own first waits for the commands on it, also
+ * where something that was made from it lives on; for commands on queues of the caller nothing waits.
  * Plans, modules and memory that were made from the context may outlive it: they can still be destroyed
  * (memory: clnorm_memory_free with the old handle) in any order, and the last of them releases what is
  * left. Until then every other use of them, and of the handle, is an error (STATE). */
@@ -374,7 +375,8 @@ typedef struct clnorm_forward_plan clnorm_forward_plan;
 /* Errors: INVALID_ARGUMENT (negative sizes; NaN, infinite or negative eps; batch statistics of one value
  * per channel where refuse_one_value is set), UNSUPPORTED (types, layouts and strides that this version
  * refuses by name), OVERFLOW (bytes of a tensor beyond 63 bits; more than 2^40 values a channel; strides of
- * an empty tensor that no 63 bits hold), OUT_OF_MEMORY, BUILD, DEVICE.
+ * an empty tensor that no 63 bits hold), OUT_OF_MEMORY, BUILD (the message holds the beginning of the
+ * compiler's log; the log callback gets all of it), DEVICE.
  * Sizes with N, C or spatial 0 succeed: a run then writes nothing. */
 CLNORM_API clnorm_status clnorm_forward_plan_create(clnorm_context *context,
                                                     const clnorm_forward_desc *desc,
@@ -489,7 +491,7 @@ CLNORM_API clnorm_batchnorm2d_options clnorm_batchnorm2d_options_defaults(int64_
 typedef struct clnorm_batchnorm2d clnorm_batchnorm2d;
 
 /* Errors: INVALID_ARGUMENT (num_features < 1; eps negative, infinite or NaN; momentum outside [0, 1];
- * freeze without track_running_stats), OUT_OF_MEMORY, DEVICE. */
+ * freeze without track_running_stats), OVERFLOW (num_features that no memory holds), OUT_OF_MEMORY, DEVICE. */
 CLNORM_API clnorm_status clnorm_batchnorm2d_create(clnorm_context *context,
                                                    const clnorm_batchnorm2d_options *options,
                                                    clnorm_batchnorm2d **bn);
