@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include <fenv.h>
+#include <float.h>
 #include <string.h>
 
 #if defined(__SSE2__)
@@ -83,6 +84,32 @@ static void test_rounding(void **state) {
   }
 }
 
+/* What an eps is as a float does not depend on the mode: 1e39 is infinite, and a little more than the largest
+ * float is that float. */
+static void test_largest_eps(void **state) {
+  (void)state;
+  static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+  static const double given[] = {1e39, FLT_MAX * (1 + 1e-12)};
+  clnorm_context *context = fixture_open();
+  for (size_t i = 0; i < 2 * FIXTURE_LENGTH(modes); i++) {
+    clnorm_forward_plan *plan = NULL;
+    clnorm_batchnorm2d *bn = NULL;
+    clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+    clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
+    desc.eps = options.eps = given[i % 2];
+    assert_int_equal(fesetround(modes[i / 2]), 0);
+    const clnorm_status planned = clnorm_forward_plan_create(context, &desc, &plan);
+    const clnorm_status made = clnorm_batchnorm2d_create(context, &options, &bn);
+    fesetround(FE_TONEAREST);
+    const clnorm_status right = i % 2 ? CLNORM_OK : CLNORM_ERROR_INVALID_ARGUMENT;
+    assert_int_equal(planned, right);
+    assert_int_equal(made, right);
+    clnorm_forward_plan_destroy(plan);
+    clnorm_batchnorm2d_destroy(bn);
+  }
+  clnorm_context_destroy(context);
+}
+
 #if defined(__SSE2__)
 #define FLUSH 0x8040u /* results and operands */
 
@@ -115,6 +142,7 @@ static void test_finding(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_rounding),
+    cmocka_unit_test(test_largest_eps),
 #if defined(__SSE2__)
     cmocka_unit_test(test_flushing),
     cmocka_unit_test(test_finding),

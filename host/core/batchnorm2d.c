@@ -1,6 +1,5 @@
 /* BatchNorm2d: parameters, running statistics and states on top of the forward operator. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,21 +49,19 @@ static clnorm_status check_options(const clnorm_batchnorm2d_options *o, clnorm_e
   if (o->num_features < 1)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "num_features is %" PRId64 ", but must be at least 1", o->num_features);
-  if (o->num_features > INT64_MAX / 8)
+  if ((uint64_t)o->num_features > SIZE_MAX / 8)
     return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
                        "num_features is %" PRId64 ": its parameters do not fit in memory",
                        o->num_features);
-  if (!(o->eps >= 0) || (float)o->eps == INFINITY)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "eps is %s, but must be a finite float >= 0", clnorm_quote(o->eps).text);
+  clnorm_status status = clnorm_check_eps(o->eps, error);
+  if (status != CLNORM_OK) return status;
   if (o->momentum_convention < CLNORM_MOMENTUM_KEPT ||
       o->momentum_convention > CLNORM_MOMENTUM_CUMULATIVE)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "momentum_convention is %d, but must be in [0, 2]",
                        (int)o->momentum_convention);
-  if (!(o->momentum >= 0 && o->momentum <= 1))
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "momentum is %s, but must be in [0, 1]", clnorm_quote(o->momentum).text);
+  status = clnorm_check_momentum(o->momentum, error);
+  if (status != CLNORM_OK) return status;
   if (o->freeze && !o->track_running_stats)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                        "freeze is true while track_running_stats is false: a frozen module "

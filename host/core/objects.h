@@ -22,6 +22,11 @@ clnorm_status clnorm_context_ready(clnorm_context *context);
 void clnorm_context_retain(clnorm_context *context);
 void clnorm_context_release(clnorm_context *context);
 
+/* INVALID_ARGUMENT unless eps is a finite float >= 0, rounded to nearest whatever the caller's mode; unless
+ * momentum is in [0, 1]. */
+clnorm_status clnorm_check_eps(double eps, clnorm_error *error);
+clnorm_status clnorm_check_momentum(double momentum, clnorm_error *error);
+
 /* Pointer and offset are multiples of a float's size, each by itself: kernels add offsets in floats. */
 clnorm_status clnorm_memory_check_place(clnorm_memory memory, const char *role,
                                         clnorm_error *error);

@@ -32,6 +32,18 @@ clnorm_forward_desc clnorm_forward_desc_defaults(clnorm_statistics statistics, i
 
 /* ---- Checking a description ----------------------------------------------------------------------- */
 
+clnorm_status clnorm_check_eps(double eps, clnorm_error *error) {
+  if (eps >= 0 && !isinf(clnorm_default_float(eps))) return CLNORM_OK;
+  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                     "eps is %s, but must be a finite float >= 0", clnorm_quote(eps).text);
+}
+
+clnorm_status clnorm_check_momentum(double momentum, clnorm_error *error) {
+  if (momentum >= 0 && momentum <= 1) return CLNORM_OK;
+  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "momentum is %s, but must be in [0, 1]",
+                     clnorm_quote(momentum).text);
+}
+
 static clnorm_status check_features(const clnorm_forward_desc *desc, clnorm_error *error) {
   static const char *const dtypes[] = {"f32", "f16", "bf16", "f64"};
   if (desc->dtype < CLNORM_F32 || desc->dtype > CLNORM_F64)
@@ -55,10 +67,7 @@ static clnorm_status check_features(const clnorm_forward_desc *desc, clnorm_erro
   if (desc->variant < CLNORM_VARIANT_AUTO || desc->variant > CLNORM_VARIANT_SPLIT)
     return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "variant is %d, but must be in [0, 2]",
                        (int)desc->variant);
-  if (!(desc->eps >= 0) || isinf(desc->eps) || (float)desc->eps == INFINITY)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "eps is %s, but must be a finite float >= 0", clnorm_quote(desc->eps).text);
-  return CLNORM_OK;
+  return clnorm_check_eps(desc->eps, error);
 }
 
 static clnorm_status check_sizes(const clnorm_forward_desc *desc, clnorm_error *error) {
@@ -276,10 +285,7 @@ static clnorm_status check_operands(clnorm_forward_plan *plan,
 static clnorm_status check_momentum(clnorm_forward_plan *plan, const clnorm_forward_args *args) {
   const bool updates =
       plan->desc.statistics == CLNORM_BATCH_STATISTICS && !clnorm_memory_absent(args->running_mean);
-  if (updates && !(args->momentum >= 0 && args->momentum <= 1))
-    return clnorm_fail(&plan->context->error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "momentum is %s, but must be in [0, 1]", clnorm_quote(args->momentum).text);
-  return CLNORM_OK;
+  return updates ? clnorm_check_momentum(args->momentum, &plan->context->error) : CLNORM_OK;
 }
 
 /* This run's part of the kernel argument. */
