@@ -74,8 +74,9 @@ clnorm_status clnorm_compare_memory(clnorm_context *context_a, clnorm_memory a,
     if (dims[i] < 0)
       return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                          "dimension %d is %" PRId64 ", but must not be negative", i, dims[i]);
-  if (!clnorm_checked_product(factors, 5, &bytes))
-    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW, "the product of dims overflows 63 bits");
+  if (!clnorm_checked_product(factors, 5, &bytes) || (uint64_t)bytes > SIZE_MAX / 2)
+    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
+                       "the product of dims is more floats than fit in memory");
   start(difference);
   if (!bytes) return CLNORM_OK;
 
