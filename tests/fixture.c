@@ -37,6 +37,11 @@ const char *fixture_device(void) {
   return device != NULL && device[0] != '\0' ? device : "cpu";
 }
 
+void fixture_leave_out(void) {
+  const char *name = getenv("CLNORM_TEST_LEAVE_OUT");
+  if (name && name[0]) cmocka_set_skip_filter(name);
+}
+
 clnorm_context *fixture_open_with(const char *device, const clnorm_context_options *options) {
   clnorm_context *context = NULL;
   clnorm_message message;

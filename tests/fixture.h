@@ -5,6 +5,7 @@
  *   CLNORM_TEST_FORM     auto, vector, wide
  *   CLNORM_TEST_ISA      auto, plain, avx2, avx512
  *   CLNORM_TEST_THREADS  threads of the CPU path
+ *   CLNORM_TEST_LEAVE_OUT  a case that is not run (fixture_leave_out), for a driver that fails it by its own fault
  * A device that is not there fails the test. */
 #ifndef CLNORM_TESTS_FIXTURE_H
 #define CLNORM_TESTS_FIXTURE_H
@@ -27,6 +28,8 @@ const char *fixture_device(void);
 /* The context under test; fails the test with the library's own message. */
 clnorm_context *fixture_open(void);
 clnorm_context *fixture_open_with(const char *device, const clnorm_context_options *options);
+/* Leaves out the case that the environment names. */
+void fixture_leave_out(void);
 /* For cmocka: the context under test as a group's *state, named in the output. */
 int fixture_set_up(void **state);
 int fixture_tear_down(void **state);

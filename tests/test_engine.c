@@ -745,5 +745,6 @@ int main(void) {
       cmocka_unit_test(a_context_waits_for_its_own_queue),
       cmocka_unit_test(a_failed_event_fails_one_run),
   };
+  fixture_leave_out();
   return cmocka_run_group_tests(tests, make_objects, release_objects);
 }

@@ -128,6 +128,7 @@ static const tolerated_row tolerated_calls[] = {
     {BUILDING, FROM_CACHE, "clCreateProgramWithBinary", 0, CACHE},
     {BUILDING, FROM_CACHE, "clBuildProgram", 0, CACHE},
     {STEP(RUN), ALWAYS, "clReleaseEvent", 0, "the work is submitted; nobody can release it again"},
+    {STEP(WRITE) | STEP(MODULE), ALWAYS, "clReleaseEvent", 0, "the values are written"},
     {STEP(END), ALWAYS, "clFinish", 0, NO_RESULT},
     {STEP(END), ALWAYS, "clReleaseEvent", 0, NO_RESULT},
     {STEP(END), ALWAYS, "clReleaseKernel", 0, NO_RESULT},

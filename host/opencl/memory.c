@@ -26,6 +26,8 @@ void clnorm_opencl_free(clnorm_device *base, clnorm_memory memory) {
   if (!clnorm_opencl_is_inherited(device)) device->api.clReleaseMemObject(memory.cl);
 }
 
+/* A blocking write of OpenCL 1.2 may return when the values are copied, before they are in the buffer (Intel's
+ * runtime does so), and what runs on another queue or out of order does not wait for it: its event does. */
 clnorm_status clnorm_opencl_write(clnorm_device *base, clnorm_memory memory, const void *source,
                                   size_t size, const clnorm_order *order, clnorm_error *error) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
@@ -33,10 +35,14 @@ clnorm_status clnorm_opencl_write(clnorm_device *base, clnorm_memory memory, con
   const clnorm_status status =
       clnorm_opencl_follow(device, device->queue, order, true, &waits, error);
   if (status != CLNORM_OK) return status;
-  const cl_int code = device->api.clEnqueueWriteBuffer(device->queue.handle, memory.cl, CL_TRUE,
-                                                       memory.offset, size, source, waits.count,
-                                                       waits.count > 0 ? waits.events : NULL, NULL);
+  cl_event written = NULL;
+  cl_int code = device->api.clEnqueueWriteBuffer(device->queue.handle, memory.cl, CL_TRUE,
+                                                 memory.offset, size, source, waits.count,
+                                                 waits.count > 0 ? waits.events : NULL, &written);
   if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueWriteBuffer", code);
+  code = device->api.clWaitForEvents(1, &written);
+  device->api.clReleaseEvent(written);
+  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clWaitForEvents", code);
   return CLNORM_OK;
 }
 

@@ -288,8 +288,8 @@ CLNORM_API clnorm_status clnorm_memory_alloc(clnorm_context *context, size_t siz
 /* Releases what clnorm_memory_alloc gave and makes *memory absent; absent memory is accepted. Waits for
  * nothing: OpenCL keeps the memory until the commands that use it have ended. */
 CLNORM_API void clnorm_memory_free(clnorm_context *context, clnorm_memory *memory);
-/* Blocking copies of size bytes, any number, between the host and memory of this context, on the context's
- * queue. On one that is out of order they follow no run: see clnorm_opencl_sync.
+/* Copies of size bytes, any number, between the host and memory of this context, on the context's queue, which
+ * have ended when the call returns. On a queue that is out of order they follow no run: see clnorm_opencl_sync.
  * Errors: INVALID_ARGUMENT (absent memory, the other kind, pointer or offset no multiple of 4),
  * BUFFER_TOO_SMALL, OVERFLOW (the memory's end is past the address space), DEVICE. */
 CLNORM_API clnorm_status clnorm_memory_write(clnorm_context *context, clnorm_memory memory,
@@ -404,7 +404,9 @@ struct _cl_command_queue;
  *     its parameters waits for the runs that use them
  * Everything else is the caller's: whatever passes through x, y, parameters or workspace in memory of the
  * caller (wait for the event of the run that writes it), clnorm_memory_write and clnorm_memory_read, which
- * go through the context's queue, and memory that is used again.
+ * go through the context's queue, and memory that is used again. A blocking clEnqueueWriteBuffer does not say
+ * that the values are in the buffer (Intel's runtime puts a few there later): for another queue, or out of
+ * order, its event does.
  * A run that waits for an event that fails does not take place, and its own event fails. Later runs do not
  * wait for an event that has failed already, so that one failure is not handed on for ever. */
 typedef struct clnorm_opencl_sync {
