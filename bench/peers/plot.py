@@ -10,7 +10,7 @@ NOTE = 17  # from one line of notes to the next
 SERIES = [  # attribute of a row, text, color, shape
     ("ratio", "fastest peer, NCHW / clnorm CPU", "#1f5fbf", "circle"),
     ("blocked_ratio", "oneDNN blocked / clnorm CPU", "#d9822b", "diamond"),
-    ("queued_ratio", "PyTorch / clnorm OpenCL, queued (loop)", "#3a8f4d", "triangle"),
+    ("queued_ratio", "PyTorch / OpenCL (loop, queued)", "#3a8f4d", "triangle"),
 ]
 SHAPES = {"circle": None, "diamond": [(0, -5), (5, 0), (0, 5), (-5, 0)],
           "triangle": [(0, -5), (5, 4), (-5, 4)]}
