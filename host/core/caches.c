@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -12,6 +11,19 @@
 #endif
 
 #define MAX_INDEX 16 /* caches of a processor in the system's folder */
+
+/* The caches of a processor, as they are told one by one. */
+typedef struct told {
+  clnorm_caches caches;
+  int last_level;
+} told;
+
+static void note(told *t, int level, uint64_t size) {
+  if (level < 2 || size == 0) return;
+  if (level == 2) t->caches.second = size;
+  if (level > t->last_level) t->caches.last = size;
+  if (level > t->last_level) t->last_level = level;
+}
 
 /* ---- The system's folder ---------------------------------------------------------------------------- */
 
@@ -36,22 +48,15 @@ static uint64_t parse_size(const char *text) {
 
 clnorm_caches clnorm_caches_read(const char *folder, int processor) {
   char line[64];
-  clnorm_caches caches = {0, 0};
-  int last_level = 1;
+  told t = {{0, 0}, 0};
   for (int i = 0; i < MAX_INDEX && read_line(folder, processor, i, "level", line, sizeof line);
        i++) {
     const int level = atoi(line);
-    if (level < 2) continue;
     if (!read_line(folder, processor, i, "type", line, sizeof line) || line[0] == 'I') continue;
-    if (!read_line(folder, processor, i, "size", line, sizeof line)) continue;
-    const uint64_t size = parse_size(line);
-    if (size == 0) continue;
-    if (level == 2) caches.second = size;
-    if (level <= last_level) continue;
-    last_level = level;
-    caches.last = size;
+    if (read_line(folder, processor, i, "size", line, sizeof line))
+      note(&t, level, parse_size(line));
   }
-  return caches;
+  return t.caches;
 }
 
 /* ---- The processor ---------------------------------------------------------------------------------- */
@@ -70,23 +75,19 @@ static unsigned cache_leaf(void) {
 }
 
 static clnorm_caches ask_processor(void) {
-  clnorm_caches caches = {0, 0};
-  unsigned last_level = 0;
+  told t = {{0, 0}, 0};
   const unsigned leaf = cache_leaf();
   for (unsigned i = 0; leaf && i < MAX_INDEX; i++) {
     unsigned a, b, c, d;
     __cpuid_count(leaf, i, a, b, c, d);
     const unsigned type = a & 31, level = a >> 5 & 7;
     if (type == 0) break;
-    if (type == 2 || level < 2) continue; /* instructions; the first level */
+    if (type == 2) continue; /* instructions */
     const uint64_t size =
         (uint64_t)((b >> 22) + 1) * ((b >> 12 & 0x3ff) + 1) * ((b & 0xfff) + 1) * ((uint64_t)c + 1);
-    if (level == 2) caches.second = size;
-    if (level < last_level) continue;
-    last_level = level;
-    caches.last = size;
+    note(&t, (int)level, size);
   }
-  return caches;
+  return t.caches;
 }
 #else
 static clnorm_caches ask_processor(void) {
