@@ -253,7 +253,7 @@ static range running(const clnorm_problem *problem, float old, range batch) {
 
 /* A sum of squares that overflows becomes what clnorm_forward.h says. */
 static range invstd_of(const clnorm_problem *problem, range var) {
-  const clnorm_forward call = {.eps = (float)problem->desc.eps};
+  const clnorm_call call = {.eps = (float)problem->desc.eps};
   const range v = add(var, load(call.eps));
   if (problem->desc.statistics == CLNORM_BATCH_STATISTICS && is_sure(v) && isinf(v.low))
     return surely(clnorm_spread_make(&call, 2, v.low).invstd);

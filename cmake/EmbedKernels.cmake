@@ -1,7 +1,7 @@
 # cmake -D OUTPUT=out.c -D KERNELS=folder -D NAMES="a;b" -P EmbedKernels.cmake
 #
 # Writes each folder/NAME.cl, its #include "..." lines replaced by the files (once each), as a C array
-# clnorm_kernel_<name> with its size beside it.
+# clnorm__kernel_<name> with its size beside it.
 
 cmake_minimum_required(VERSION 3.18)
 
@@ -31,7 +31,7 @@ foreach(name IN LISTS NAMES)
   file(REMOVE "${OUTPUT}.tmp")
   string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
   string(REGEX REPLACE "(................................................................................)" "\\1\n" bytes "${bytes}")
-  string(APPEND code "\nconst char clnorm_kernel_${name}[] = {\n${bytes}0x00};\n"
-         "const size_t clnorm_kernel_${name}_size = sizeof clnorm_kernel_${name} - 1;\n")
+  string(APPEND code "\nconst char clnorm__kernel_${name}[] = {\n${bytes}0x00};\n"
+         "const size_t clnorm__kernel_${name}_size = sizeof clnorm__kernel_${name} - 1;\n")
 endforeach()
 file(WRITE "${OUTPUT}" "${code}")

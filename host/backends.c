@@ -3,8 +3,8 @@
 #include "cpu/cpu.h"
 #include "opencl/opencl.h"
 
-const clnorm_backend *const clnorm_backends[] = {
-    &clnorm_cpu_backend,
-    &clnorm_opencl_backend, /* host/no_opencl.c, in a build without OpenCL */
+const clnorm_backend *const clnorm__backends[] = {
+    &clnorm__cpu_backend,
+    &clnorm__opencl_backend, /* host/no_opencl.c, in a build without OpenCL */
     NULL,
 };

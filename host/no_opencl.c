@@ -10,10 +10,10 @@
   "headers; Debian and Ubuntu: opencl-headers)"
 
 static clnorm_status list_nothing(clnorm_device_list *list) {
-  return clnorm_device_list_add_missing(list, ABSENT);
+  return clnorm__device_list_add_missing(list, ABSENT);
 }
 
-const clnorm_backend clnorm_opencl_backend = {"opencl", list_nothing, NULL};
+const clnorm_backend clnorm__opencl_backend = {"opencl", list_nothing, NULL};
 
 clnorm_status clnorm_context_create_opencl(struct _cl_context *cl, struct _cl_device_id *device,
                                            struct _cl_command_queue *queue,
@@ -24,7 +24,7 @@ clnorm_status clnorm_context_create_opencl(struct _cl_context *cl, struct _cl_de
   (void)cl;
   (void)device;
   (void)queue;
-  const clnorm_status status = clnorm_fail(&error, CLNORM_ERROR_UNSUPPORTED, ABSENT);
+  const clnorm_status status = clnorm__fail(&error, CLNORM_ERROR_UNSUPPORTED, ABSENT);
   if (context) *context = NULL;
   if (message) *message = error.message;
   return status;

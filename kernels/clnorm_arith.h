@@ -279,9 +279,9 @@ CLNORM_FN float clnorm_mean(float hi, float lo) { return clnorm_plus_zero(hi + l
 /* ---- Normalization -------------------------------------------------------------------------------- */
 
 /* y = fma(x - hi, scale, shift) */
-typedef struct clnorm_affine {
+typedef struct clnorm_coefficients {
   float hi, scale, shift;
-} clnorm_affine;
+} clnorm_coefficients;
 
 /* ---- One forward call, the same words for host and device ----------------------------------------- */
 
@@ -298,7 +298,7 @@ typedef struct clnorm_affine {
 
 /* Kernel argument, passed by value. 64-bit members first: one layout everywhere. Offsets count floats
  * from the start of the buffer. How work is cut (chunk, group, ...) never changes the bits. */
-typedef struct clnorm_forward {
+typedef struct clnorm_call {
   clnorm_ulong batch, channels, spatial;
   clnorm_ulong x, y, weight, bias, running_mean, running_var, saved_mean, saved_invstd;
   clnorm_ulong partials, affine; /* bytes from the start of the workspace */
@@ -310,7 +310,7 @@ typedef struct clnorm_forward {
   clnorm_uint groups;       /* groups that one work-item takes one after the other */
   clnorm_uint tile_batch;   /* output tile: samples, */
   clnorm_uint tile_spatial; /* and positions of a plane */
-} clnorm_forward;
+} clnorm_call;
 
 #define CLNORM_GROUP_MAX 64u
 #define CLNORM_LINE 16u /* elements of a line of the cache */

@@ -15,7 +15,7 @@ typedef struct clnorm_buffers {
   CLNORM_GLOBAL float *running_mean, *running_var;
   CLNORM_GLOBAL float *saved_mean, *saved_invstd;
   CLNORM_GLOBAL clnorm_partial *partials;
-  CLNORM_GLOBAL clnorm_affine *affine;
+  CLNORM_GLOBAL clnorm_coefficients *affine;
 } clnorm_buffers;
 
 /* Parameters and buffers of every OpenCL kernel. */
@@ -23,21 +23,21 @@ typedef struct clnorm_buffers {
   __global const float *x, __global float *y, __global const float *weight,                        \
       __global const float *bias, __global float *running_mean, __global float *running_var,       \
       __global float *saved_mean, __global float *saved_invstd, __global uchar *workspace,         \
-      clnorm_forward call
+      clnorm_call call
 #define CLNORM_KERNEL_BUFFERS                                                                      \
   {                                                                                                \
     x + call.x, y + call.y, weight + call.weight, bias + call.bias,                                \
         running_mean + call.running_mean, running_var + call.running_var,                          \
         saved_mean + call.saved_mean, saved_invstd + call.saved_invstd,                            \
         (__global clnorm_partial *)(workspace + call.partials),                                    \
-        (__global clnorm_affine *)(workspace + call.affine)                                        \
+        (__global clnorm_coefficients *)(workspace + call.affine)                                  \
   }
 
 CLNORM_FN clnorm_ulong clnorm_min(clnorm_ulong a, clnorm_ulong b) { return a < b ? a : b; }
 
-CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm_forward *call,
-                                           clnorm_ulong c, float hi, float lo, float invstd) {
-  clnorm_affine a;
+CLNORM_FN clnorm_coefficients clnorm_affine_make(const clnorm_buffers *b, const clnorm_call *call,
+                                                 clnorm_ulong c, float hi, float lo, float invstd) {
+  clnorm_coefficients a;
   a.hi = hi;
   a.scale = call->flags & CLNORM_HAS_WEIGHT ? b->weight[c] * invstd : invstd;
   a.shift = call->flags & CLNORM_HAS_BIAS ? b->bias[c] : 0.0f;
@@ -46,18 +46,18 @@ CLNORM_FN clnorm_affine clnorm_affine_make(const clnorm_buffers *b, const clnorm
 }
 
 /* Writes the saved statistics where they are asked for. */
-CLNORM_FN void clnorm_save_mean(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong c,
+CLNORM_FN void clnorm_save_mean(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
                                 float hi, float lo) {
   if (call->flags & CLNORM_SAVE_MEAN) b->saved_mean[c] = clnorm_mean(hi, lo);
 }
-CLNORM_FN void clnorm_save_invstd(const clnorm_buffers *b, const clnorm_forward *call,
-                                  clnorm_ulong c, float invstd) {
+CLNORM_FN void clnorm_save_invstd(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
+                                  float invstd) {
   if (call->flags & CLNORM_SAVE_INVSTD) b->saved_invstd[c] = invstd;
 }
 
 /* Given statistics. save: this worker is the one that writes the channel's saved statistics. */
-CLNORM_FN clnorm_affine clnorm_affine_given(const clnorm_buffers *b, const clnorm_forward *call,
-                                            clnorm_ulong c, int save) {
+CLNORM_FN clnorm_coefficients clnorm_affine_given(const clnorm_buffers *b, const clnorm_call *call,
+                                                  clnorm_ulong c, int save) {
   const float mean = b->running_mean[c];
   const float invstd = clnorm_rsqrt(b->running_var[c] + call->eps);
   if (save) clnorm_save_mean(b, call, c, mean, 0.0f);
@@ -72,8 +72,7 @@ typedef struct clnorm_spread {
   float running_var, invstd;
 } clnorm_spread;
 
-CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_forward *call, clnorm_ulong count,
-                                           float m2) {
+CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_call *call, clnorm_ulong count, float m2) {
   const int biased = ((call->flags & CLNORM_BIASED_RUNNING_VAR) != 0) | (count == 1);
   const float v = clnorm_div(m2, clnorm_count_to_float(count)) + call->eps;
   clnorm_spread k;
@@ -82,25 +81,25 @@ CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_forward *call, clnorm_ul
   return k;
 }
 
-CLNORM_FN float clnorm_running(const clnorm_forward *call, float running, float batch) {
+CLNORM_FN float clnorm_running(const clnorm_call *call, float running, float batch) {
   return clnorm_fma(call->keep, running, call->take * batch);
 }
 
 /* Updates the running statistics where there are some. */
-CLNORM_FN void clnorm_update_mean(const clnorm_buffers *b, const clnorm_forward *call,
-                                  clnorm_ulong c, float hi, float lo) {
+CLNORM_FN void clnorm_update_mean(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
+                                  float hi, float lo) {
   if (call->flags & CLNORM_HAS_RUNNING)
     b->running_mean[c] = clnorm_running(call, b->running_mean[c], clnorm_mean(hi, lo));
 }
-CLNORM_FN void clnorm_update_var(const clnorm_buffers *b, const clnorm_forward *call,
-                                 clnorm_ulong c, float var) {
+CLNORM_FN void clnorm_update_var(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
+                                 float var) {
   if (call->flags & CLNORM_HAS_RUNNING)
     b->running_var[c] = clnorm_running(call, b->running_var[c], var);
 }
 
 /* Batch statistics: p covers the whole channel. */
-CLNORM_FN clnorm_affine clnorm_affine_batch(const clnorm_buffers *b, const clnorm_forward *call,
-                                            clnorm_ulong c, clnorm_partial p) {
+CLNORM_FN clnorm_coefficients clnorm_affine_batch(const clnorm_buffers *b, const clnorm_call *call,
+                                                  clnorm_ulong c, clnorm_partial p) {
   const clnorm_spread k = clnorm_spread_make(call, p.count, p.m2);
   clnorm_update_mean(b, call, c, p.hi, p.lo);
   clnorm_update_var(b, call, c, k.running_var);
@@ -117,7 +116,7 @@ typedef struct clnorm_tile {
 } clnorm_tile;
 
 /* Tiles are numbered in the order of memory. */
-CLNORM_FN clnorm_tile clnorm_tile_at(const clnorm_forward *call, clnorm_ulong index) {
+CLNORM_FN clnorm_tile clnorm_tile_at(const clnorm_call *call, clnorm_ulong index) {
   const clnorm_ulong groups = (call->channels + call->group - 1) / call->group;
   const clnorm_ulong pieces = (call->spatial + call->tile_spatial - 1) / call->tile_spatial;
   const clnorm_ulong row = index / pieces, block = row / groups;
@@ -135,8 +134,8 @@ CLNORM_FN clnorm_tile clnorm_tile_at(const clnorm_forward *call, clnorm_ulong in
 CLNORM_FN int clnorm_tile_saves(const clnorm_tile *t) { return t->n0 == 0 && t->p0 == 0; }
 
 /* The affine of one of the tile's channels. */
-CLNORM_FN clnorm_affine clnorm_tile_affine(const clnorm_buffers *b, const clnorm_forward *call,
-                                           const clnorm_tile *t, clnorm_ulong c) {
+CLNORM_FN clnorm_coefficients clnorm_tile_affine(const clnorm_buffers *b, const clnorm_call *call,
+                                                 const clnorm_tile *t, clnorm_ulong c) {
   if (call->flags & CLNORM_BATCH_MODE) return b->affine[c];
   return clnorm_affine_given(b, call, c, clnorm_tile_saves(t));
 }

@@ -68,11 +68,12 @@ typedef struct clnorm_expanded {
 } clnorm_expanded;
 
 /* The affines of a tile's channels. */
-typedef struct clnorm_affines {
+typedef struct clnorm_coefficient_rows {
   float hi[CLNORM_GROUP_MAX], scale[CLNORM_GROUP_MAX], shift[CLNORM_GROUP_MAX];
-} clnorm_affines;
+} clnorm_coefficient_rows;
 
-CLNORM_FN void clnorm_affines_set(clnorm_affines *all, clnorm_ulong c, clnorm_affine a) {
+CLNORM_FN void clnorm_affines_set(clnorm_coefficient_rows *all, clnorm_ulong c,
+                                  clnorm_coefficients a) {
   all->hi[c] = a.hi;
   all->scale[c] = a.scale;
   all->shift[c] = a.shift;
@@ -91,7 +92,7 @@ typedef struct clnorm_writer {
   clnorm_ulong samples; /* runs still to write, the present one included */
   clnorm_ulong last;    /* elements of the last run */
   clnorm_uint flags, lead, channel;
-  clnorm_affines affines;
+  clnorm_coefficient_rows affines;
   clnorm_expanded hi, scale, shift;
 } clnorm_writer;
 
@@ -105,7 +106,7 @@ typedef struct clnorm_splats {
   clnorm_vec hi, scale, shift;
 } clnorm_splats;
 
-CLNORM_FN clnorm_splats clnorm_splats_make(const clnorm_affines *a, clnorm_uint c) {
+CLNORM_FN clnorm_splats clnorm_splats_make(const clnorm_coefficient_rows *a, clnorm_uint c) {
   const clnorm_splats s = {clnorm_splat(a->hi[c]), clnorm_splat(a->scale[c]),
                            clnorm_splat(a->shift[c])};
   return s;
@@ -233,8 +234,7 @@ CLNORM_FN void clnorm_writer_none(clnorm_writer *w) { w->samples = w->flags = 0;
 
 /* backwards: the last sample is written first; what was read last is still in the cache. */
 CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
-                                   const clnorm_forward *call, const clnorm_tile *t,
-                                   int backwards) {
+                                   const clnorm_call *call, const clnorm_tile *t, int backwards) {
   const clnorm_ulong sample = call->channels * call->spatial;
   const clnorm_ulong first =
       (backwards ? t->n1 - 1 : t->n0) * sample + t->c0 * call->spatial + t->p0;
@@ -789,10 +789,10 @@ CLNORM_FN void clnorm_group_nodes(const clnorm_buffers *b, const clnorm_geometry
 /* The affines of a tile's channels, and what else there is of them. Short loops, and copies that no store
  * can change: each loop becomes vectors. */
 CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *buffers,
-                                   const clnorm_forward *forward, const clnorm_tile *t,
+                                   const clnorm_call *forward, const clnorm_tile *t,
                                    const clnorm_nodes *n) {
   const clnorm_buffers b = *buffers;
-  const clnorm_forward call = *forward;
+  const clnorm_call call = *forward;
   const clnorm_ulong c0 = t->c0;
   const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
   clnorm_spread k[CLNORM_GROUP_MAX];
@@ -809,9 +809,9 @@ CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *buffe
 }
 
 CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffers,
-                                   const clnorm_forward *forward, const clnorm_tile *t) {
+                                   const clnorm_call *forward, const clnorm_tile *t) {
   const clnorm_buffers b = *buffers;
-  const clnorm_forward call = *forward;
+  const clnorm_call call = *forward;
   const clnorm_ulong c0 = t->c0;
   const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
   float invstd[CLNORM_GROUP_MAX];
@@ -830,7 +830,7 @@ CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffe
 
 /* One group. While its statistics are computed, the output that w still has, that of the group before, is
  * written; then w has this group's. */
-CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_forward *call,
+CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_call *call,
                                    clnorm_ulong item, clnorm_writer *w) {
   clnorm_nodes nodes;
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
@@ -844,7 +844,7 @@ CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_forward
 }
 
 /* One node of each channel of a group. */
-CLNORM_FN void clnorm_item_partials(const clnorm_buffers *b, const clnorm_forward *call,
+CLNORM_FN void clnorm_item_partials(const clnorm_buffers *b, const clnorm_call *call,
                                     clnorm_ulong item) {
   clnorm_writer none;
   clnorm_nodes nodes;
@@ -859,7 +859,7 @@ CLNORM_FN void clnorm_item_partials(const clnorm_buffers *b, const clnorm_forwar
     b->partials[(c0 + c) * call->chunks + chunk] = clnorm_nodes_get(&nodes, c);
 }
 
-CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_forward *call,
+CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_call *call,
                                     clnorm_ulong item) {
   clnorm_counter counter;
   counter.count = counter.depth = 0;
@@ -868,7 +868,7 @@ CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_forwar
   b->affine[item] = clnorm_affine_batch(b, call, item, clnorm_counter_result(&counter));
 }
 
-CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_forward *call,
+CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_call *call,
                                  clnorm_ulong item) {
   clnorm_writer w;
   const clnorm_tile t = clnorm_tile_at(call, item);
@@ -882,11 +882,11 @@ CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_forward *
   clnorm_write_all(&w);
 }
 
-CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_forward *call,
+CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_call *call,
                                 clnorm_ulong item) {
   clnorm_writer w;
   const clnorm_tile t = clnorm_tile_at(call, item);
-  const clnorm_affine none = {0.0f, 1.0f, 0.0f};
+  const clnorm_coefficients none = {0.0f, 1.0f, 0.0f};
   clnorm_writer_start(&w, b, call, &t, 0);
   clnorm_affines_set(&w.affines, 0, none);
   clnorm_write(&w, CLNORM_ALL_VECTORS, CLNORM_RUN_COPY);

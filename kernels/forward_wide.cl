@@ -36,7 +36,7 @@ typedef struct clnorm_local {
   float2 sums[CLNORM_GROUP_SIZE];
   clnorm_partial nodes[CLNORM_TEAMS];
   clnorm_counter counter;
-  clnorm_affine affine;
+  clnorm_coefficients affine;
 } clnorm_local;
 
 typedef struct clnorm_finalize_local {
@@ -44,7 +44,7 @@ typedef struct clnorm_finalize_local {
 } clnorm_finalize_local;
 
 typedef struct clnorm_apply_local {
-  clnorm_affine affine[CLNORM_GROUP_MAX];
+  clnorm_coefficients affine[CLNORM_GROUP_MAX];
 } clnorm_apply_local;
 
 typedef int clnorm_copy_local; /* none */
@@ -167,12 +167,12 @@ CLNORM_FN clnorm_partial clnorm_node(__global const float *x, const clnorm_geome
 
 /* ---- Stages --------------------------------------------------------------------------------------- */
 
-CLNORM_FN float clnorm_normalize(float x, clnorm_affine a) {
+CLNORM_FN float clnorm_normalize(float x, clnorm_coefficients a) {
   return clnorm_fma(x - a.hi, a.scale, a.shift);
 }
 
 /* One channel: statistics, then output by the same places (x comes from the cache where it fits). */
-CLNORM_FN void clnorm_group_channel(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong c,
+CLNORM_FN void clnorm_group_channel(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
                                     __local clnorm_local *local_memory) {
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
   __global const float *x = b->x + c * g.spatial;
@@ -180,7 +180,7 @@ CLNORM_FN void clnorm_group_channel(const clnorm_buffers *b, const clnorm_forwar
   const clnorm_partial node = clnorm_node(x, &g, 0, g.segments, local_memory);
   if (get_local_id(0) == 0) local_memory->affine = clnorm_affine_batch(b, call, c, node);
   barrier(CLK_LOCAL_MEM_FENCE);
-  const clnorm_affine a = local_memory->affine;
+  const clnorm_coefficients a = local_memory->affine;
   for (uint i = get_local_id(0) / 64; i < g.segments; i += CLNORM_TEAMS) {
     const clnorm_places p = clnorm_places_at(&g, i, g.segments);
 #pragma unroll 4 /* all of them would keep the whole table of rows in registers */
@@ -191,7 +191,7 @@ CLNORM_FN void clnorm_group_channel(const clnorm_buffers *b, const clnorm_forwar
   }
 }
 
-CLNORM_FN void clnorm_group_partials(const clnorm_buffers *b, const clnorm_forward *call,
+CLNORM_FN void clnorm_group_partials(const clnorm_buffers *b, const clnorm_call *call,
                                      clnorm_ulong item, __local clnorm_local *local_memory) {
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
   const clnorm_ulong c = item / call->chunks;
@@ -202,7 +202,7 @@ CLNORM_FN void clnorm_group_partials(const clnorm_buffers *b, const clnorm_forwa
 }
 
 /* One channel's nodes, at most CLNORM_GROUP_SIZE of them, merged as a tree across work-items. */
-CLNORM_FN void clnorm_group_finalize(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong c,
+CLNORM_FN void clnorm_group_finalize(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
                                      __local clnorm_finalize_local *local_memory) {
   const uint id = get_local_id(0);
   __local clnorm_partial *nodes = local_memory->nodes;
@@ -215,7 +215,7 @@ CLNORM_FN void clnorm_group_finalize(const clnorm_buffers *b, const clnorm_forwa
 }
 
 /* A tile's elements, four at a time where alignment allows, as one list: sample, channel, position. */
-CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong item,
+CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong item,
                                   __local clnorm_apply_local *local_memory) {
   const clnorm_tile t = clnorm_tile_at(call, item);
   const uint width = call->flags & CLNORM_ALIGNED ? 4 : 1;
@@ -230,7 +230,7 @@ CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_forward 
   barrier(CLK_LOCAL_MEM_FENCE);
   for (uint i = get_local_id(0); i < total; i += CLNORM_GROUP_SIZE) {
     const uint n = i / run, r = i - n * run;
-    const clnorm_affine a = local_memory->affine[r / plane];
+    const clnorm_coefficients a = local_memory->affine[r / plane];
     const clnorm_ulong at = first + n * sample_stride + r * width;
     if (width == 4) {
       const float4 v = *(__global const float4 *)(b->x + at);
@@ -242,7 +242,7 @@ CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_forward 
   }
 }
 
-CLNORM_FN void clnorm_group_copy(const clnorm_buffers *b, const clnorm_forward *call, clnorm_ulong item,
+CLNORM_FN void clnorm_group_copy(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong item,
                                  __local clnorm_copy_local *local_memory) {
   const clnorm_tile t = clnorm_tile_at(call, item);
   (void)local_memory;

@@ -379,9 +379,9 @@ static void partial_make_never_gives_a_negative_variance(void **state) {
 static void structures_have_no_holes(void **state) {
   (void)state;
   assert_int_equal(sizeof(clnorm_partial), 24);
-  assert_int_equal(sizeof(clnorm_affine), 12);
-  assert_int_equal(offsetof(clnorm_forward, eps), 13 * 8);
-  assert_int_equal(sizeof(clnorm_forward), 13 * 8 + 10 * 4);
+  assert_int_equal(sizeof(clnorm_coefficients), 12);
+  assert_int_equal(offsetof(clnorm_call, eps), 13 * 8);
+  assert_int_equal(sizeof(clnorm_call), 13 * 8 + 10 * 4);
 }
 
 int main(void) {

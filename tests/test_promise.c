@@ -38,8 +38,8 @@ static void results_free(results *r) {
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) free(r->values[o]);
 }
 
-static clnorm_forward make_call(const clnorm_schedule *schedule, const clnorm_problem *problem) {
-  clnorm_forward call = schedule->call;
+static clnorm_call make_call(const clnorm_schedule *schedule, const clnorm_problem *problem) {
+  clnorm_call call = schedule->call;
   call.flags |= CLNORM_SAVE_MEAN | CLNORM_SAVE_INVSTD;
   if (problem->weight) call.flags |= CLNORM_HAS_WEIGHT;
   if (problem->bias) call.flags |= CLNORM_HAS_BIAS;
@@ -57,8 +57,8 @@ static void run(const clnorm_problem *problem, const clnorm_items_functions *fun
                                 .stream_bytes = UINT64_MAX,
                                 .cache_bytes = 1 << 20,
                                 .split_below = 1};
-  const clnorm_schedule schedule = clnorm_schedule_make(&problem->desc, &traits);
-  const clnorm_forward call = make_call(&schedule, problem);
+  const clnorm_schedule schedule = clnorm__schedule_make(&problem->desc, &traits);
+  const clnorm_call call = make_call(&schedule, problem);
   char *workspace = aligned_alloc(64, (schedule.workspace_size + 64) / 64 * 64);
   assert_non_null(workspace);
   results_make(r, problem);
@@ -74,7 +74,7 @@ static void run(const clnorm_problem *problem, const clnorm_items_functions *fun
       v[CLNORM_OUTPUT_SAVED_MEAN],
       v[CLNORM_OUTPUT_SAVED_INVSTD],
       (clnorm_partial *)(void *)(workspace + call.partials),
-      (clnorm_affine *)(void *)(workspace + call.affine)};
+      (clnorm_coefficients *)(void *)(workspace + call.affine)};
   for (unsigned i = 0; i < schedule.num_launches; i++) {
     clnorm_range all = {0, schedule.launches[i].items};
     clnorm_items items = {&all, 1, 0, 0};
@@ -133,10 +133,10 @@ typedef struct tally {
 } tally;
 
 static const clnorm_items_functions *const *instruction_sets(void) {
-  static const clnorm_items_functions *sets[3] = {&clnorm_forward_plain};
+  static const clnorm_items_functions *sets[3] = {&clnorm__forward_plain};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    sets[1] = &clnorm_forward_avx2;
+    sets[1] = &clnorm__forward_avx2;
 #endif
   return sets;
 }
@@ -153,7 +153,7 @@ static void check_case(const clnorm_case *item, tally *t) {
   clnorm_promise *promise = clnorm_promise_create(&operands.problem);
   assert_non_null(promise);
   results kept, flushed;
-  run(&operands.problem, &clnorm_forward_plain, 0, &kept);
+  run(&operands.problem, &clnorm__forward_plain, 0, &kept);
   t->cases++;
   t->outside += count_outside(promise, &kept, text);
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) t->elements += kept.counts[o];

@@ -29,7 +29,7 @@ static void test_products(void **state) {
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
     int64_t product = -1;
-    assert_int_equal(rows[i].fits, clnorm_checked_product(rows[i].factors, 4, &product));
+    assert_int_equal(rows[i].fits, clnorm__checked_product(rows[i].factors, 4, &product));
     assert_int_equal(rows[i].fits ? rows[i].product : -1, product);
   }
 }
@@ -75,7 +75,7 @@ static void test_huge(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
     const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
         CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
-    const clnorm_schedule s = clnorm_schedule_make(&desc, &traits);
+    const clnorm_schedule s = clnorm__schedule_make(&desc, &traits);
     assert_true(s.num_launches >= 1 && s.num_launches <= 3);
     assert_true(s.call.group >= 1 && s.call.group <= CLNORM_GROUP_MAX);
     assert_true(s.call.chunks <= traits.group_size);
@@ -87,7 +87,7 @@ static void check_cover(const clnorm_forward_desc *desc, const clnorm_traits *tr
   const size_t total = (size_t)(desc->batch * desc->channels * desc->spatial);
   unsigned char seen[70000];
   assert_true(total >= 1 && total <= sizeof seen);
-  const clnorm_schedule s = clnorm_schedule_make(desc, traits);
+  const clnorm_schedule s = clnorm__schedule_make(desc, traits);
   memset(seen, 0, sizeof seen);
   for (unsigned l = 0; l < s.num_launches; l++) {
     if (s.launches[l].stage == CLNORM_STAGE_CHANNEL)
@@ -140,7 +140,7 @@ static void test_nothing_to_do(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
     const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
         CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
-    const clnorm_schedule s = clnorm_schedule_make(&desc, &traits);
+    const clnorm_schedule s = clnorm__schedule_make(&desc, &traits);
     assert_int_equal(s.num_launches, 0);
     assert_int_equal(s.workspace_size, 0);
   }
@@ -155,7 +155,7 @@ static bool streams(const clnorm_traits *traits, clnorm_statistics statistics, i
                     clnorm_store store) {
   clnorm_forward_desc desc = clnorm_forward_desc_defaults(statistics, kib, 4, 64);
   desc.store = store;
-  return (clnorm_schedule_make(&desc, traits).call.flags & CLNORM_STREAM) != 0;
+  return (clnorm__schedule_make(&desc, traits).call.flags & CLNORM_STREAM) != 0;
 }
 
 /* Up to which size, in KiB, outputs are written through the caches, by rule. */
@@ -172,7 +172,7 @@ static void test_stores(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
     clnorm_traits traits = {.form = CLNORM_FORM_VECTOR, .workers = 2, .group_size = 1};
     traits.split_below = 4;
-    clnorm_traits_set_caches(&traits, rows[i].caches);
+    clnorm__traits_set_caches(&traits, rows[i].caches);
     assert_int_equal(traits.cache_bytes, rows[i].caches.second);
     for (int statistics = 0; statistics <= CLNORM_NO_STATISTICS; statistics++) {
       const clnorm_statistics s = (clnorm_statistics)statistics;
@@ -259,7 +259,7 @@ static void test_caches(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
     char path[512];
     snprintf(path, sizeof path, "%s/%s", folder, rows[i].machine);
-    const clnorm_caches found = clnorm_caches_read(path, rows[i].processor);
+    const clnorm_caches found = clnorm__caches_read(path, rows[i].processor);
     assert_int_equal(found.second, rows[i].expected.second);
     assert_int_equal(found.last, rows[i].expected.last);
   }
@@ -269,7 +269,7 @@ static void test_caches(void **state) {
 static void test_own_caches(void **state) {
   (void)state;
   for (unsigned workers = 1; workers <= 1024; workers *= 4) {
-    const clnorm_caches found = clnorm_caches_find(workers);
+    const clnorm_caches found = clnorm__caches_find(workers);
     assert_true(found.second > 0);
     assert_true(found.last >= found.second);
   }

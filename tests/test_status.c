@@ -57,7 +57,8 @@ static void version_is_the_headers(void **state) {
 static void fail_keeps_the_text(void **state) {
   (void)state;
   clnorm_error error = {0};
-  assert_int_equal(clnorm_fail(&error, CLNORM_ERROR_STATE, "%s is %d", "x", 3), CLNORM_ERROR_STATE);
+  assert_int_equal(clnorm__fail(&error, CLNORM_ERROR_STATE, "%s is %d", "x", 3),
+                   CLNORM_ERROR_STATE);
   assert_string_equal(error.message.text, "x is 3");
 }
 
@@ -66,7 +67,7 @@ static void fail_cuts_a_text_that_is_too_long(void **state) {
   clnorm_error error = {0};
   static char text[2 * sizeof error.message.text];
   memset(text, 'a', sizeof text - 1);
-  clnorm_fail(&error, CLNORM_ERROR_BUILD, "%s", text);
+  clnorm__fail(&error, CLNORM_ERROR_BUILD, "%s", text);
   assert_true(strlen(error.message.text) < sizeof error.message.text);
   assert_true(strlen(error.message.text) > sizeof error.message.text / 2);
 }
@@ -80,10 +81,10 @@ static void log_is_one_call_a_line(void **state) {
   (void)state;
   int lines = 0;
   clnorm_error error = {.log = count_lines, .log_user_data = &lines};
-  clnorm_log(&error, "%s\n%s", "one", "two");
+  clnorm__log(&error, "%s\n%s", "one", "two");
   assert_int_equal(lines, 2);
   error.log = NULL;
-  clnorm_log(&error, "nobody listens");
+  clnorm__log(&error, "nobody listens");
 }
 
 static void test_quoted_numbers(void **state) {
@@ -100,8 +101,8 @@ static void test_quoted_numbers(void **state) {
               {INFINITY, "inf"},
               {-0.0, "-0"}};
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++)
-    assert_string_equal(clnorm_quote(rows[i].value).text, rows[i].text);
-  assert_non_null(strstr(clnorm_quote(NAN).text, "nan"));
+    assert_string_equal(clnorm__quote(rows[i].value).text, rows[i].text);
+  assert_non_null(strstr(clnorm__quote(NAN).text, "nan"));
 }
 
 int main(void) {

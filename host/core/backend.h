@@ -73,7 +73,7 @@ enum { CLNORM_USES = 2 }; /* the workspace, and the parameters */
 typedef struct clnorm_run {
   void *prepared;
   const clnorm_schedule *schedule; /* num_launches may be 0: then only sync is served */
-  clnorm_forward
+  clnorm_call
       call; /* this run's offsets (in floats, memory's own offset included), flags and factors */
   clnorm_memory operands[CLNORM_NUM_OPERANDS]; /* absent ones are all zero and never accessed */
   clnorm_use uses[CLNORM_USES];
@@ -81,12 +81,12 @@ typedef struct clnorm_run {
 } clnorm_run;
 
 /* Receives devices and diagnoses while the list is made (context.c implements both). */
-clnorm_status clnorm_device_list_add(clnorm_device_list *list, const clnorm_device_info *info);
-clnorm_status clnorm_device_list_add_missing(clnorm_device_list *list, const char *format, ...)
+clnorm_status clnorm__device_list_add(clnorm_device_list *list, const clnorm_device_info *info);
+clnorm_status clnorm__device_list_add_missing(clnorm_device_list *list, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* False where nobody asks for that device: it need not be described. device -1: any of the platform's. */
-bool clnorm_device_list_wants(const clnorm_device_list *list, unsigned platform, int device);
+bool clnorm__device_list_wants(const clnorm_device_list *list, unsigned platform, int device);
 
 /* A back end: finds devices and opens them. */
 typedef struct clnorm_backend {
@@ -146,25 +146,27 @@ struct clnorm_device {
   pid_t
       process; /* the only one that can use the device; 0: any that has a copy of it. In others close,
                     free, unprepare and forget release host memory, and nothing else is called */
-  char *cache_folder; /* these three by clnorm_tuning_choose (tuning.h); close() frees the folder */
+  char
+      *cache_folder; /* these three by clnorm__tuning_choose (tuning.h); close() frees the folder */
   clnorm_tuning tuning; /* 0: by rule */
   clnorm_tuning_source tuning_source;
   char description[512]; /* "PoCL ... (0.0), vector form, 2 compute units" */
 };
 
 /* host/backends.c: in the order in which devices are listed; ends with NULL. */
-extern const clnorm_backend *const clnorm_backends[];
+extern const clnorm_backend *const clnorm__backends[];
 
 /* STATE: last_run_seconds of a device that has run nothing. */
-clnorm_status clnorm_fail_no_run(clnorm_error *error);
+clnorm_status clnorm__fail_no_run(clnorm_error *error);
 /* INVALID_ARGUMENT where a member is out of its range; STATE where `share` is destroyed. */
-clnorm_status clnorm_context_options_check(const clnorm_context_options *options,
-                                           clnorm_error *error);
+clnorm_status clnorm__context_options_check(const clnorm_context_options *options,
+                                            clnorm_error *error);
 /* Wraps an opened device in a context, which then owns it; closes it on failure. `note` is added to the
  * description and may be NULL. */
-clnorm_status clnorm_context_adopt(clnorm_device *device, const clnorm_context_options *options,
-                                   const char *note, clnorm_context **context, clnorm_error *error);
+clnorm_status clnorm__context_adopt(clnorm_device *device, const clnorm_context_options *options,
+                                    const char *note, clnorm_context **context,
+                                    clnorm_error *error);
 /* The device behind a context. */
-clnorm_device *clnorm_context_opened(const clnorm_context *context);
+clnorm_device *clnorm__context_opened(const clnorm_context *context);
 
 #endif

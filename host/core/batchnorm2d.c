@@ -47,25 +47,25 @@ clnorm_batchnorm2d_options clnorm_batchnorm2d_options_defaults(int64_t num_featu
 
 static clnorm_status check_options(const clnorm_batchnorm2d_options *o, clnorm_error *error) {
   if (o->num_features < 1)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "num_features is %" PRId64 ", but must be at least 1", o->num_features);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "num_features is %" PRId64 ", but must be at least 1", o->num_features);
   if ((uint64_t)o->num_features > SIZE_MAX / 8)
-    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
-                       "num_features is %" PRId64 ": its parameters do not fit in memory",
-                       o->num_features);
-  clnorm_status status = clnorm_check_eps(o->eps, error);
+    return clnorm__fail(error, CLNORM_ERROR_OVERFLOW,
+                        "num_features is %" PRId64 ": its parameters do not fit in memory",
+                        o->num_features);
+  clnorm_status status = clnorm__check_eps(o->eps, error);
   if (status != CLNORM_OK) return status;
   if (o->momentum_convention < CLNORM_MOMENTUM_KEPT ||
       o->momentum_convention > CLNORM_MOMENTUM_CUMULATIVE)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "momentum_convention is %d, but must be in [0, 2]",
-                       (int)o->momentum_convention);
-  status = clnorm_check_momentum(o->momentum, error);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "momentum_convention is %d, but must be in [0, 2]",
+                        (int)o->momentum_convention);
+  status = clnorm__check_momentum(o->momentum, error);
   if (status != CLNORM_OK) return status;
   if (o->freeze && !o->track_running_stats)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "freeze is true while track_running_stats is false: a frozen module "
-                       "normalizes with running statistics");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "freeze is true while track_running_stats is false: a frozen module "
+                        "normalizes with running statistics");
   return CLNORM_OK;
 }
 
@@ -77,10 +77,10 @@ static clnorm_status fill(clnorm_batchnorm2d *bn, int parameter, float value) {
   const size_t count = (size_t)bn->options.num_features;
   float *values = malloc(count * sizeof *values);
   if (!values)
-    return clnorm_fail(&bn->context->error, CLNORM_ERROR_OUT_OF_MEMORY,
-                       "no host memory for %zu values of %s", count, parameter_names[parameter]);
+    return clnorm__fail(&bn->context->error, CLNORM_ERROR_OUT_OF_MEMORY,
+                        "no host memory for %zu values of %s", count, parameter_names[parameter]);
   for (size_t i = 0; i < count; i++) values[i] = value;
-  const clnorm_status status = clnorm_memory_write_after(
+  const clnorm_status status = clnorm__memory_write_after(
       bn->context, &bn->order, bn->parameters[parameter], values, count * sizeof *values);
   free(values);
   return status;
@@ -88,7 +88,7 @@ static clnorm_status fill(clnorm_batchnorm2d *bn, int parameter, float value) {
 
 static clnorm_status reset_range(clnorm_batchnorm2d *bn, int first, int last) {
   for (int i = first; i <= last; i++) {
-    if (clnorm_memory_absent(bn->parameters[i])) continue;
+    if (clnorm__memory_absent(bn->parameters[i])) continue;
     const clnorm_status status = fill(bn, i, parameter_starts[i]);
     if (status != CLNORM_OK) return status;
   }
@@ -99,18 +99,19 @@ clnorm_status clnorm_batchnorm2d_create(clnorm_context *context,
                                         const clnorm_batchnorm2d_options *options,
                                         clnorm_batchnorm2d **bn) {
   if (bn) *bn = NULL;
-  clnorm_status status = clnorm_context_ready(context);
+  clnorm_status status = clnorm__context_ready(context);
   if (status != CLNORM_OK) return status;
   clnorm_error *error = &context->error;
   if (!bn || !options)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", bn ? "options" : "bn");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", bn ? "options" : "bn");
   status = check_options(options, error);
   if (status != CLNORM_OK) return status;
 
   clnorm_batchnorm2d *result = calloc(1, sizeof *result);
-  if (!result) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a module");
+  if (!result)
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a module");
   result->context = context;
-  clnorm_context_retain(context);
+  clnorm__context_retain(context);
   result->options = *options;
   result->training = true;
   result->track = options->track_running_stats;
@@ -134,7 +135,7 @@ void clnorm_batchnorm2d_destroy(clnorm_batchnorm2d *bn) {
   for (int i = 0; i < MAX_PLANS; i++) clnorm_forward_plan_destroy(bn->plans[i].plan);
   for (int i = 0; i < NUM_PARAMETERS; i++) clnorm_memory_free(context, &bn->parameters[i]);
   free(bn);
-  clnorm_context_release(context);
+  clnorm__context_release(context);
 }
 
 /* ---- States and parameters ------------------------------------------------------------------------ */
@@ -147,12 +148,12 @@ bool clnorm_batchnorm2d_training(const clnorm_batchnorm2d *bn) { return bn && bn
 
 clnorm_status clnorm_batchnorm2d_set_track_running_stats(clnorm_batchnorm2d *bn, bool track) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
-  const clnorm_status status = clnorm_context_ready(bn->context);
+  const clnorm_status status = clnorm__context_ready(bn->context);
   if (status != CLNORM_OK) return status;
   if (track && !bn->options.track_running_stats)
-    return clnorm_fail(&bn->context->error, CLNORM_ERROR_STATE,
-                       "track_running_stats cannot be switched on: the module was created without "
-                       "running statistics");
+    return clnorm__fail(&bn->context->error, CLNORM_ERROR_STATE,
+                        "track_running_stats cannot be switched on: the module was created without "
+                        "running statistics");
   bn->track = track;
   return CLNORM_OK;
 }
@@ -163,21 +164,21 @@ bool clnorm_batchnorm2d_track_running_stats(const clnorm_batchnorm2d *bn) {
 
 static clnorm_status check_parameter(clnorm_batchnorm2d *bn, clnorm_parameter parameter,
                                      const float *values, size_t count) {
-  const clnorm_status status = clnorm_context_ready(bn->context);
+  const clnorm_status status = clnorm__context_ready(bn->context);
   if (status != CLNORM_OK) return status;
   clnorm_error *error = &bn->context->error;
   if ((int)parameter < 0 || (int)parameter >= NUM_PARAMETERS)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "parameter is %d, but must be in [0, 3]", (int)parameter);
-  if (clnorm_memory_absent(bn->parameters[parameter]))
-    return clnorm_fail(error, CLNORM_ERROR_STATE, "the module has no %s: it was created with %s",
-                       parameter_names[parameter],
-                       parameter <= CLNORM_BIAS ? "affine false" : "track_running_stats false");
-  if (!values) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "values is NULL");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "parameter is %d, but must be in [0, 3]", (int)parameter);
+  if (clnorm__memory_absent(bn->parameters[parameter]))
+    return clnorm__fail(error, CLNORM_ERROR_STATE, "the module has no %s: it was created with %s",
+                        parameter_names[parameter],
+                        parameter <= CLNORM_BIAS ? "affine false" : "track_running_stats false");
+  if (!values) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "values is NULL");
   if (count != (size_t)bn->options.num_features)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "count is %zu, but %s has num_features = %" PRId64 " values", count,
-                       parameter_names[parameter], bn->options.num_features);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "count is %zu, but %s has num_features = %" PRId64 " values", count,
+                        parameter_names[parameter], bn->options.num_features);
   return CLNORM_OK;
 }
 
@@ -186,8 +187,8 @@ clnorm_status clnorm_batchnorm2d_set(clnorm_batchnorm2d *bn, clnorm_parameter pa
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
   const clnorm_status status = check_parameter(bn, parameter, values, count);
   if (status != CLNORM_OK) return status;
-  return clnorm_memory_write_after(bn->context, &bn->order, bn->parameters[parameter], values,
-                                   count * sizeof *values);
+  return clnorm__memory_write_after(bn->context, &bn->order, bn->parameters[parameter], values,
+                                    count * sizeof *values);
 }
 
 clnorm_status clnorm_batchnorm2d_get(clnorm_batchnorm2d *bn, clnorm_parameter parameter,
@@ -195,8 +196,8 @@ clnorm_status clnorm_batchnorm2d_get(clnorm_batchnorm2d *bn, clnorm_parameter pa
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
   const clnorm_status status = check_parameter(bn, parameter, values, count);
   if (status != CLNORM_OK) return status;
-  return clnorm_memory_read_after(bn->context, &bn->order, bn->parameters[parameter], values,
-                                  count * sizeof *values);
+  return clnorm__memory_read_after(bn->context, &bn->order, bn->parameters[parameter], values,
+                                   count * sizeof *values);
 }
 
 clnorm_memory clnorm_batchnorm2d_memory(const clnorm_batchnorm2d *bn, clnorm_parameter parameter) {
@@ -207,7 +208,7 @@ clnorm_memory clnorm_batchnorm2d_memory(const clnorm_batchnorm2d *bn, clnorm_par
 
 clnorm_status clnorm_batchnorm2d_reset_running_stats(clnorm_batchnorm2d *bn) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
-  clnorm_status status = clnorm_context_ready(bn->context);
+  clnorm_status status = clnorm__context_ready(bn->context);
   if (status == CLNORM_OK) status = reset_range(bn, CLNORM_RUNNING_MEAN, CLNORM_RUNNING_VAR);
   if (status == CLNORM_OK) bn->num_batches_tracked = 0;
   return status;
@@ -215,7 +216,7 @@ clnorm_status clnorm_batchnorm2d_reset_running_stats(clnorm_batchnorm2d *bn) {
 
 clnorm_status clnorm_batchnorm2d_reset_parameters(clnorm_batchnorm2d *bn) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
-  clnorm_status status = clnorm_context_ready(bn->context);
+  clnorm_status status = clnorm__context_ready(bn->context);
   if (status == CLNORM_OK) status = reset_range(bn, CLNORM_WEIGHT, CLNORM_BIAS);
   return status == CLNORM_OK ? clnorm_batchnorm2d_reset_running_stats(bn) : status;
 }
@@ -226,15 +227,15 @@ int64_t clnorm_batchnorm2d_num_batches_tracked(const clnorm_batchnorm2d *bn) {
 
 clnorm_status clnorm_batchnorm2d_set_num_batches_tracked(clnorm_batchnorm2d *bn, int64_t count) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
-  const clnorm_status status = clnorm_context_ready(bn->context);
+  const clnorm_status status = clnorm__context_ready(bn->context);
   if (status != CLNORM_OK) return status;
   if (!bn->options.track_running_stats)
-    return clnorm_fail(
+    return clnorm__fail(
         &bn->context->error, CLNORM_ERROR_STATE,
         "the module counts no batches: it was created with track_running_stats false");
   if (count < 0)
-    return clnorm_fail(&bn->context->error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "num_batches_tracked is %" PRId64 ", but must not be negative", count);
+    return clnorm__fail(&bn->context->error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "num_batches_tracked is %" PRId64 ", but must not be negative", count);
   bn->num_batches_tracked = count;
   return CLNORM_OK;
 }
@@ -245,23 +246,23 @@ static clnorm_status check_dims(clnorm_batchnorm2d *bn, int ndim, const int64_t 
                                 clnorm_forward_desc *desc) {
   clnorm_error *error = &bn->context->error;
   if (ndim != 4)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "expected 4D input (got %dD input)",
-                       ndim);
-  if (!dims) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "dims is NULL");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "expected 4D input (got %dD input)",
+                        ndim);
+  if (!dims) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "dims is NULL");
   for (int i = 0; i < 4; i++)
     if (dims[i] < 0)
-      return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                         "dimension %d is %" PRId64 ", but must not be negative", i, dims[i]);
+      return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                          "dimension %d is %" PRId64 ", but must not be negative", i, dims[i]);
   if (dims[1] != bn->options.num_features)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "num_features is %" PRId64 ", but the tensor has %" PRId64 " channels",
-                       bn->options.num_features, dims[1]);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "num_features is %" PRId64 ", but the tensor has %" PRId64 " channels",
+                        bn->options.num_features, dims[1]);
   const bool batch = !bn->options.freeze && (bn->training || !bn->track);
   *desc = clnorm_forward_desc_defaults(batch ? CLNORM_BATCH_STATISTICS : CLNORM_GIVEN_STATISTICS,
                                        dims[0], dims[1], 0);
-  if (dims[0] && !clnorm_checked_product(dims + 2, 2, &desc->spatial))
-    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
-                       "a plane of %" PRId64 " x %" PRId64 " overflows 63 bits", dims[2], dims[3]);
+  if (dims[0] && !clnorm__checked_product(dims + 2, 2, &desc->spatial))
+    return clnorm__fail(error, CLNORM_ERROR_OVERFLOW,
+                        "a plane of %" PRId64 " x %" PRId64 " overflows 63 bits", dims[2], dims[3]);
   desc->eps = bn->options.eps;
   desc->biased_running_var = bn->options.biased_running_var;
   desc->refuse_one_value = bn->options.refuse_one_value;
@@ -294,10 +295,10 @@ static clnorm_status find_plan(clnorm_batchnorm2d *bn, const clnorm_forward_desc
 static double kept_fraction(const clnorm_batchnorm2d *bn) {
   switch (bn->options.momentum_convention) {
   case CLNORM_MOMENTUM_NEW:
-    return clnorm_default_difference(1.0, bn->options.momentum);
+    return clnorm__default_difference(1.0, bn->options.momentum);
   case CLNORM_MOMENTUM_CUMULATIVE:
-    return clnorm_default_quotient((double)bn->num_batches_tracked,
-                                   (double)bn->num_batches_tracked + 1.0);
+    return clnorm__default_quotient((double)bn->num_batches_tracked,
+                                    (double)bn->num_batches_tracked + 1.0);
   case CLNORM_MOMENTUM_KEPT:
     break;
   }
@@ -307,9 +308,10 @@ static double kept_fraction(const clnorm_batchnorm2d *bn) {
 clnorm_status clnorm_batchnorm2d_forward(clnorm_batchnorm2d *bn, int ndim, const int64_t *dims,
                                          const clnorm_batchnorm2d_args *args) {
   if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
-  clnorm_status status = clnorm_context_ready(bn->context);
+  clnorm_status status = clnorm__context_ready(bn->context);
   if (status != CLNORM_OK) return status;
-  if (!args) return clnorm_fail(&bn->context->error, CLNORM_ERROR_INVALID_ARGUMENT, "args is NULL");
+  if (!args)
+    return clnorm__fail(&bn->context->error, CLNORM_ERROR_INVALID_ARGUMENT, "args is NULL");
   clnorm_forward_desc desc;
   clnorm_forward_plan *plan;
   status = check_dims(bn, ndim, dims, &desc);
@@ -333,7 +335,7 @@ clnorm_status clnorm_batchnorm2d_forward(clnorm_batchnorm2d *bn, int ndim, const
   run.momentum = kept_fraction(bn);
   run.sync = args->sync;
   const clnorm_use parameters = {&bn->order, updates};
-  status = clnorm_forward_plan_run(plan, &run, parameters);
+  status = clnorm__forward_plan_run(plan, &run, parameters);
   const bool empty = !desc.batch || !desc.spatial;
   const bool counts = status == CLNORM_OK && updates && !empty;
   if (counts && bn->num_batches_tracked < INT64_MAX) bn->num_batches_tracked++;

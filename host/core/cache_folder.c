@@ -19,7 +19,7 @@ __attribute__((format(printf, 2, 3))) static bool explain(clnorm_message *why, c
   return false;
 }
 
-uint64_t clnorm_cache_hash(const void *data, size_t size) {
+uint64_t clnorm__cache_hash(const void *data, size_t size) {
   const unsigned char *bytes = data;
   uint64_t hash = UINT64_C(0xcbf29ce484222325);
   for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
@@ -40,9 +40,11 @@ static const char *named_folder(const char *cache_dir) {
   return cache_dir ? cache_dir : getenv("CLNORM_CACHE_DIR");
 }
 
-bool clnorm_cache_folder_is_named(const char *cache_dir) { return named_folder(cache_dir) != NULL; }
+bool clnorm__cache_folder_is_named(const char *cache_dir) {
+  return named_folder(cache_dir) != NULL;
+}
 
-char *clnorm_cache_folder(const char *cache_dir) {
+char *clnorm__cache_folder(const char *cache_dir) {
   const char *named = named_folder(cache_dir);
   if (named) return named[0] ? join(named, "") : NULL;
   const char *base = getenv("XDG_CACHE_HOME");
@@ -122,8 +124,8 @@ static const char *read_file(int fd, size_t largest, clnorm_blob *content) {
   return NULL;
 }
 
-clnorm_blob clnorm_cache_read(const char *folder, const char *name, size_t largest,
-                              clnorm_message *why) {
+clnorm_blob clnorm__cache_read(const char *folder, const char *name, size_t largest,
+                               clnorm_message *why) {
   clnorm_blob content = {NULL, 0};
   const int dir = open_folder(folder, false, why);
   if (dir < 0) return content;
@@ -169,8 +171,8 @@ static int create_temporary(int dir, const char *entry, temporary_name *name) {
   return -1;
 }
 
-bool clnorm_cache_write(const char *folder, const char *name, const clnorm_blob *parts,
-                        int num_parts, clnorm_message *why) {
+bool clnorm__cache_write(const char *folder, const char *name, const clnorm_blob *parts,
+                         int num_parts, clnorm_message *why) {
   const int dir = open_folder(folder, true, why);
   if (dir < 0) return false;
   temporary_name temporary;
@@ -192,7 +194,7 @@ close_dir:
   return written;
 }
 
-bool clnorm_cache_remove(const char *folder, const char *name, clnorm_message *why) {
+bool clnorm__cache_remove(const char *folder, const char *name, clnorm_message *why) {
   const int dir = open_folder(folder, false, why);
   if (dir < 0) return !why->text[0];
   if (unlinkat(dir, name, 0) != 0 && errno != ENOENT)

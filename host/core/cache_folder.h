@@ -19,24 +19,24 @@ typedef struct clnorm_blob {
 
 /* The folder that cache_dir of clnorm_context_options means, for free(); NULL for none, or where memory
  * is short. */
-char *clnorm_cache_folder(const char *cache_dir);
+char *clnorm__cache_folder(const char *cache_dir);
 
 /* Did somebody name that folder, as a program's author or its user? Else it is the default. */
-bool clnorm_cache_folder_is_named(const char *cache_dir);
+bool clnorm__cache_folder_is_named(const char *cache_dir);
 
 /* FNV-1a. */
-uint64_t clnorm_cache_hash(const void *data, size_t size);
+uint64_t clnorm__cache_hash(const void *data, size_t size);
 
 /* In all of these `name` is at most 40 bytes long, and why becomes "" or says what is wrong. */
 
 /* A whole file of at most `largest` bytes. Nothing, and why "", where it or the folder is not there. */
-clnorm_blob clnorm_cache_read(const char *folder, const char *name, size_t largest,
-                              clnorm_message *why);
+clnorm_blob clnorm__cache_read(const char *folder, const char *name, size_t largest,
+                               clnorm_message *why);
 /* Writes the parts, one after the other, to a file that takes the place of the old one; makes the folder
  * where it is not there. False: nothing has changed. */
-bool clnorm_cache_write(const char *folder, const char *name, const clnorm_blob *parts,
-                        int num_parts, clnorm_message *why);
+bool clnorm__cache_write(const char *folder, const char *name, const clnorm_blob *parts,
+                         int num_parts, clnorm_message *why);
 /* True too where there was no such file. */
-bool clnorm_cache_remove(const char *folder, const char *name, clnorm_message *why);
+bool clnorm__cache_remove(const char *folder, const char *name, clnorm_message *why);
 
 #endif

@@ -46,7 +46,7 @@ static uint64_t parse_size(const char *text) {
   return *unit == 'K' ? number << 10 : *unit == 'M' ? number << 20 : number;
 }
 
-clnorm_caches clnorm_caches_read(const char *folder, int processor) {
+clnorm_caches clnorm__caches_read(const char *folder, int processor) {
   char line[64];
   told t = {{0, 0}, 0};
   for (int i = 0; i < MAX_INDEX && read_line(folder, processor, i, "level", line, sizeof line);
@@ -117,8 +117,8 @@ static int first_processor(void) {
   return first;
 }
 
-clnorm_caches clnorm_caches_find(unsigned workers) {
-  clnorm_caches caches = clnorm_caches_read("/sys/devices/system/cpu", first_processor());
+clnorm_caches clnorm__caches_find(unsigned workers) {
+  clnorm_caches caches = clnorm__caches_read("/sys/devices/system/cpu", first_processor());
   if (caches.second == 0 || caches.last == 0) {
     const clnorm_caches asked = ask_processor();
     if (caches.second == 0) caches.second = asked.second;

@@ -12,10 +12,10 @@ typedef struct clnorm_caches {
 /* Those of the first processor that the calling thread may use. Asks the system, then the processor itself,
  * then, for the second level alone, the C library. What nobody tells is 1 MiB for the second level, and for
  * the last one what that many workers' second ones have together. */
-clnorm_caches clnorm_caches_find(unsigned workers);
+clnorm_caches clnorm__caches_find(unsigned workers);
 
 /* The same from a folder like /sys/devices/system/cpu, for one of its processors; members that it does not
  * tell are 0. */
-clnorm_caches clnorm_caches_read(const char *folder, int processor);
+clnorm_caches clnorm__caches_read(const char *folder, int processor);
 
 #endif

@@ -35,7 +35,7 @@ void clnorm_compare(const int64_t dims[4], const float *a, const float *b,
   if (!difference) return;
   start(difference);
   if (!dims || !a || !b) return;
-  if (!clnorm_checked_product(dims, 4, &difference->elements)) return; /* no array is so large */
+  if (!clnorm__checked_product(dims, 4, &difference->elements)) return; /* no array is so large */
   for (int64_t i = 0; i < difference->elements; i++) {
     const uint32_t ulp = distance(a[i], b[i]);
     difference->histogram[histogram_bin(ulp)]++;
@@ -56,34 +56,34 @@ void clnorm_compare(const int64_t dims[4], const float *a, const float *b,
 
 static clnorm_status quote(clnorm_context *to, clnorm_context *from, clnorm_status status) {
   if (status == CLNORM_OK || to == from) return status;
-  return clnorm_fail(&to->error, status, "second context: %s", from->error.message.text);
+  return clnorm__fail(&to->error, status, "second context: %s", from->error.message.text);
 }
 
 clnorm_status clnorm_compare_memory(clnorm_context *context_a, clnorm_memory a,
                                     clnorm_context *context_b, clnorm_memory b,
                                     const int64_t dims[4], clnorm_difference *difference) {
-  clnorm_status status = clnorm_context_ready(context_a);
+  clnorm_status status = clnorm__context_ready(context_a);
   if (status != CLNORM_OK) return status;
   clnorm_error *error = &context_a->error;
-  if (!context_b) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "context_b is NULL");
-  if (!dims) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "dims is NULL");
-  if (!difference) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "difference is NULL");
+  if (!context_b) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "context_b is NULL");
+  if (!dims) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "dims is NULL");
+  if (!difference) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "difference is NULL");
   int64_t factors[5] = {dims[0], dims[1], dims[2], dims[3], sizeof(float)};
   int64_t bytes = 0;
   for (int i = 0; i < 4; i++)
     if (dims[i] < 0)
-      return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                         "dimension %d is %" PRId64 ", but must not be negative", i, dims[i]);
-  if (!clnorm_checked_product(factors, 5, &bytes) || (uint64_t)bytes > SIZE_MAX / 2)
-    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
-                       "the product of dims is more floats than fit in memory");
+      return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                          "dimension %d is %" PRId64 ", but must not be negative", i, dims[i]);
+  if (!clnorm__checked_product(factors, 5, &bytes) || (uint64_t)bytes > SIZE_MAX / 2)
+    return clnorm__fail(error, CLNORM_ERROR_OVERFLOW,
+                        "the product of dims is more floats than fit in memory");
   start(difference);
   if (!bytes) return CLNORM_OK;
 
   float *host_a = malloc((size_t)bytes), *host_b = malloc((size_t)bytes);
   if (!host_a || !host_b)
-    status = clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
-                         "no host memory for two copies of %" PRId64 " bytes", bytes);
+    status = clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
+                          "no host memory for two copies of %" PRId64 " bytes", bytes);
   if (status == CLNORM_OK) status = clnorm_memory_read(context_a, a, host_a, (size_t)bytes);
   if (status == CLNORM_OK)
     status = quote(context_a, context_b, clnorm_memory_read(context_b, b, host_b, (size_t)bytes));
@@ -104,12 +104,12 @@ typedef struct side {
 
 static clnorm_status upload(clnorm_context *context, const char *role, clnorm_memory source,
                             size_t size, clnorm_memory *memory) {
-  if (clnorm_memory_absent(source)) return CLNORM_OK;
-  clnorm_status status = clnorm_memory_check_place(source, role, &context->error);
+  if (clnorm__memory_absent(source)) return CLNORM_OK;
+  clnorm_status status = clnorm__memory_check_place(source, role, &context->error);
   if (status != CLNORM_OK) return status;
   if (source.size < size)
-    return clnorm_fail(&context->error, CLNORM_ERROR_BUFFER_TOO_SMALL,
-                       "%s has %zu bytes, but the operation needs %zu", role, source.size, size);
+    return clnorm__fail(&context->error, CLNORM_ERROR_BUFFER_TOO_SMALL,
+                        "%s has %zu bytes, but the operation needs %zu", role, source.size, size);
   status = clnorm_memory_alloc(context, size, memory);
   if (status != CLNORM_OK) return status;
   return clnorm_memory_write(context, *memory, (const char *)source.host + source.offset, size);
@@ -180,7 +180,7 @@ static clnorm_status compare_sides(side *a, side *b, const clnorm_forward_desc *
       {a->args.saved_invstd, b->args.saved_invstd, channel, normalizes},
   };
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
-    if (is_empty(desc) || !outputs[i].written || clnorm_memory_absent(outputs[i].a)) continue;
+    if (is_empty(desc) || !outputs[i].written || clnorm__memory_absent(outputs[i].a)) continue;
     const clnorm_status status = clnorm_compare_memory(
         a->context, outputs[i].a, b->context, outputs[i].b, outputs[i].dims, &differences[i]);
     if (status != CLNORM_OK) return status;
@@ -194,9 +194,9 @@ static clnorm_status check_host(clnorm_context *context, const clnorm_forward_ar
   static const char *const names[] = {"x", "weight", "bias", "running_mean", "running_var"};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (all[i].cl)
-      return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT,
-                         "%s is OpenCL memory, but the inputs of a comparison are host memory",
-                         names[i]);
+      return clnorm__fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT,
+                          "%s is OpenCL memory, but the inputs of a comparison are host memory",
+                          names[i]);
   return CLNORM_OK;
 }
 
@@ -204,14 +204,14 @@ clnorm_status clnorm_compare_forward(clnorm_context *context_a, clnorm_context *
                                      const clnorm_forward_desc *desc,
                                      const clnorm_forward_args *inputs,
                                      clnorm_difference differences[CLNORM_NUM_OUTPUTS]) {
-  clnorm_status status = clnorm_context_ready(context_a);
+  clnorm_status status = clnorm__context_ready(context_a);
   if (status != CLNORM_OK) return status;
   if (!context_b || !desc || !inputs || !differences)
-    return clnorm_fail(&context_a->error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL",
-                       !context_b ? "context_b"
-                       : !desc    ? "desc"
-                       : !inputs  ? "inputs"
-                                  : "differences");
+    return clnorm__fail(&context_a->error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL",
+                        !context_b ? "context_b"
+                        : !desc    ? "desc"
+                        : !inputs  ? "inputs"
+                                   : "differences");
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) start(&differences[i]);
   clnorm_forward_desc own = *desc;
   own.external_workspace = false;

@@ -30,7 +30,7 @@ static bool read_id(const char *selector, unsigned *platform, int *device) {
   return sscanf(selector, "%u.%d%n", platform, device, &length) == 2 && !selector[length];
 }
 
-bool clnorm_device_list_wants(const clnorm_device_list *list, unsigned platform, int device) {
+bool clnorm__device_list_wants(const clnorm_device_list *list, unsigned platform, int device) {
   unsigned p;
   int d;
   if (!list->selector) return true;
@@ -38,7 +38,7 @@ bool clnorm_device_list_wants(const clnorm_device_list *list, unsigned platform,
   return find(list, list->selector) < 0;
 }
 
-clnorm_status clnorm_device_list_add(clnorm_device_list *list, const clnorm_device_info *info) {
+clnorm_status clnorm__device_list_add(clnorm_device_list *list, const clnorm_device_info *info) {
   const size_t count = (size_t)list->num_devices + 1;
   clnorm_device_info *devices = realloc(list->devices, count * sizeof *devices);
   if (!devices) return CLNORM_ERROR_OUT_OF_MEMORY;
@@ -51,7 +51,7 @@ clnorm_status clnorm_device_list_add(clnorm_device_list *list, const clnorm_devi
   return CLNORM_OK;
 }
 
-clnorm_status clnorm_device_list_add_missing(clnorm_device_list *list, const char *format, ...) {
+clnorm_status clnorm__device_list_add_missing(clnorm_device_list *list, const char *format, ...) {
   char text[1024];
   va_list arguments;
   va_start(arguments, format);
@@ -73,10 +73,10 @@ static clnorm_status create_list(const char *selector, clnorm_device_list **list
   clnorm_device_list *result = calloc(1, sizeof *result);
   if (!result) return CLNORM_ERROR_OUT_OF_MEMORY;
   result->selector = selector;
-  for (int i = 0; clnorm_backends[i]; i++) {
+  for (int i = 0; clnorm__backends[i]; i++) {
     if (selector && find(result, selector) >= 0) break;
-    result->listing = clnorm_backends[i];
-    const clnorm_status status = clnorm_backends[i]->list(result);
+    result->listing = clnorm__backends[i];
+    const clnorm_status status = clnorm__backends[i]->list(result);
     if (status != CLNORM_OK) {
       clnorm_device_list_destroy(result);
       return status;
@@ -171,10 +171,10 @@ static clnorm_status fail_to_choose(const clnorm_device_list *list, const char *
   clnorm_device_list *all;
   char there[1536];
   const clnorm_status status = create_list(NULL, &all);
-  if (status != CLNORM_OK) return clnorm_fail(error, status, "no host memory for the devices");
+  if (status != CLNORM_OK) return clnorm__fail(error, status, "no host memory for the devices");
   describe_choice(all, list, there, sizeof there);
   clnorm_device_list_destroy(all);
-  return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "no device \"%s\"%s", device, there);
+  return clnorm__fail(error, CLNORM_ERROR_NO_DEVICE, "no device \"%s\"%s", device, there);
 }
 
 static clnorm_status choose(const clnorm_device_list *list, const char *device, int *index,
@@ -183,9 +183,9 @@ static clnorm_status choose(const clnorm_device_list *list, const char *device, 
   if (*index < 0 && !strcmp(device, "auto")) *index = 0;
   if (*index < 0) return fail_to_choose(list, device, error);
   if (!list->devices[*index].usable)
-    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "device %s (%s) cannot be used: %s",
-                       list->devices[*index].id, list->devices[*index].name,
-                       list->devices[*index].status);
+    return clnorm__fail(error, CLNORM_ERROR_NO_DEVICE, "device %s (%s) cannot be used: %s",
+                        list->devices[*index].id, list->devices[*index].name,
+                        list->devices[*index].status);
   return CLNORM_OK;
 }
 
@@ -197,49 +197,49 @@ clnorm_context_options clnorm_context_options_defaults(void) {
   return options;
 }
 
-clnorm_status clnorm_context_options_check(const clnorm_context_options *options,
-                                           clnorm_error *error) {
+clnorm_status clnorm__context_options_check(const clnorm_context_options *options,
+                                            clnorm_error *error) {
   if (options->num_threads < 0 || options->num_threads > 1024)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "num_threads is %d, but must be in [0, 1024]", options->num_threads);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "num_threads is %d, but must be in [0, 1024]", options->num_threads);
   if (options->form < CLNORM_FORM_AUTO || options->form > CLNORM_FORM_WIDE)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "form is %d, but must be in [0, 2]",
-                       (int)options->form);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "form is %d, but must be in [0, 2]",
+                        (int)options->form);
   if (options->isa < CLNORM_ISA_AUTO || options->isa > CLNORM_ISA_AVX512)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "isa is %d, but must be in [0, 3]",
-                       (int)options->isa);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "isa is %d, but must be in [0, 3]",
+                        (int)options->isa);
   const int group = options->group_size;
   if (group != 0 && group != 64 && group != 128 && group != 256)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "group_size is %d, but must be 0, 64, 128 or 256", group);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "group_size is %d, but must be 0, 64, 128 or 256", group);
   if (options->share && options->share->destroyed)
-    return clnorm_fail(error, CLNORM_ERROR_STATE,
-                       "share is destroyed: only what was made from it lives on");
-  return options->tuning ? clnorm_tuning_check(options->tuning, error) : CLNORM_OK;
+    return clnorm__fail(error, CLNORM_ERROR_STATE,
+                        "share is destroyed: only what was made from it lives on");
+  return options->tuning ? clnorm__tuning_check(options->tuning, error) : CLNORM_OK;
 }
 
-clnorm_status clnorm_context_adopt(clnorm_device *device, const clnorm_context_options *options,
-                                   const char *note, clnorm_context **context,
-                                   clnorm_error *error) {
+clnorm_status clnorm__context_adopt(clnorm_device *device, const clnorm_context_options *options,
+                                    const char *note, clnorm_context **context,
+                                    clnorm_error *error) {
   static const char *const tuned[] = {"", ", tuned", ", tuning given"};
   clnorm_context *result = calloc(1, sizeof *result);
   if (!result) {
     device->operations->close(device);
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a context");
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a context");
   }
   result->device = device;
   result->references = 1;
   result->error.log = options->log;
   result->error.log_user_data = options->log_user_data;
-  clnorm_tuning_apply(device);
-  clnorm_tuning_place(device, result->tuning_path, sizeof result->tuning_path);
+  clnorm__tuning_apply(device);
+  clnorm__tuning_place(device, result->tuning_path, sizeof result->tuning_path);
   snprintf(result->description, sizeof result->description, "%s%s%s%s", device->description,
            tuned[device->tuning_source], note ? "; " : "", note ? note : "");
   *context = result;
   return CLNORM_OK;
 }
 
-clnorm_device *clnorm_context_opened(const clnorm_context *context) {
+clnorm_device *clnorm__context_opened(const clnorm_context *context) {
   return context ? context->device : NULL;
 }
 
@@ -261,7 +261,7 @@ static clnorm_status open_chosen(const clnorm_device_list *list, const char *sel
   clnorm_device *device;
   status = list->backends[index]->open(&list->devices[index], options, error, &device);
   if (status != CLNORM_OK) return status;
-  return clnorm_context_adopt(device, options, note[0] ? note : NULL, context, error);
+  return clnorm__context_adopt(device, options, note[0] ? note : NULL, context, error);
 }
 
 clnorm_status clnorm_context_create(const char *device, const clnorm_context_options *options,
@@ -272,16 +272,16 @@ clnorm_status clnorm_context_create(const char *device, const clnorm_context_opt
   clnorm_device_list *list = NULL;
   clnorm_status status;
   if (!context) {
-    status = clnorm_fail(&error, CLNORM_ERROR_INVALID_ARGUMENT, "context is NULL");
+    status = clnorm__fail(&error, CLNORM_ERROR_INVALID_ARGUMENT, "context is NULL");
     goto done;
   }
   *context = NULL;
-  status = clnorm_context_options_check(options, &error);
+  status = clnorm__context_options_check(options, &error);
   if (status != CLNORM_OK) goto done;
   if (!device) device = "auto";
   status = create_list(device, &list);
   if (status != CLNORM_OK) {
-    clnorm_fail(&error, status, "no host memory for the list of devices");
+    clnorm__fail(&error, status, "no host memory for the list of devices");
     goto done;
   }
   status = open_chosen(list, device, options, context, &error);
@@ -291,9 +291,9 @@ done:
   return status;
 }
 
-void clnorm_context_retain(clnorm_context *context) { context->references++; }
+void clnorm__context_retain(clnorm_context *context) { context->references++; }
 
-void clnorm_context_release(clnorm_context *context) {
+void clnorm__context_release(clnorm_context *context) {
   if (--context->references > 0) return;
   context->device->operations->close(context->device);
   free(context);
@@ -303,23 +303,24 @@ void clnorm_context_destroy(clnorm_context *context) {
   if (!context || context->destroyed) return;
   clnorm_device *device = context->device;
   /* Here, and not where the last of what lives on is destroyed, which waits for nothing. */
-  if (device->owns_queue && clnorm_context_ready(context) == CLNORM_OK)
+  if (device->owns_queue && clnorm__context_ready(context) == CLNORM_OK)
     device->operations->finish(device, &context->error);
   context->destroyed = true;
-  clnorm_context_release(context);
+  clnorm__context_release(context);
 }
 
-clnorm_status clnorm_context_ready(clnorm_context *context) {
+clnorm_status clnorm__context_ready(clnorm_context *context) {
   if (!context) return CLNORM_ERROR_INVALID_ARGUMENT;
   const pid_t opened_by = context->device->process;
   if (context->destroyed)
-    return clnorm_fail(&context->error, CLNORM_ERROR_STATE,
-                       "the context is destroyed: what was made from it can only be destroyed too");
+    return clnorm__fail(
+        &context->error, CLNORM_ERROR_STATE,
+        "the context is destroyed: what was made from it can only be destroyed too");
   if (opened_by != 0 && opened_by != getpid())
-    return clnorm_fail(&context->error, CLNORM_ERROR_STATE,
-                       "the context was opened by process %ld, and this is its child: an OpenCL "
-                       "device cannot be used after a fork",
-                       (long)opened_by);
+    return clnorm__fail(&context->error, CLNORM_ERROR_STATE,
+                        "the context was opened by process %ld, and this is its child: an OpenCL "
+                        "device cannot be used after a fork",
+                        (long)opened_by);
   return CLNORM_OK;
 }
 
@@ -336,24 +337,24 @@ const char *clnorm_last_error(const clnorm_context *context) {
 }
 
 clnorm_status clnorm_finish(clnorm_context *context) {
-  const clnorm_status status = clnorm_context_ready(context);
+  const clnorm_status status = clnorm__context_ready(context);
   if (status != CLNORM_OK) return status;
   return context->device->operations->finish(context->device, &context->error);
 }
 
-clnorm_status clnorm_fail_no_run(clnorm_error *error) {
-  return clnorm_fail(error, CLNORM_ERROR_STATE, "the context has made no run yet that was timed");
+clnorm_status clnorm__fail_no_run(clnorm_error *error) {
+  return clnorm__fail(error, CLNORM_ERROR_STATE, "the context has made no run yet that was timed");
 }
 
 clnorm_status clnorm_last_run_seconds(clnorm_context *context, double *seconds) {
-  const clnorm_status status = clnorm_context_ready(context);
+  const clnorm_status status = clnorm__context_ready(context);
   if (status != CLNORM_OK) return status;
   if (!seconds)
-    return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "seconds is NULL");
+    return clnorm__fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "seconds is NULL");
   clnorm_device *device = context->device;
   if (!device->profiling)
-    return clnorm_fail(&context->error, CLNORM_ERROR_STATE,
-                       "runs are not timed: the context was opened without profiling "
-                       "(clnorm_context_options)");
+    return clnorm__fail(&context->error, CLNORM_ERROR_STATE,
+                        "runs are not timed: the context was opened without profiling "
+                        "(clnorm_context_options)");
   return device->operations->last_run_seconds(device, seconds, &context->error);
 }

@@ -6,7 +6,7 @@
 
 #define SSE_DEFAULTS 0x1f80u /* no exceptions, to nearest, nothing flushed */
 
-clnorm_environment clnorm_environment_enter(void) {
+clnorm_environment clnorm__environment_enter(void) {
   clnorm_environment saved;
 #if !defined(__x86_64__)
   fegetenv(&saved.all);
@@ -19,7 +19,7 @@ clnorm_environment clnorm_environment_enter(void) {
   return saved;
 }
 
-void clnorm_environment_leave(clnorm_environment saved) {
+void clnorm__environment_leave(clnorm_environment saved) {
 #if !defined(__x86_64__)
   fesetenv(&saved.all);
 #endif
@@ -30,22 +30,22 @@ void clnorm_environment_leave(clnorm_environment saved) {
 
 /* Volatile operands and results keep the arithmetic where it is written. */
 #define IN_DEFAULTS(type, expression)                                                              \
-  const clnorm_environment saved = clnorm_environment_enter();                                     \
+  const clnorm_environment saved = clnorm__environment_enter();                                    \
   const volatile type result = (expression);                                                       \
-  clnorm_environment_leave(saved);                                                                 \
+  clnorm__environment_leave(saved);                                                                \
   return result
 
-double clnorm_default_difference(double a, double b) {
+double clnorm__default_difference(double a, double b) {
   const volatile double first = a, second = b;
   IN_DEFAULTS(double, first - second);
 }
 
-double clnorm_default_quotient(double a, double b) {
+double clnorm__default_quotient(double a, double b) {
   const volatile double first = a, second = b;
   IN_DEFAULTS(double, first / second);
 }
 
-float clnorm_default_float(double a) {
+float clnorm__default_float(double a) {
   const volatile double value = a;
   IN_DEFAULTS(float, (float)value);
 }

@@ -19,12 +19,12 @@ typedef struct clnorm_environment {
 
 /* From here on the processor's defaults hold on this thread, until the caller's environment is put back.
  * Compilers move arithmetic across both: call a function in another file in between. */
-clnorm_environment clnorm_environment_enter(void);
-void clnorm_environment_leave(clnorm_environment saved);
+clnorm_environment clnorm__environment_enter(void);
+void clnorm__environment_leave(clnorm_environment saved);
 
 /* a - b and a / b, and their nearest floats, as by default in any environment. */
-double clnorm_default_difference(double a, double b);
-double clnorm_default_quotient(double a, double b);
-float clnorm_default_float(double a);
+double clnorm__default_difference(double a, double b);
+double clnorm__default_quotient(double a, double b);
+float clnorm__default_float(double a);
 
 #endif

@@ -4,70 +4,71 @@
 
 #include "objects.h"
 
-clnorm_status clnorm_memory_check_place(clnorm_memory memory, const char *role,
-                                        clnorm_error *error) {
+clnorm_status clnorm__memory_check_place(clnorm_memory memory, const char *role,
+                                         clnorm_error *error) {
   if ((uintptr_t)memory.host % sizeof(float))
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s is at address %p, but must be at a multiple of %zu", role, memory.host,
-                       sizeof(float));
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "%s is at address %p, but must be at a multiple of %zu", role, memory.host,
+                        sizeof(float));
   if (memory.offset % sizeof(float))
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s has offset %zu, but it must be a multiple of %zu", role, memory.offset,
-                       sizeof(float));
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "%s has offset %zu, but it must be a multiple of %zu", role, memory.offset,
+                        sizeof(float));
   return CLNORM_OK;
 }
 
-clnorm_status clnorm_memory_span(clnorm_context *context, clnorm_memory memory, const char *role,
-                                 unsigned access, uint64_t needed, clnorm_span *span) {
+clnorm_status clnorm__memory_span(clnorm_context *context, clnorm_memory memory, const char *role,
+                                  unsigned access, uint64_t needed, clnorm_span *span) {
   clnorm_error *error = &context->error;
-  if (clnorm_memory_absent(memory))
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is absent, but required", role);
+  if (clnorm__memory_absent(memory))
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is absent, but required", role);
   if (memory.host && memory.cl)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s has both host and OpenCL memory, but must have one of them", role);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "%s has both host and OpenCL memory, but must have one of them", role);
   clnorm_status status =
       context->device->operations->span(context->device, memory, role, access, span, error);
-  if (status == CLNORM_OK) status = clnorm_memory_check_place(memory, role, error);
+  if (status == CLNORM_OK) status = clnorm__memory_check_place(memory, role, error);
   if (status != CLNORM_OK) return status;
   if (span->end - span->begin < needed)
-    return clnorm_fail(error, CLNORM_ERROR_BUFFER_TOO_SMALL,
-                       "%s has %" PRIu64 " bytes, but the operation needs %" PRIu64, role,
-                       span->end - span->begin, needed);
+    return clnorm__fail(error, CLNORM_ERROR_BUFFER_TOO_SMALL,
+                        "%s has %" PRIu64 " bytes, but the operation needs %" PRIu64, role,
+                        span->end - span->begin, needed);
   return CLNORM_OK;
 }
 
 clnorm_status clnorm_memory_alloc(clnorm_context *context, size_t size, clnorm_memory *memory) {
-  clnorm_status status = clnorm_context_ready(context);
+  clnorm_status status = clnorm__context_ready(context);
   if (status != CLNORM_OK) return status;
-  if (!memory) return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "memory is NULL");
+  if (!memory)
+    return clnorm__fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "memory is NULL");
   memset(memory, 0, sizeof *memory);
   if (!size) return CLNORM_OK;
   status = context->device->operations->alloc(context->device, size, memory, &context->error);
-  if (status == CLNORM_OK) clnorm_context_retain(context);
+  if (status == CLNORM_OK) clnorm__context_retain(context);
   return status;
 }
 
 void clnorm_memory_free(clnorm_context *context, clnorm_memory *memory) {
-  if (!context || !memory || clnorm_memory_absent(*memory)) return;
+  if (!context || !memory || clnorm__memory_absent(*memory)) return;
   context->device->operations->free(context->device, *memory);
   memset(memory, 0, sizeof *memory);
-  clnorm_context_release(context);
+  clnorm__context_release(context);
 }
 
 /* Is there something to copy between memory and the host's `pointer`? */
 static clnorm_status check_copy(clnorm_context *context, clnorm_memory memory, const char *role,
                                 unsigned access, const void *pointer, const char *name,
                                 size_t size) {
-  clnorm_status status = clnorm_context_ready(context);
+  clnorm_status status = clnorm__context_ready(context);
   clnorm_span span;
   if (status != CLNORM_OK || !size) return status;
   if (!pointer)
-    return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", name);
-  return clnorm_memory_span(context, memory, role, access, size, &span);
+    return clnorm__fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", name);
+  return clnorm__memory_span(context, memory, role, access, size, &span);
 }
 
-clnorm_status clnorm_memory_write_after(clnorm_context *context, const clnorm_order *order,
-                                        clnorm_memory memory, const void *source, size_t size) {
+clnorm_status clnorm__memory_write_after(clnorm_context *context, const clnorm_order *order,
+                                         clnorm_memory memory, const void *source, size_t size) {
   const clnorm_status status =
       check_copy(context, memory, "the destination", CLNORM_HOST_WRITES, source, "source", size);
   if (status != CLNORM_OK || !size) return status;
@@ -75,8 +76,8 @@ clnorm_status clnorm_memory_write_after(clnorm_context *context, const clnorm_or
                                             &context->error);
 }
 
-clnorm_status clnorm_memory_read_after(clnorm_context *context, const clnorm_order *order,
-                                       clnorm_memory memory, void *destination, size_t size) {
+clnorm_status clnorm__memory_read_after(clnorm_context *context, const clnorm_order *order,
+                                        clnorm_memory memory, void *destination, size_t size) {
   const clnorm_status status = check_copy(context, memory, "the source", CLNORM_HOST_READS,
                                           destination, "destination", size);
   if (status != CLNORM_OK || !size) return status;
@@ -86,10 +87,10 @@ clnorm_status clnorm_memory_read_after(clnorm_context *context, const clnorm_ord
 
 clnorm_status clnorm_memory_write(clnorm_context *context, clnorm_memory memory, const void *source,
                                   size_t size) {
-  return clnorm_memory_write_after(context, NULL, memory, source, size);
+  return clnorm__memory_write_after(context, NULL, memory, source, size);
 }
 
 clnorm_status clnorm_memory_read(clnorm_context *context, clnorm_memory memory, void *destination,
                                  size_t size) {
-  return clnorm_memory_read_after(context, NULL, memory, destination, size);
+  return clnorm__memory_read_after(context, NULL, memory, destination, size);
 }

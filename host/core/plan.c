@@ -32,42 +32,42 @@ clnorm_forward_desc clnorm_forward_desc_defaults(clnorm_statistics statistics, i
 
 /* ---- Checking a description ----------------------------------------------------------------------- */
 
-clnorm_status clnorm_check_eps(double eps, clnorm_error *error) {
-  if (eps >= 0 && !isinf(clnorm_default_float(eps))) return CLNORM_OK;
-  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                     "eps is %s, but must be a finite float >= 0", clnorm_quote(eps).text);
+clnorm_status clnorm__check_eps(double eps, clnorm_error *error) {
+  if (eps >= 0 && !isinf(clnorm__default_float(eps))) return CLNORM_OK;
+  return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                      "eps is %s, but must be a finite float >= 0", clnorm__quote(eps).text);
 }
 
-clnorm_status clnorm_check_momentum(double momentum, clnorm_error *error) {
+clnorm_status clnorm__check_momentum(double momentum, clnorm_error *error) {
   if (momentum >= 0 && momentum <= 1) return CLNORM_OK;
-  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "momentum is %s, but must be in [0, 1]",
-                     clnorm_quote(momentum).text);
+  return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "momentum is %s, but must be in [0, 1]",
+                      clnorm__quote(momentum).text);
 }
 
 static clnorm_status check_features(const clnorm_forward_desc *desc, clnorm_error *error) {
   static const char *const dtypes[] = {"f32", "f16", "bf16", "f64"};
   if (desc->dtype < CLNORM_F32 || desc->dtype > CLNORM_F64)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "dtype is %d, but must be in [0, 3]",
-                       (int)desc->dtype);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "dtype is %d, but must be in [0, 3]",
+                        (int)desc->dtype);
   if (desc->dtype != CLNORM_F32)
-    return clnorm_fail(error, CLNORM_ERROR_UNSUPPORTED, "dtype %s is not supported yet; use f32",
-                       dtypes[desc->dtype]);
+    return clnorm__fail(error, CLNORM_ERROR_UNSUPPORTED, "dtype %s is not supported yet; use f32",
+                        dtypes[desc->dtype]);
   if (desc->layout < CLNORM_NCHW || desc->layout > CLNORM_NHWC)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "layout is %d, but must be in [0, 1]",
-                       (int)desc->layout);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "layout is %d, but must be in [0, 1]",
+                        (int)desc->layout);
   if (desc->layout != CLNORM_NCHW)
-    return clnorm_fail(error, CLNORM_ERROR_UNSUPPORTED,
-                       "layout NHWC is not supported yet; use NCHW");
+    return clnorm__fail(error, CLNORM_ERROR_UNSUPPORTED,
+                        "layout NHWC is not supported yet; use NCHW");
   if (desc->statistics < CLNORM_BATCH_STATISTICS || desc->statistics > CLNORM_NO_STATISTICS)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "statistics is %d, but must be in [0, 2]", (int)desc->statistics);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "statistics is %d, but must be in [0, 2]", (int)desc->statistics);
   if (desc->store < CLNORM_STORE_AUTO || desc->store > CLNORM_STORE_STREAMED)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "store is %d, but must be in [0, 2]",
-                       (int)desc->store);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "store is %d, but must be in [0, 2]",
+                        (int)desc->store);
   if (desc->variant < CLNORM_VARIANT_AUTO || desc->variant > CLNORM_VARIANT_SPLIT)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "variant is %d, but must be in [0, 2]",
-                       (int)desc->variant);
-  return clnorm_check_eps(desc->eps, error);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "variant is %d, but must be in [0, 2]", (int)desc->variant);
+  return clnorm__check_eps(desc->eps, error);
 }
 
 static clnorm_status check_sizes(const clnorm_forward_desc *desc, clnorm_error *error) {
@@ -75,20 +75,20 @@ static clnorm_status check_sizes(const clnorm_forward_desc *desc, clnorm_error *
   static const char *const names[3] = {"batch", "channels", "spatial"};
   for (int i = 0; i < 3; i++)
     if (sizes[i] < 0)
-      return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                         "%s is %" PRId64 ", but must not be negative", names[i], sizes[i]);
+      return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                          "%s is %" PRId64 ", but must not be negative", names[i], sizes[i]);
   int64_t bytes;
-  if (!clnorm_checked_product(sizes, 4, &bytes) || (uint64_t)bytes > SIZE_MAX / 2)
-    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
-                       "a tensor of %" PRId64 " x %" PRId64 " x %" PRId64
-                       " floats has more bytes than fit in 63 bits",
-                       sizes[0], sizes[1], sizes[2]);
+  if (!clnorm__checked_product(sizes, 4, &bytes) || (uint64_t)bytes > SIZE_MAX / 2)
+    return clnorm__fail(error, CLNORM_ERROR_OVERFLOW,
+                        "a tensor of %" PRId64 " x %" PRId64 " x %" PRId64
+                        " floats has more bytes than fit in 63 bits",
+                        sizes[0], sizes[1], sizes[2]);
   /* Segments of a channel are counted in 32 bits. */
   if (bytes && desc->batch > (INT64_C(1) << 40) / desc->spatial)
-    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
-                       "a channel has %" PRId64 " x %" PRId64
-                       " values, but at most 2^40 are supported",
-                       desc->batch, desc->spatial);
+    return clnorm__fail(error, CLNORM_ERROR_OVERFLOW,
+                        "a channel has %" PRId64 " x %" PRId64
+                        " values, but at most 2^40 are supported",
+                        desc->batch, desc->spatial);
   return CLNORM_OK;
 }
 
@@ -97,17 +97,17 @@ static clnorm_status check_strides(const char *name, const int64_t strides[3],
   if (!strides[0] && !strides[1] && !strides[2]) return CLNORM_OK;
   const int64_t sample[2] = {desc->channels, desc->spatial};
   int64_t contiguous[3] = {0, desc->spatial, 1};
-  if (!clnorm_checked_product(sample, 2, &contiguous[0])) /* of an empty tensor: its batch is 0 */
-    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
-                       "%s are given, but a sample of %" PRId64 " x %" PRId64
-                       " values has no stride that fits in 63 bits",
-                       name, desc->channels, desc->spatial);
+  if (!clnorm__checked_product(sample, 2, &contiguous[0])) /* of an empty tensor: its batch is 0 */
+    return clnorm__fail(error, CLNORM_ERROR_OVERFLOW,
+                        "%s are given, but a sample of %" PRId64 " x %" PRId64
+                        " values has no stride that fits in 63 bits",
+                        name, desc->channels, desc->spatial);
   if (memcmp(strides, contiguous, sizeof contiguous) != 0)
-    return clnorm_fail(error, CLNORM_ERROR_UNSUPPORTED,
-                       "%s are (%" PRId64 ", %" PRId64 ", %" PRId64
-                       "): only contiguous tensors are supported yet, here (%" PRId64 ", %" PRId64
-                       ", 1)",
-                       name, strides[0], strides[1], strides[2], contiguous[0], contiguous[1]);
+    return clnorm__fail(error, CLNORM_ERROR_UNSUPPORTED,
+                        "%s are (%" PRId64 ", %" PRId64 ", %" PRId64
+                        "): only contiguous tensors are supported yet, here (%" PRId64 ", %" PRId64
+                        ", 1)",
+                        name, strides[0], strides[1], strides[2], contiguous[0], contiguous[1]);
   return CLNORM_OK;
 }
 
@@ -119,10 +119,10 @@ static clnorm_status check_desc(const clnorm_forward_desc *desc, clnorm_error *e
   if (status != CLNORM_OK) return status;
   const bool one_value = desc->batch == 1 && desc->spatial == 1 && desc->channels > 0;
   if (one_value && desc->refuse_one_value && desc->statistics == CLNORM_BATCH_STATISTICS)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "batch statistics need more than one value per channel, but the input is "
-                       "1 x %" PRId64 " x 1, and refuse_one_value is true",
-                       desc->channels);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "batch statistics need more than one value per channel, but the input is "
+                        "1 x %" PRId64 " x 1, and refuse_one_value is true",
+                        desc->channels);
   return CLNORM_OK;
 }
 
@@ -144,19 +144,19 @@ static void describe(clnorm_forward_plan *plan) {
 clnorm_status clnorm_forward_plan_create(clnorm_context *context, const clnorm_forward_desc *desc,
                                          clnorm_forward_plan **plan) {
   if (plan) *plan = NULL;
-  clnorm_status status = clnorm_context_ready(context);
+  clnorm_status status = clnorm__context_ready(context);
   if (status != CLNORM_OK) return status;
   clnorm_error *error = &context->error;
   if (!plan || !desc)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", plan ? "desc" : "plan");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", plan ? "desc" : "plan");
   status = check_desc(desc, error);
   if (status != CLNORM_OK) return status;
 
   clnorm_forward_plan *result = calloc(1, sizeof *result);
-  if (!result) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a plan");
+  if (!result) return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a plan");
   result->context = context;
   result->desc = *desc;
-  result->schedule = clnorm_schedule_make(desc, &context->device->traits);
+  result->schedule = clnorm__schedule_make(desc, &context->device->traits);
   describe(result);
   clnorm_device *device = context->device;
   status = device->operations->prepare(device, &result->schedule, &result->prepared, error);
@@ -165,7 +165,7 @@ clnorm_status clnorm_forward_plan_create(clnorm_context *context, const clnorm_f
     status = clnorm_memory_alloc(context, result->schedule.workspace_size, &result->workspace);
     if (status != CLNORM_OK) goto workspace_failed;
   }
-  clnorm_context_retain(context);
+  clnorm__context_retain(context);
   *plan = result;
   return CLNORM_OK;
 
@@ -184,7 +184,7 @@ void clnorm_forward_plan_destroy(clnorm_forward_plan *plan) {
   clnorm_memory_free(context, &plan->workspace);
   device->operations->unprepare(device, plan->prepared);
   free(plan);
-  clnorm_context_release(context);
+  clnorm__context_release(context);
 }
 
 size_t clnorm_forward_plan_workspace_size(const clnorm_forward_plan *plan) {
@@ -238,10 +238,10 @@ static clnorm_status check_overlap(const operand_rule *rules, const clnorm_span 
       if (a.begin >= b_end || b.begin >= a_end) continue;
       const bool in_place = j == CLNORM_OPERAND_X && i == CLNORM_OPERAND_Y && a.begin == b.begin;
       if (!in_place)
-        return clnorm_fail(error, CLNORM_ERROR_OVERLAP,
-                           "%s (bytes %" PRIu64 " to %" PRIu64 ") and %s (bytes %" PRIu64
-                           " to %" PRIu64 ") overlap without being the same",
-                           rules[j].name, a.begin, a_end, rules[i].name, b.begin, b_end);
+        return clnorm__fail(error, CLNORM_ERROR_OVERLAP,
+                            "%s (bytes %" PRIu64 " to %" PRIu64 ") and %s (bytes %" PRIu64
+                            " to %" PRIu64 ") overlap without being the same",
+                            rules[j].name, a.begin, a_end, rules[i].name, b.begin, b_end);
     }
   return CLNORM_OK;
 }
@@ -261,64 +261,64 @@ static clnorm_status check_operands(clnorm_forward_plan *plan,
   operand_rule rules[CLNORM_NUM_OPERANDS];
   operand_rules(plan, rules);
   for (int i = 0; i < CLNORM_NUM_OPERANDS; i++) {
-    if (clnorm_memory_absent(operands[i]) && !rules[i].required) continue;
-    const clnorm_status status = clnorm_memory_span(
+    if (clnorm__memory_absent(operands[i]) && !rules[i].required) continue;
+    const clnorm_status status = clnorm__memory_span(
         context, operands[i], rules[i].name, access_of(i, &rules[i]), rules[i].bytes, &spans[i]);
     if (status != CLNORM_OK) return status;
   }
   const bool mean = spans[CLNORM_OPERAND_RUNNING_MEAN].base != 0;
   const bool var = spans[CLNORM_OPERAND_RUNNING_VAR].base != 0;
   if (mean != var)
-    return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "running_%s is absent while running_%s is given: they come together",
-                       mean ? "var" : "mean", mean ? "mean" : "var");
+    return clnorm__fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "running_%s is absent while running_%s is given: they come together",
+                        mean ? "var" : "mean", mean ? "mean" : "var");
   if (spans[CLNORM_OPERAND_WORKSPACE].base && plan->schedule.workspace_size &&
       spans[CLNORM_OPERAND_WORKSPACE].address % 64)
-    return clnorm_fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "workspace starts at byte %" PRIu64
-                       ", at an address of %u modulo 64, but must start at a multiple of 64",
-                       spans[CLNORM_OPERAND_WORKSPACE].begin,
-                       (unsigned)(spans[CLNORM_OPERAND_WORKSPACE].address % 64));
+    return clnorm__fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "workspace starts at byte %" PRIu64
+                        ", at an address of %u modulo 64, but must start at a multiple of 64",
+                        spans[CLNORM_OPERAND_WORKSPACE].begin,
+                        (unsigned)(spans[CLNORM_OPERAND_WORKSPACE].address % 64));
   return check_overlap(rules, spans, &context->error);
 }
 
 static clnorm_status check_momentum(clnorm_forward_plan *plan, const clnorm_forward_args *args) {
-  const bool updates =
-      plan->desc.statistics == CLNORM_BATCH_STATISTICS && !clnorm_memory_absent(args->running_mean);
-  return updates ? clnorm_check_momentum(args->momentum, &plan->context->error) : CLNORM_OK;
+  const bool updates = plan->desc.statistics == CLNORM_BATCH_STATISTICS &&
+                       !clnorm__memory_absent(args->running_mean);
+  return updates ? clnorm__check_momentum(args->momentum, &plan->context->error) : CLNORM_OK;
 }
 
 /* This run's part of the kernel argument. */
-static clnorm_forward make_call(const clnorm_schedule *schedule,
-                                const clnorm_memory o[CLNORM_NUM_OPERANDS],
-                                const clnorm_span spans[CLNORM_NUM_OPERANDS], double momentum) {
-  clnorm_forward call = schedule->call;
+static clnorm_call make_call(const clnorm_schedule *schedule,
+                             const clnorm_memory o[CLNORM_NUM_OPERANDS],
+                             const clnorm_span spans[CLNORM_NUM_OPERANDS], double momentum) {
+  clnorm_call call = schedule->call;
   clnorm_ulong *const offsets[] = {
       &call.x,           &call.y,          &call.weight,      &call.bias, &call.running_mean,
       &call.running_var, &call.saved_mean, &call.saved_invstd};
   for (int i = 0; i < CLNORM_OPERAND_WORKSPACE; i++) *offsets[i] = o[i].offset / sizeof(float);
   call.partials += o[CLNORM_OPERAND_WORKSPACE].offset;
   call.affine += o[CLNORM_OPERAND_WORKSPACE].offset;
-  if (!clnorm_memory_absent(o[CLNORM_OPERAND_WEIGHT])) call.flags |= CLNORM_HAS_WEIGHT;
-  if (!clnorm_memory_absent(o[CLNORM_OPERAND_BIAS])) call.flags |= CLNORM_HAS_BIAS;
-  if (!clnorm_memory_absent(o[CLNORM_OPERAND_RUNNING_MEAN])) call.flags |= CLNORM_HAS_RUNNING;
-  if (!clnorm_memory_absent(o[CLNORM_OPERAND_SAVED_MEAN])) call.flags |= CLNORM_SAVE_MEAN;
-  if (!clnorm_memory_absent(o[CLNORM_OPERAND_SAVED_INVSTD])) call.flags |= CLNORM_SAVE_INVSTD;
+  if (!clnorm__memory_absent(o[CLNORM_OPERAND_WEIGHT])) call.flags |= CLNORM_HAS_WEIGHT;
+  if (!clnorm__memory_absent(o[CLNORM_OPERAND_BIAS])) call.flags |= CLNORM_HAS_BIAS;
+  if (!clnorm__memory_absent(o[CLNORM_OPERAND_RUNNING_MEAN])) call.flags |= CLNORM_HAS_RUNNING;
+  if (!clnorm__memory_absent(o[CLNORM_OPERAND_SAVED_MEAN])) call.flags |= CLNORM_SAVE_MEAN;
+  if (!clnorm__memory_absent(o[CLNORM_OPERAND_SAVED_INVSTD])) call.flags |= CLNORM_SAVE_INVSTD;
   const uint64_t x = spans[CLNORM_OPERAND_X].address, y = spans[CLNORM_OPERAND_Y].address;
   if (x % 16 == 0 && y % 16 == 0 && call.spatial % 4 == 0) call.flags |= CLNORM_ALIGNED;
-  call.keep = clnorm_default_float(momentum);
-  call.take = clnorm_default_float(clnorm_default_difference(1.0, momentum));
+  call.keep = clnorm__default_float(momentum);
+  call.take = clnorm__default_float(clnorm__default_difference(1.0, momentum));
   return call;
 }
 
-clnorm_status clnorm_forward_plan_run(clnorm_forward_plan *plan, const clnorm_forward_args *args,
-                                      clnorm_use parameters) {
+clnorm_status clnorm__forward_plan_run(clnorm_forward_plan *plan, const clnorm_forward_args *args,
+                                       clnorm_use parameters) {
   if (!plan) return CLNORM_ERROR_INVALID_ARGUMENT;
-  clnorm_status status = clnorm_context_ready(plan->context);
+  clnorm_status status = clnorm__context_ready(plan->context);
   if (status != CLNORM_OK) return status;
   clnorm_error *error = &plan->context->error;
-  if (!args) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "args is NULL");
-  const clnorm_use workspace = {clnorm_memory_absent(plan->workspace) ? NULL : &plan->order, true};
+  if (!args) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "args is NULL");
+  const clnorm_use workspace = {clnorm__memory_absent(plan->workspace) ? NULL : &plan->order, true};
   clnorm_run run = {
       .prepared = plan->prepared,
       .schedule = &plan->schedule,
@@ -340,5 +340,5 @@ clnorm_status clnorm_forward_plan_run(clnorm_forward_plan *plan, const clnorm_fo
 
 clnorm_status clnorm_forward_run(clnorm_forward_plan *plan, const clnorm_forward_args *args) {
   const clnorm_use nothing = {NULL, false};
-  return clnorm_forward_plan_run(plan, args, nothing);
+  return clnorm__forward_plan_run(plan, args, nothing);
 }

@@ -23,7 +23,7 @@ static uint64_t at_least(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t at_most(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t round_up(uint64_t a, uint64_t unit) { return ceil_div(a, unit) * unit; }
 
-bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product) {
+bool clnorm__checked_product(const int64_t *factors, int count, int64_t *product) {
   int64_t result = 1;
   bool fits = true, zero = false;
   for (int i = 0; i < count; i++) {
@@ -35,7 +35,7 @@ bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product)
   return true;
 }
 
-void clnorm_traits_set_caches(clnorm_traits *traits, clnorm_caches caches) {
+void clnorm__traits_set_caches(clnorm_traits *traits, clnorm_caches caches) {
   traits->cache_bytes = caches.second;
   /* What the producer wrote and the operation writes just fits at half the last cache's size each; training,
    * which goes from sample to sample and reads x twice, finds less of it. */
@@ -48,20 +48,20 @@ static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {
   s->launches[s->num_launches++] = launch;
 }
 
-static uint64_t num_groups(const clnorm_forward *call) {
+static uint64_t num_groups(const clnorm_call *call) {
   return ceil_div(call->channels, call->group);
 }
 
 /* Neighbouring channels whose planes are whole lines of the cache: a line that two workers write is moved
  * twice as often. */
-static uint32_t whole_lines(const clnorm_forward *call) {
+static uint32_t whole_lines(const clnorm_call *call) {
   uint32_t group = 1;
   while (group < CLNORM_LINE && group * call->spatial % CLNORM_LINE) group *= 2;
   return group;
 }
 
 /* Channels that the vector form takes together, at most so many; whole lines where it can be. */
-static uint32_t side_by_side(const clnorm_forward *call, uint64_t most) {
+static uint32_t side_by_side(const clnorm_call *call, uint64_t most) {
   uint64_t group = whole_lines(call);
   if (group > most) group = 1;
   while (2 * group <= most) group *= 2;
@@ -70,7 +70,7 @@ static uint32_t side_by_side(const clnorm_forward *call, uint64_t most) {
 
 /* Tiles in the order of memory: whole rows of neighbouring channels, or pieces of one large plane. */
 static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits) {
-  clnorm_forward *call = &s->call;
+  clnorm_call *call = &s->call;
   const uint64_t total = call->batch * call->channels * call->spatial;
   const uint64_t share = total / ((uint64_t)traits->workers * ITEMS_PER_WORKER);
   const uint64_t tile = at_least(TILE_MIN, at_most(share, TILE_MAX));
@@ -90,7 +90,7 @@ static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits) {
 }
 
 static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
-  const clnorm_forward *call = &s->call;
+  const clnorm_call *call = &s->call;
   add_launch(s, stage,
              ceil_div(call->batch, call->tile_batch) * num_groups(call) *
                  ceil_div(call->spatial, call->tile_spatial));
@@ -99,7 +99,7 @@ static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
 /* Groups that make long runs of memory in every sample, and that are many and fit in the cache as far as
  * whole lines, two at least, and a least size allow: processors fetch lines in pairs, and one of a pair that
  * another worker writes goes to and fro. */
-static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *traits,
+static uint32_t channel_group(const clnorm_call *call, const clnorm_traits *traits,
                               uint64_t cached_elements) {
   const uint64_t each = at_least(call->channels / traits->workers, CLNORM_LINE / call->spatial);
   const uint64_t pair = 2 * CLNORM_LINE / call->spatial;
@@ -115,7 +115,7 @@ static uint32_t channel_group(const clnorm_forward *call, const clnorm_traits *t
 /* Several groups by one worker keep both directions of the memory busy: one is read while the one before is
  * written. */
 static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
-  clnorm_forward *call = &s->call;
+  clnorm_call *call = &s->call;
   const bool vector = traits->form == CLNORM_FORM_VECTOR;
   const uint64_t cached = traits->cache_bytes * 3 / 8 / sizeof(float);
   call->group = vector ? channel_group(call, traits, cached) : 1;
@@ -130,7 +130,7 @@ static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
 }
 
 static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {
-  clnorm_forward *call = &s->call;
+  clnorm_call *call = &s->call;
   const bool wide = traits->form == CLNORM_FORM_WIDE;
   plan_tiles(s, traits);
   /* The vector form reduces the channels of a group together, the wide form each by itself. */
@@ -145,7 +145,7 @@ static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t
   call->chunks = (uint32_t)ceil_div(segments, 1ull << call->chunk_log2);
   call->partials = 0;
   call->affine = round_up(call->channels * call->chunks * sizeof(clnorm_partial), 64);
-  s->workspace_size = call->affine + call->channels * sizeof(clnorm_affine);
+  s->workspace_size = call->affine + call->channels * sizeof(clnorm_coefficients);
   add_launch(s, CLNORM_STAGE_PARTIALS, lanes * call->chunks);
   add_launch(s, CLNORM_STAGE_FINALIZE, call->channels);
   add_tiles_launch(s, CLNORM_STAGE_APPLY);
@@ -161,15 +161,14 @@ static void plan_copy(clnorm_schedule *s, const clnorm_traits *traits) {
 
 /* Whole channels per worker need no workspace, one launch, and read x a second time from the cache where
  * it fits; but there must be channels enough to go round. */
-static bool prefer_split(const clnorm_forward *call, const clnorm_traits *traits,
-                         uint32_t segments) {
+static bool prefer_split(const clnorm_call *call, const clnorm_traits *traits, uint32_t segments) {
   if (segments <= 2u << NODE_MIN_LOG2) return false;
   if (traits->form == CLNORM_FORM_VECTOR && traits->workers == 1) return false;
   return (double)call->channels < traits->split_below * traits->workers;
 }
 
 /* Writing around the caches pays where y would have left them before it is read. */
-static bool prefer_stream(const clnorm_forward_desc *desc, const clnorm_forward *call,
+static bool prefer_stream(const clnorm_forward_desc *desc, const clnorm_call *call,
                           const clnorm_traits *traits) {
   const uint64_t bytes = call->batch * call->channels * call->spatial * sizeof(float);
   if (traits->form == CLNORM_FORM_WIDE) return false;
@@ -179,7 +178,8 @@ static bool prefer_stream(const clnorm_forward_desc *desc, const clnorm_forward 
   return desc->store == CLNORM_STORE_STREAMED;
 }
 
-clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clnorm_traits *traits) {
+clnorm_schedule clnorm__schedule_make(const clnorm_forward_desc *desc,
+                                      const clnorm_traits *traits) {
   clnorm_schedule s;
   memset(&s, 0, sizeof s);
   s.form = traits->form;
@@ -187,7 +187,7 @@ clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clno
   s.call.batch = (uint64_t)desc->batch;
   s.call.channels = (uint64_t)desc->channels;
   s.call.spatial = (uint64_t)desc->spatial;
-  s.call.eps = clnorm_default_float(desc->eps);
+  s.call.eps = clnorm__default_float(desc->eps);
   if (desc->batch == 0 || desc->channels == 0 || desc->spatial == 0) return s;
 
   if (prefer_stream(desc, &s.call, traits)) s.call.flags |= CLNORM_STREAM;

@@ -19,7 +19,7 @@ typedef struct clnorm_traits {
 } clnorm_traits;
 
 /* cache_bytes, and by the rule (docs/performance.md) stream_bytes and train_stream_bytes. */
-void clnorm_traits_set_caches(clnorm_traits *traits, clnorm_caches caches);
+void clnorm__traits_set_caches(clnorm_traits *traits, clnorm_caches caches);
 
 /* The stages that kernels/forward_vector.cl, kernels/forward_wide.cl and the CPU back end implement. */
 typedef enum clnorm_stage {
@@ -44,15 +44,15 @@ typedef struct clnorm_schedule {
   unsigned group_size;
   unsigned num_launches; /* 0 where there is nothing to do */
   clnorm_launch launches[3];
-  clnorm_forward call; /* everything but offsets, flags and running factors of one run */
+  clnorm_call call; /* everything but offsets, flags and running factors of one run */
   size_t workspace_size;
 } clnorm_schedule;
 
 /* The product of count factors, none of them negative: false if it does not fit, which one with a factor 0
  * always does. */
-bool clnorm_checked_product(const int64_t *factors, int count, int64_t *product);
+bool clnorm__checked_product(const int64_t *factors, int count, int64_t *product);
 
 /* The schedule of a validated description. variant: CHANNEL or SPLIT forced, or AUTO. */
-clnorm_schedule clnorm_schedule_make(const clnorm_forward_desc *desc, const clnorm_traits *traits);
+clnorm_schedule clnorm__schedule_make(const clnorm_forward_desc *desc, const clnorm_traits *traits);
 
 #endif

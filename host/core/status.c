@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-clnorm_status clnorm_fail(clnorm_error *error, clnorm_status status, const char *format, ...) {
+clnorm_status clnorm__fail(clnorm_error *error, clnorm_status status, const char *format, ...) {
   clnorm_message text; /* arguments may point into the old text */
   va_list arguments;
   va_start(arguments, format);
@@ -15,7 +15,7 @@ clnorm_status clnorm_fail(clnorm_error *error, clnorm_status status, const char 
   return status;
 }
 
-clnorm_quoted clnorm_quote(double value) {
+clnorm_quoted clnorm__quote(double value) {
   clnorm_quoted quoted;
   for (int digits = 6; digits <= 17; digits++) {
     snprintf(quoted.text, sizeof quoted.text, "%.*g", digits, value);
@@ -24,7 +24,7 @@ clnorm_quoted clnorm_quote(double value) {
   return quoted;
 }
 
-void clnorm_log(const clnorm_error *error, const char *format, ...) {
+void clnorm__log(const clnorm_error *error, const char *format, ...) {
   if (!error->log) return;
   char text[16384];
   va_list arguments;

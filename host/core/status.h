@@ -12,17 +12,17 @@ typedef struct clnorm_error {
 } clnorm_error;
 
 /* Keeps the formatted text and returns status. */
-clnorm_status clnorm_fail(clnorm_error *error, clnorm_status status, const char *format, ...)
+clnorm_status clnorm__fail(clnorm_error *error, clnorm_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* A number in as few digits as tell it from every other double: a message quotes what was given. */
 typedef struct clnorm_quoted {
   char text[32];
 } clnorm_quoted;
-clnorm_quoted clnorm_quote(double value);
+clnorm_quoted clnorm__quote(double value);
 
 /* Hands text to the log callback, one call a line; nothing without a callback. */
-void clnorm_log(const clnorm_error *error, const char *format, ...)
+void clnorm__log(const clnorm_error *error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -22,15 +22,15 @@ clnorm_tuning clnorm_tuning_defaults(void) {
   return tuning;
 }
 
-clnorm_status clnorm_tuning_check(const clnorm_tuning *tuning, clnorm_error *error) {
+clnorm_status clnorm__tuning_check(const clnorm_tuning *tuning, clnorm_error *error) {
   const double split = tuning->split_below;
   if (tuning->form < CLNORM_FORM_AUTO || tuning->form > CLNORM_FORM_WIDE)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "tuning.form is %d, but must be in [0, 2]", (int)tuning->form);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "tuning.form is %d, but must be in [0, 2]", (int)tuning->form);
   if (split != 0 && !(split >= SPLIT_MIN && split <= SPLIT_MAX))
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "tuning.split_below is %s, but must be 0 or in [%g, %g]",
-                       clnorm_quote(split).text, SPLIT_MIN, SPLIT_MAX);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "tuning.split_below is %s, but must be 0 or in [%g, %g]",
+                        clnorm__quote(split).text, SPLIT_MIN, SPLIT_MAX);
   return CLNORM_OK;
 }
 
@@ -67,7 +67,7 @@ static file_name name_of(const clnorm_device_info *info) {
   const identity_text who = identity(info);
   file_name name;
   snprintf(name.text, sizeof name.text, "%016" PRIx64 ".tuning",
-           clnorm_cache_hash(who.text, strlen(who.text)));
+           clnorm__cache_hash(who.text, strlen(who.text)));
   return name;
 }
 
@@ -140,25 +140,25 @@ static bool load(const char *folder, const clnorm_device_info *info, clnorm_tuni
                  const clnorm_error *error) {
   clnorm_message why;
   const file_name name = name_of(info);
-  const clnorm_blob file = clnorm_cache_read(folder, name.text, LARGEST_FILE, &why);
+  const clnorm_blob file = clnorm__cache_read(folder, name.text, LARGEST_FILE, &why);
   if (!file.data) {
-    if (why.text[0]) clnorm_log(error, "%s", why.text);
+    if (why.text[0]) clnorm__log(error, "%s", why.text);
     return false;
   }
   char text[LARGEST_FILE + 1] = "";
   memcpy(text, file.data, file.size);
   free(file.data);
   const char *reason = strlen(text) == file.size ? read_text(text, info, tuning) : "it is damaged";
-  if (reason) clnorm_log(error, "tuning %s/%s is not used: %s", folder, name.text, reason);
+  if (reason) clnorm__log(error, "tuning %s/%s is not used: %s", folder, name.text, reason);
   return !reason;
 }
 
 /* ---- Opening a device ------------------------------------------------------------------------------- */
 
-clnorm_form clnorm_tuning_choose(clnorm_device *device, const clnorm_context_options *options,
-                                 const clnorm_error *error) {
+clnorm_form clnorm__tuning_choose(clnorm_device *device, const clnorm_context_options *options,
+                                  const clnorm_error *error) {
   const bool forced = options->form != CLNORM_FORM_AUTO || options->isa != CLNORM_ISA_AUTO;
-  device->cache_folder = clnorm_cache_folder(options->cache_dir);
+  device->cache_folder = clnorm__cache_folder(options->cache_dir);
   device->tuning = clnorm_tuning_defaults();
   device->tuning_source = CLNORM_TUNING_RULE;
   if (options->tuning) {
@@ -171,7 +171,7 @@ clnorm_form clnorm_tuning_choose(clnorm_device *device, const clnorm_context_opt
   return options->form != CLNORM_FORM_AUTO ? options->form : device->tuning.form;
 }
 
-void clnorm_tuning_apply(clnorm_device *device) {
+void clnorm__tuning_apply(clnorm_device *device) {
   const clnorm_tuning *tuning = &device->tuning;
   clnorm_traits *traits = &device->traits;
   if (tuning->split_below > 0) traits->split_below = tuning->split_below;
@@ -180,7 +180,7 @@ void clnorm_tuning_apply(clnorm_device *device) {
   if (tuning->train_stream_bytes > 0) traits->train_stream_bytes = tuning->train_stream_bytes;
 }
 
-void clnorm_tuning_place(const clnorm_device *device, char *path, size_t size) {
+void clnorm__tuning_place(const clnorm_device *device, char *path, size_t size) {
   path[0] = '\0';
   if (device->cache_folder)
     snprintf(path, size, "%s/%s", device->cache_folder, name_of(&device->info).text);
@@ -200,38 +200,38 @@ clnorm_tuning clnorm_context_tuning(const clnorm_context *context, clnorm_tuning
 
 static clnorm_status need_folder(clnorm_context *context) {
   if (context->device->cache_folder) return CLNORM_OK;
-  return clnorm_fail(&context->error, CLNORM_ERROR_STATE,
-                     "this context keeps nothing on disk: cache_dir is \"\", or there is no home");
+  return clnorm__fail(&context->error, CLNORM_ERROR_STATE,
+                      "this context keeps nothing on disk: cache_dir is \"\", or there is no home");
 }
 
 clnorm_status clnorm_tuning_keep(clnorm_context *context, const clnorm_tuning *tuning) {
-  clnorm_status status = clnorm_context_ready(context);
+  clnorm_status status = clnorm__context_ready(context);
   if (status != CLNORM_OK) return status;
   clnorm_error *error = &context->error;
   const clnorm_device *device = context->device;
-  if (!tuning) return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "tuning is NULL");
-  status = clnorm_tuning_check(tuning, error);
+  if (!tuning) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "tuning is NULL");
+  status = clnorm__tuning_check(tuning, error);
   if (status == CLNORM_OK) status = need_folder(context);
   if (status != CLNORM_OK) return status;
   if (tuning->form == CLNORM_FORM_WIDE && strcmp(device->info.id, "cpu") == 0)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "tuning.form is wide, but the CPU path has the vector form only");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "tuning.form is wide, but the CPU path has the vector form only");
   clnorm_message why;
   file_text file = write_text(&device->info, tuning);
   const clnorm_blob part = {(unsigned char *)file.text, strlen(file.text)};
-  if (!clnorm_cache_write(device->cache_folder, name_of(&device->info).text, &part, 1, &why))
-    return clnorm_fail(error, CLNORM_ERROR_STATE, "%s", why.text);
+  if (!clnorm__cache_write(device->cache_folder, name_of(&device->info).text, &part, 1, &why))
+    return clnorm__fail(error, CLNORM_ERROR_STATE, "%s", why.text);
   return CLNORM_OK;
 }
 
 clnorm_status clnorm_tuning_forget(clnorm_context *context) {
-  clnorm_status status = clnorm_context_ready(context);
+  clnorm_status status = clnorm__context_ready(context);
   if (status == CLNORM_OK) status = need_folder(context);
   if (status != CLNORM_OK) return status;
   const clnorm_device *device = context->device;
   clnorm_message why;
-  if (!clnorm_cache_remove(device->cache_folder, name_of(&device->info).text, &why))
-    return clnorm_fail(&context->error, CLNORM_ERROR_STATE, "%s", why.text);
+  if (!clnorm__cache_remove(device->cache_folder, name_of(&device->info).text, &why))
+    return clnorm__fail(&context->error, CLNORM_ERROR_STATE, "%s", why.text);
   return CLNORM_OK;
 }
 
@@ -246,7 +246,7 @@ bool clnorm_tuning_kept(const clnorm_device_info *device, const char *cache_dir,
   if (!tuning) tuning = &found;
   *tuning = found;
   if (!device) return false;
-  char *folder = clnorm_cache_folder(cache_dir);
+  char *folder = clnorm__cache_folder(cache_dir);
   const bool kept = folder && load(folder, device, tuning, &silent);
   free(folder);
   return kept;

@@ -76,20 +76,20 @@ static clnorm_isa best_isa(void) {
 /* Of one that is available. */
 static const clnorm_items_functions *isa_functions(clnorm_isa isa) {
 #if defined(CLNORM_WITH_AVX512)
-  if (isa == CLNORM_ISA_AVX512) return &clnorm_forward_avx512;
+  if (isa == CLNORM_ISA_AVX512) return &clnorm__forward_avx512;
 #endif
 #if defined(CLNORM_WITH_AVX2)
-  if (isa == CLNORM_ISA_AVX2) return &clnorm_forward_avx2;
+  if (isa == CLNORM_ISA_AVX2) return &clnorm__forward_avx2;
 #endif
   (void)isa;
-  return &clnorm_forward_plain;
+  return &clnorm__forward_plain;
 }
 
 /* In the environment that items run in. */
 static bool keeps_subnormals(clnorm_isa isa) {
-  const clnorm_environment saved = clnorm_environment_enter();
+  const clnorm_environment saved = clnorm__environment_enter();
   const bool kept = isa_functions(isa)->keeps_subnormals();
-  clnorm_environment_leave(saved);
+  clnorm__environment_leave(saved);
   return kept;
 }
 
@@ -97,7 +97,7 @@ static bool keeps_subnormals(clnorm_isa isa) {
 
 static void cpu_close(clnorm_device *device) {
   cpu_device *self = (cpu_device *)device;
-  clnorm_pool_destroy(self->pool);
+  clnorm__pool_destroy(self->pool);
   free(self->base.cache_folder);
   free(self);
 }
@@ -114,7 +114,7 @@ static clnorm_status cpu_alloc(clnorm_device *device, size_t size, clnorm_memory
   memset(memory, 0, sizeof *memory);
   if (size > SIZE_MAX - 64 || posix_memalign(&memory->host, 64, size) != 0) {
     memory->host = NULL;
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for %zu bytes", size);
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for %zu bytes", size);
   }
   memory->size = size;
   return CLNORM_OK;
@@ -149,16 +149,16 @@ static clnorm_status cpu_span(clnorm_device *device, clnorm_memory memory, const
   (void)device;
   (void)access; /* host memory does not tell what it was made for */
   if (memory.cl)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s is OpenCL memory, but this context is the CPU path: use host memory",
-                       role);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "%s is OpenCL memory, but this context is the CPU path: use host memory",
+                        role);
   span->base = 1;
   uintptr_t begin, end;
   if (__builtin_add_overflow((uintptr_t)memory.host, memory.offset, &begin) ||
       __builtin_add_overflow(begin, memory.size, &end))
-    return clnorm_fail(error, CLNORM_ERROR_OVERFLOW,
-                       "%s has offset %zu and size %zu: its end is past the address space", role,
-                       memory.offset, memory.size);
+    return clnorm__fail(error, CLNORM_ERROR_OVERFLOW,
+                        "%s has offset %zu and size %zu: its end is past the address space", role,
+                        memory.offset, memory.size);
   span->begin = span->address = begin;
   span->end = end;
   return CLNORM_OK;
@@ -183,20 +183,20 @@ static void cpu_unprepare(clnorm_device *device, void *prepared) {
 typedef struct cpu_run {
   clnorm_items_function function;
   clnorm_buffers buffers;
-  const clnorm_forward *call;
+  const clnorm_call *call;
 } cpu_run;
 
 static void run_items(void *argument, clnorm_items *items) {
   const cpu_run *run = argument;
-  const clnorm_environment saved = clnorm_environment_enter();
+  const clnorm_environment saved = clnorm__environment_enter();
   run->function(&run->buffers, run->call, items);
 #if defined(__SSE2__)
   _mm_sfence(); /* streamed stores are seen by whoever sees that the items are done */
 #endif
-  clnorm_environment_leave(saved);
+  clnorm__environment_leave(saved);
 }
 
-static clnorm_buffers make_buffers(const clnorm_forward *call,
+static clnorm_buffers make_buffers(const clnorm_call *call,
                                    const clnorm_memory operands[CLNORM_NUM_OPERANDS]) {
   char *workspace = operands[CLNORM_OPERAND_WORKSPACE].host;
   clnorm_buffers b;
@@ -214,12 +214,12 @@ static clnorm_buffers make_buffers(const clnorm_forward *call,
 #undef PLACE
   if (workspace) {
     b.partials = (clnorm_partial *)(void *)(workspace + call->partials);
-    b.affine = (clnorm_affine *)(void *)(workspace + call->affine);
+    b.affine = (clnorm_coefficients *)(void *)(workspace + call->affine);
   }
   return b;
 }
 
-static bool is_small(const clnorm_forward *call) {
+static bool is_small(const clnorm_call *call) {
   const uint64_t elements = call->batch * call->channels * call->spatial;
   if (!(call->flags & CLNORM_BATCH_MODE)) return elements <= ONE_THREAD_ELEMENTS;
   return elements + call->channels * CHANNEL_AS_ELEMENTS <= ONE_THREAD_BATCH_STATISTICS;
@@ -240,8 +240,9 @@ static clnorm_status check_sync(const clnorm_opencl_sync *sync, clnorm_error *er
                        : sync->queue                   ? "queue"
                                                        : NULL;
   if (!member) return CLNORM_OK;
-  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                     "sync.%s is given, but a CPU context has no OpenCL events and queues", member);
+  return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                      "sync.%s is given, but a CPU context has no OpenCL events and queues",
+                      member);
 }
 
 static clnorm_status cpu_run_schedule(clnorm_device *device, const clnorm_run *request,
@@ -255,7 +256,7 @@ static clnorm_status cpu_run_schedule(clnorm_device *device, const clnorm_run *r
   cpu_run run = {NULL, make_buffers(&request->call, request->operands), &request->call};
   for (unsigned i = 0; i < schedule->num_launches; i++) {
     run.function = self->functions->stages[schedule->launches[i].stage];
-    clnorm_pool_run(self->pool, run_items, &run, schedule->launches[i].items, small);
+    clnorm__pool_run(self->pool, run_items, &run, schedule->launches[i].items, small);
   }
   if (self->base.profiling) self->last_run = schedule->num_launches > 0 ? now() - start : 0;
   return CLNORM_OK;
@@ -269,7 +270,7 @@ static void cpu_forget(clnorm_device *device, clnorm_order *order) {
 static clnorm_status cpu_last_run_seconds(clnorm_device *device, double *seconds,
                                           clnorm_error *error) {
   const cpu_device *self = (const cpu_device *)device;
-  if (self->last_run < 0) return clnorm_fail_no_run(error);
+  if (self->last_run < 0) return clnorm__fail_no_run(error);
   *seconds = self->last_run;
   return CLNORM_OK;
 }
@@ -305,16 +306,16 @@ static clnorm_status cpu_list(clnorm_device_list *list) {
   info.compute_units = (int)usable_threads();
   info.memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
   info.max_alloc_bytes = info.memory_bytes;
-  return clnorm_device_list_add(list, &info);
+  return clnorm__device_list_add(list, &info);
 }
 
 static clnorm_status choose_isa(clnorm_isa wanted, clnorm_isa *isa, clnorm_error *error) {
   static const char *const names[] = {"automatic", "plain", "AVX2", "AVX-512"};
   *isa = wanted == CLNORM_ISA_AUTO ? best_isa() : wanted;
   if (!isa_available(*isa))
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "isa is %s, but this processor, or this build, does not have it",
-                       names[*isa]);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "isa is %s, but this processor, or this build, does not have it",
+                        names[*isa]);
   return CLNORM_OK;
 }
 
@@ -323,23 +324,23 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   clnorm_isa isa;
   if (options->form == CLNORM_FORM_WIDE ||
       (options->tuning && options->tuning->form == CLNORM_FORM_WIDE))
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "form is wide, but the CPU path has the vector form only");
-  const clnorm_device *share = clnorm_context_opened(options->share);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "form is wide, but the CPU path has the vector form only");
+  const clnorm_device *share = clnorm__context_opened(options->share);
   if (share && share->operations != &cpu_operations)
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "share is an OpenCL context, but the CPU path has no programs to share");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "share is an OpenCL context, but the CPU path has no programs to share");
   const clnorm_status status = choose_isa(options->isa, &isa, error);
   if (status != CLNORM_OK) return status;
   cpu_device *self = calloc(1, sizeof *self);
   if (!self)
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for the CPU path");
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for the CPU path");
   const unsigned threads = options->num_threads ? (unsigned)options->num_threads : usable_threads();
-  self->pool = clnorm_pool_create(threads);
+  self->pool = clnorm__pool_create(threads);
   if (!self->pool) {
     free(self);
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
-                       "no memory for %u threads, or no thread to be had", threads);
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
+                        "no memory for %u threads, or no thread to be had", threads);
   }
   self->functions = isa_functions(isa);
   self->last_run = -1;
@@ -350,9 +351,9 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   self->base.traits.form = CLNORM_FORM_VECTOR;
   self->base.traits.workers = threads;
   self->base.traits.group_size = 1;
-  clnorm_traits_set_caches(&self->base.traits, clnorm_caches_find(threads));
+  clnorm__traits_set_caches(&self->base.traits, clnorm__caches_find(threads));
   self->base.traits.split_below = 4;
-  clnorm_tuning_choose(&self->base, options, error);
+  clnorm__tuning_choose(&self->base, options, error);
   snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s%s",
            info->name, self->functions->name, threads, threads == 1 ? "" : "s",
            self->base.info.denormals ? "" : ", no subnormals");
@@ -360,4 +361,4 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   return CLNORM_OK;
 }
 
-const clnorm_backend clnorm_cpu_backend = {"cpu", cpu_list, cpu_open};
+const clnorm_backend clnorm__cpu_backend = {"cpu", cpu_list, cpu_open};

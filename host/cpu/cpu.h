@@ -4,6 +4,6 @@
 
 #include "backend.h"
 
-extern const clnorm_backend clnorm_cpu_backend;
+extern const clnorm_backend clnorm__cpu_backend;
 
 #endif

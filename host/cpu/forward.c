@@ -5,10 +5,10 @@
 #include "clnorm_vector.h"
 
 #define CLNORM_ITEMS(stage)                                                                        \
-  static void clnorm_items_##stage(const clnorm_buffers *b, const clnorm_forward *call,            \
+  static void clnorm_items_##stage(const clnorm_buffers *b, const clnorm_call *call,               \
                                    clnorm_items *items) {                                          \
     uint64_t begin, end;                                                                           \
-    while (clnorm_items_take(items, &begin, &end))                                                 \
+    while (clnorm__items_take(items, &begin, &end))                                                \
       for (uint64_t item = begin; item < end; item++) clnorm_item_##stage(b, call, item);          \
   }
 CLNORM_ITEMS(partials)
@@ -16,12 +16,12 @@ CLNORM_ITEMS(finalize)
 CLNORM_ITEMS(apply)
 CLNORM_ITEMS(copy)
 
-static void clnorm_items_channel(const clnorm_buffers *b, const clnorm_forward *call,
+static void clnorm_items_channel(const clnorm_buffers *b, const clnorm_call *call,
                                  clnorm_items *items) {
   clnorm_writer w;
   uint64_t begin, end;
   clnorm_writer_none(&w);
-  while (clnorm_items_take(items, &begin, &end))
+  while (clnorm__items_take(items, &begin, &end))
     for (uint64_t item = begin; item < end; item++) clnorm_item_channel(b, call, item, &w);
   clnorm_write_all(&w);
 }

@@ -7,7 +7,7 @@
 #include "schedule.h"
 
 /* Items of a stage, until none are left. */
-typedef void (*clnorm_items_function)(const clnorm_buffers *buffers, const clnorm_forward *call,
+typedef void (*clnorm_items_function)(const clnorm_buffers *buffers, const clnorm_call *call,
                                       clnorm_items *items);
 
 typedef struct clnorm_items_functions {
@@ -19,8 +19,8 @@ typedef struct clnorm_items_functions {
 } clnorm_items_functions;
 
 /* The build defines CLNORM_WITH_... for the instruction sets that it has beside the plain one. */
-extern const clnorm_items_functions clnorm_forward_plain;
-extern const clnorm_items_functions clnorm_forward_avx2;
-extern const clnorm_items_functions clnorm_forward_avx512;
+extern const clnorm_items_functions clnorm__forward_plain;
+extern const clnorm_items_functions clnorm__forward_avx2;
+extern const clnorm_items_functions clnorm__forward_avx512;
 
 #endif

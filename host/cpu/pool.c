@@ -49,7 +49,7 @@ struct clnorm_pool {
  * wrote or will read next to it, in the cache of its processor. Two thirds of what is left of it at a time:
  * long ranges first, since items side by side share work, and short ones last, so that no thread waits long
  * for another. Then it helps the others, with a part for everyone that may come. */
-bool clnorm_items_take(clnorm_items *items, uint64_t *begin, uint64_t *end) {
+bool clnorm__items_take(clnorm_items *items, uint64_t *begin, uint64_t *end) {
   for (; items->done < items->workers; items->done++) {
     clnorm_range *range = &items->ranges[(items->own + items->done) % items->workers];
     *begin = atomic_load(&range->next);
@@ -150,8 +150,8 @@ static void share_out(clnorm_pool *pool, uint64_t count) {
   }
 }
 
-void clnorm_pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument,
-                     uint64_t count, bool alone) {
+void clnorm__pool_run(clnorm_pool *pool, clnorm_pool_function function, void *argument,
+                      uint64_t count, bool alone) {
   if (alone || pool->num_threads == 1 || count <= 1 || is_forked_copy(pool)) {
     clnorm_range all = {0, count};
     clnorm_items items = {&all, 1, 0, 0};
@@ -182,7 +182,7 @@ static void start_threads(clnorm_pool *pool) {
   pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-clnorm_pool *clnorm_pool_create(unsigned num_threads) {
+clnorm_pool *clnorm__pool_create(unsigned num_threads) {
   clnorm_pool *pool = calloc(1, sizeof *pool);
   if (!pool) return NULL;
   pool->num_threads = num_threads;
@@ -196,11 +196,11 @@ clnorm_pool *clnorm_pool_create(unsigned num_threads) {
   pool->ranges = aligned_alloc(64, num_threads * sizeof *pool->ranges);
   if (pool->threads && pool->ranges) start_threads(pool);
   if (pool->num_started + 1 == num_threads) return pool;
-  clnorm_pool_destroy(pool);
+  clnorm__pool_destroy(pool);
   return NULL;
 }
 
-void clnorm_pool_destroy(clnorm_pool *pool) {
+void clnorm__pool_destroy(clnorm_pool *pool) {
   if (!pool) return;
   if (!is_forked_copy(pool)) {
     atomic_store(&pool->quit, true);

@@ -27,34 +27,34 @@ typedef struct clnorm_opencl_device {
 
 /* Was the device opened by the process that this one was forked from? Its driver's threads and locks are
  * not here: no OpenCL function may be called. */
-bool clnorm_opencl_is_inherited(const clnorm_opencl_device *device);
+bool clnorm__opencl_is_inherited(const clnorm_opencl_device *device);
 
 /* INVALID_ARGUMENT unless the queue belongs to the cl_context and the device, and is profiled if that is
  * wanted. The rest of *queue is filled. */
-clnorm_status clnorm_opencl_check_queue(const clnorm_opencl_api *api, cl_context context,
-                                        cl_device_id device, bool profiling,
-                                        clnorm_opencl_queue *queue, clnorm_error *error);
+clnorm_status clnorm__opencl_check_queue(const clnorm_opencl_api *api, cl_context context,
+                                         cl_device_id device, bool profiling,
+                                         clnorm_opencl_queue *queue, clnorm_error *error);
 
 /* memory.c */
-clnorm_status clnorm_opencl_alloc(clnorm_device *base, size_t size, clnorm_memory *memory,
-                                  clnorm_error *error);
-void clnorm_opencl_free(clnorm_device *base, clnorm_memory memory);
-clnorm_status clnorm_opencl_write(clnorm_device *base, clnorm_memory memory, const void *source,
+clnorm_status clnorm__opencl_alloc(clnorm_device *base, size_t size, clnorm_memory *memory,
+                                   clnorm_error *error);
+void clnorm__opencl_free(clnorm_device *base, clnorm_memory memory);
+clnorm_status clnorm__opencl_write(clnorm_device *base, clnorm_memory memory, const void *source,
+                                   size_t size, const clnorm_order *order, clnorm_error *error);
+clnorm_status clnorm__opencl_read(clnorm_device *base, clnorm_memory memory, void *destination,
                                   size_t size, const clnorm_order *order, clnorm_error *error);
-clnorm_status clnorm_opencl_read(clnorm_device *base, clnorm_memory memory, void *destination,
-                                 size_t size, const clnorm_order *order, clnorm_error *error);
-clnorm_status clnorm_opencl_span(clnorm_device *base, clnorm_memory memory, const char *role,
-                                 unsigned access, clnorm_span *span, clnorm_error *error);
+clnorm_status clnorm__opencl_span(clnorm_device *base, clnorm_memory memory, const char *role,
+                                  unsigned access, clnorm_span *span, clnorm_error *error);
 
 /* launch.c */
-clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *schedule,
-                                    void **prepared, clnorm_error *error);
-void clnorm_opencl_unprepare(clnorm_device *base, void *prepared);
-clnorm_status clnorm_opencl_run(clnorm_device *base, const clnorm_run *run, clnorm_error *error);
-clnorm_status clnorm_opencl_last_run_seconds(clnorm_device *base, double *seconds,
-                                             clnorm_error *error);
+clnorm_status clnorm__opencl_prepare(clnorm_device *base, const clnorm_schedule *schedule,
+                                     void **prepared, clnorm_error *error);
+void clnorm__opencl_unprepare(clnorm_device *base, void *prepared);
+clnorm_status clnorm__opencl_run(clnorm_device *base, const clnorm_run *run, clnorm_error *error);
+clnorm_status clnorm__opencl_last_run_seconds(clnorm_device *base, double *seconds,
+                                              clnorm_error *error);
 
 /* order.c */
-void clnorm_opencl_forget(clnorm_device *base, clnorm_order *order);
+void clnorm__opencl_forget(clnorm_device *base, clnorm_order *order);
 
 #endif

@@ -73,36 +73,36 @@ static clnorm_status list_platform(const clnorm_opencl_api *api, clnorm_device_l
   cl_device_id *devices = NULL;
   cl_uint count = 0;
   cl_int code = CL_SUCCESS;
-  if (!clnorm_device_list_wants(list, index, -1)) return CLNORM_OK;
+  if (!clnorm__device_list_wants(list, index, -1)) return CLNORM_OK;
   clnorm_status status = get_devices(api, platform, &devices, &count, &code);
   if (status != CLNORM_OK) return status;
-  if (count == 0) return clnorm_opencl_no_device(api, list, platform, index, code);
+  if (count == 0) return clnorm__opencl_no_device(api, list, platform, index, code);
   for (cl_uint d = 0; d < count && status == CLNORM_OK; d++) {
     char id[16];
     clnorm_device_info info;
-    if (!clnorm_device_list_wants(list, index, (int)d)) continue;
+    if (!clnorm__device_list_wants(list, index, (int)d)) continue;
     format_id(id, index, d);
-    status = clnorm_opencl_describe(api, devices[d], id, &info);
+    status = clnorm__opencl_describe(api, devices[d], id, &info);
     if (status != CLNORM_OK) break;
     if (strcmp(info.type, "gpu") == 0) *gpu = true;
-    status = clnorm_device_list_add(list, &info);
+    status = clnorm__device_list_add(list, &info);
   }
   free(devices);
   return status;
 }
 
-clnorm_status clnorm_opencl_list_devices(const clnorm_opencl_api *api, clnorm_device_list *list) {
+clnorm_status clnorm__opencl_list_devices(const clnorm_opencl_api *api, clnorm_device_list *list) {
   cl_platform_id *platforms = NULL;
   cl_uint count = 0;
   cl_int code = CL_SUCCESS;
   clnorm_status status = get_platforms(api, &platforms, &count, &code);
   if (status != CLNORM_OK) return status;
-  if (count == 0) return clnorm_opencl_no_platform(list, code);
+  if (count == 0) return clnorm__opencl_no_platform(list, code);
   bool gpu = false;
   for (cl_uint p = 0; p < count && status == CLNORM_OK; p++) {
     status = list_platform(api, list, platforms[p], p, &gpu);
   }
-  if (status == CLNORM_OK && !gpu) status = clnorm_opencl_no_gpu(list);
+  if (status == CLNORM_OK && !gpu) status = clnorm__opencl_no_gpu(list);
   free(platforms);
   return status;
 }
@@ -113,22 +113,22 @@ static clnorm_status find_platform(const clnorm_opencl_api *api, cl_uint index,
   cl_uint count = 0;
   cl_int code = CL_SUCCESS;
   const clnorm_status status = get_platforms(api, &platforms, &count, &code);
-  if (status != CLNORM_OK) return clnorm_fail(error, status, "no host memory for the platforms");
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetPlatformIDs", code);
+  if (status != CLNORM_OK) return clnorm__fail(error, status, "no host memory for the platforms");
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clGetPlatformIDs", code);
   if (index < count) *platform = platforms[index];
   free(platforms);
   if (index < count) return CLNORM_OK;
-  return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE,
-                     "OpenCL platform %u was asked for, but there are %u, counted from 0", index,
-                     count);
+  return clnorm__fail(error, CLNORM_ERROR_NO_DEVICE,
+                      "OpenCL platform %u was asked for, but there are %u, counted from 0", index,
+                      count);
 }
 
-clnorm_status clnorm_opencl_find_device(const clnorm_opencl_api *api, const char *id,
-                                        cl_device_id *device, clnorm_error *error) {
+clnorm_status clnorm__opencl_find_device(const clnorm_opencl_api *api, const char *id,
+                                         cl_device_id *device, clnorm_error *error) {
   unsigned p = 0;
   unsigned d = 0;
   if (sscanf(id, "%u.%u", &p, &d) != 2) {
-    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "\"%s\" is not a platform.device", id);
+    return clnorm__fail(error, CLNORM_ERROR_NO_DEVICE, "\"%s\" is not a platform.device", id);
   }
   cl_platform_id platform = NULL;
   clnorm_status status = find_platform(api, p, &platform, error);
@@ -137,17 +137,17 @@ clnorm_status clnorm_opencl_find_device(const clnorm_opencl_api *api, const char
   cl_uint count = 0;
   cl_int code = CL_SUCCESS;
   status = get_devices(api, platform, &devices, &count, &code);
-  if (status != CLNORM_OK) return clnorm_fail(error, status, "no host memory for the devices");
+  if (status != CLNORM_OK) return clnorm__fail(error, status, "no host memory for the devices");
   if (code != CL_SUCCESS && code != CL_DEVICE_NOT_FOUND) {
-    return clnorm_opencl_fail(error, "clGetDeviceIDs", code);
+    return clnorm__opencl_fail(error, "clGetDeviceIDs", code);
   }
   if (d < count) *device = devices[d];
   free(devices);
   if (d < count) return CLNORM_OK;
-  return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE,
-                     "device %u of OpenCL platform %u was asked for, but there are %u, counted "
-                     "from 0",
-                     d, p, count);
+  return clnorm__fail(error, CLNORM_ERROR_NO_DEVICE,
+                      "device %u of OpenCL platform %u was asked for, but there are %u, counted "
+                      "from 0",
+                      d, p, count);
 }
 
 /* The position of a device among its platform's; false where it is not listed. */
@@ -163,7 +163,7 @@ static bool index_in_platform(const clnorm_opencl_api *api, cl_platform_id platf
   return *index < count;
 }
 
-void clnorm_opencl_device_name(const clnorm_opencl_api *api, cl_device_id device, char id[16]) {
+void clnorm__opencl_device_name(const clnorm_opencl_api *api, cl_device_id device, char id[16]) {
   cl_platform_id *platforms = NULL;
   cl_uint count = 0;
   cl_uint d = 0;
@@ -206,11 +206,11 @@ typedef struct device_texts {
 
 static device_texts get_texts(clnorm_opencl_query *query) {
   const device_texts texts = {
-      clnorm_opencl_platform_text(query, CL_PLATFORM_VERSION),
-      clnorm_opencl_device_text(query, CL_DEVICE_VERSION),
-      clnorm_opencl_device_text(query, CL_DEVICE_OPENCL_C_VERSION),
-      clnorm_opencl_device_text(query, CL_DEVICE_PROFILE),
-      clnorm_opencl_device_text(query, CL_DEVICE_EXTENSIONS),
+      clnorm__opencl_platform_text(query, CL_PLATFORM_VERSION),
+      clnorm__opencl_device_text(query, CL_DEVICE_VERSION),
+      clnorm__opencl_device_text(query, CL_DEVICE_OPENCL_C_VERSION),
+      clnorm__opencl_device_text(query, CL_DEVICE_PROFILE),
+      clnorm__opencl_device_text(query, CL_DEVICE_EXTENSIONS),
   };
   return texts;
 }
@@ -236,8 +236,8 @@ static void judge(clnorm_opencl_query *query, const device_texts *texts, char *s
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_ENDIAN_LITTLE, &little);
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_SINGLE_FP_CONFIG, &floats);
   if (query->call) {
-    snprintf(status, size, "%s failed: %s (%d)", query->call, clnorm_opencl_error_name(query->code),
-             (int)query->code);
+    snprintf(status, size, "%s failed: %s (%d)", query->call,
+             clnorm__opencl_error_name(query->code), (int)query->code);
   } else if (!at_least_1_2(texts->platform_version, "OpenCL %u.%u")) {
     snprintf(status, size, "platform version \"%s\", but OpenCL 1.2 is needed",
              texts->platform_version);
@@ -267,9 +267,9 @@ static const char *type_name(cl_device_type type) {
 }
 
 static void fill_names(clnorm_opencl_query *query, clnorm_device_info *info) {
-  char *name = clnorm_opencl_device_text(query, CL_DEVICE_NAME);
-  char *platform = clnorm_opencl_platform_text(query, CL_PLATFORM_NAME);
-  char *driver = clnorm_opencl_device_text(query, CL_DRIVER_VERSION);
+  char *name = clnorm__opencl_device_text(query, CL_DEVICE_NAME);
+  char *platform = clnorm__opencl_platform_text(query, CL_PLATFORM_NAME);
+  char *driver = clnorm__opencl_device_text(query, CL_DRIVER_VERSION);
   snprintf(info->name, sizeof info->name, "%s", name ? name : "unnamed device");
   const bool repeats = platform && driver && strncmp(driver, platform, strlen(platform)) == 0;
   snprintf(info->platform, sizeof info->platform, "%s%s%s", platform && !repeats ? platform : "",
@@ -279,11 +279,11 @@ static void fill_names(clnorm_opencl_query *query, clnorm_device_info *info) {
   free(name);
 }
 
-clnorm_status clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id device,
-                                     const char *id, clnorm_device_info *info) {
+clnorm_status clnorm__opencl_describe(const clnorm_opencl_api *api, cl_device_id device,
+                                      const char *id, clnorm_device_info *info) {
   memset(info, 0, sizeof *info);
   snprintf(info->id, sizeof info->id, "%s", id);
-  clnorm_opencl_query query = clnorm_opencl_query_device(api, device);
+  clnorm_opencl_query query = clnorm__opencl_query_device(api, device);
   fill_names(&query, info);
 
   cl_device_type type = 0;
@@ -297,8 +297,8 @@ clnorm_status clnorm_opencl_describe(const clnorm_opencl_api *api, cl_device_id 
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_GLOBAL_MEM_SIZE, &memory);
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_MAX_MEM_ALLOC_SIZE, &alloc);
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, &vector_width);
-  const clnorm_traits traits = clnorm_opencl_traits(&query, CLNORM_FORM_AUTO,
-                                                    CLNORM_OPENCL_LARGEST_GROUP, note, sizeof note);
+  const clnorm_traits traits = clnorm__opencl_traits(
+      &query, CLNORM_FORM_AUTO, CLNORM_OPENCL_LARGEST_GROUP, note, sizeof note);
   snprintf(info->type, sizeof info->type, "%s", type_name(type));
   snprintf(info->form, sizeof info->form, "%s",
            traits.form == CLNORM_FORM_VECTOR ? "vector" : "wide");

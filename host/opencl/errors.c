@@ -64,7 +64,7 @@
 /* Of cl_khr_icd; CL/cl_ext.h is not included for one number. */
 #define CLNORM_OPENCL_PLATFORM_NOT_FOUND_KHR (-1001)
 
-const char *clnorm_opencl_error_name(cl_int code) {
+const char *clnorm__opencl_error_name(cl_int code) {
   switch (code) {
 #define CLNORM_OPENCL_CASE(name)                                                                   \
   case name:                                                                                       \
@@ -80,15 +80,15 @@ const char *clnorm_opencl_error_name(cl_int code) {
 
 static clnorm_status fail(clnorm_error *error, clnorm_status status, const char *call,
                           cl_int code) {
-  return clnorm_fail(error, status, "%s failed: %s (%d)", call, clnorm_opencl_error_name(code),
-                     (int)code);
+  return clnorm__fail(error, status, "%s failed: %s (%d)", call, clnorm__opencl_error_name(code),
+                      (int)code);
 }
 
-clnorm_status clnorm_opencl_fail(clnorm_error *error, const char *call, cl_int code) {
+clnorm_status clnorm__opencl_fail(clnorm_error *error, const char *call, cl_int code) {
   return fail(error, CLNORM_ERROR_DEVICE, call, code);
 }
 
-clnorm_status clnorm_opencl_fail_create(clnorm_error *error, const char *call, cl_int code) {
+clnorm_status clnorm__opencl_fail_create(clnorm_error *error, const char *call, cl_int code) {
   const bool exhausted = code == CL_OUT_OF_HOST_MEMORY || code == CL_OUT_OF_RESOURCES ||
                          code == CL_MEM_OBJECT_ALLOCATION_FAILURE;
   return fail(error, exhausted ? CLNORM_ERROR_OUT_OF_MEMORY : CLNORM_ERROR_DEVICE, call, code);

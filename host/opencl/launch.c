@@ -35,11 +35,11 @@ static clnorm_status need_program(clnorm_opencl_device *device, cl_program *prog
   snprintf(options, sizeof options, "-cl-std=CL1.2%s%s", group_size,
            device->soft_fma ? " -D CLNORM_SOFT_FMA" : "");
   const clnorm_opencl_source source = {
-      wide ? clnorm_kernel_forward_wide : clnorm_kernel_forward_vector,
-      wide ? clnorm_kernel_forward_wide_size : clnorm_kernel_forward_vector_size, options,
+      wide ? clnorm__kernel_forward_wide : clnorm__kernel_forward_vector,
+      wide ? clnorm__kernel_forward_wide_size : clnorm__kernel_forward_vector_size, options,
       device->keeps_programs ? device->base.cache_folder : NULL};
-  return clnorm_opencl_programs_get(device->programs, &device->api, device->context, device->id,
-                                    &source, program, error);
+  return clnorm__opencl_programs_get(device->programs, &device->api, device->context, device->id,
+                                     &source, program, error);
 }
 
 /* A driver may allow a kernel fewer work-items than it allows in general, for want of registers. Some
@@ -56,16 +56,17 @@ static clnorm_status check_group_size(const clnorm_opencl_device *device, cl_ker
     code = device->api.clGetKernelWorkGroupInfo(
         kernel, device->id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof compiled, compiled, NULL);
   }
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetKernelWorkGroupInfo", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clGetKernelWorkGroupInfo", code);
   if (limit >= needed || compiled[0] == needed) return CLNORM_OK;
-  return clnorm_fail(error, CLNORM_ERROR_DEVICE,
-                     "kernel %s needs work-groups of %zu, but the driver allows it %zu work-items; "
-                     "the vector form (form in clnorm_context_options) needs 1",
-                     kernel_name(stage), needed, limit);
+  return clnorm__fail(
+      error, CLNORM_ERROR_DEVICE,
+      "kernel %s needs work-groups of %zu, but the driver allows it %zu work-items; "
+      "the vector form (form in clnorm_context_options) needs 1",
+      kernel_name(stage), needed, limit);
 }
 
-clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *schedule,
-                                    void **prepared, clnorm_error *error) {
+clnorm_status clnorm__opencl_prepare(clnorm_device *base, const clnorm_schedule *schedule,
+                                     void **prepared, clnorm_error *error) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   *prepared = NULL;
   if (schedule->num_launches == 0) return CLNORM_OK;
@@ -74,13 +75,13 @@ clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *
   if (status != CLNORM_OK) return status;
   prepared_launches *launches = calloc(1, sizeof *launches);
   if (!launches)
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for kernels");
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for kernels");
   for (unsigned i = 0; i < schedule->num_launches && status == CLNORM_OK; i++) {
     const clnorm_stage stage = schedule->launches[i].stage;
     cl_int code = CL_SUCCESS;
     cl_kernel kernel = device->api.clCreateKernel(program, kernel_name(stage), &code);
     if (code != CL_SUCCESS) {
-      status = clnorm_opencl_fail_create(error, "clCreateKernel", code);
+      status = clnorm__opencl_fail_create(error, "clCreateKernel", code);
       break;
     }
     launches->kernels[i] = kernel;
@@ -89,17 +90,17 @@ clnorm_status clnorm_opencl_prepare(clnorm_device *base, const clnorm_schedule *
   if (status == CLNORM_OK) {
     *prepared = launches;
   } else {
-    clnorm_opencl_unprepare(base, launches);
+    clnorm__opencl_unprepare(base, launches);
   }
   return status;
 }
 
 /* Drivers keep what a running kernel needs until it has ended. */
-void clnorm_opencl_unprepare(clnorm_device *base, void *prepared) {
+void clnorm__opencl_unprepare(clnorm_device *base, void *prepared) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   prepared_launches *launches = prepared;
   if (!launches) return;
-  const bool inherited = clnorm_opencl_is_inherited(device);
+  const bool inherited = clnorm__opencl_is_inherited(device);
   for (size_t i = 0; i < sizeof launches->kernels / sizeof launches->kernels[0]; i++) {
     if (launches->kernels[i] && !inherited) device->api.clReleaseKernel(launches->kernels[i]);
   }
@@ -116,8 +117,8 @@ static cl_mem stand_in(const clnorm_memory *operands, clnorm_operand operand) {
                                                      : operands[CLNORM_OPERAND_Y].cl;
 }
 
-static cl_int set_arguments(const clnorm_opencl_api *api, cl_kernel kernel,
-                            const clnorm_forward *call, const clnorm_memory *operands) {
+static cl_int set_arguments(const clnorm_opencl_api *api, cl_kernel kernel, const clnorm_call *call,
+                            const clnorm_memory *operands) {
   for (cl_uint i = 0; i < CLNORM_NUM_OPERANDS; i++) {
     const cl_mem buffer = stand_in(operands, (clnorm_operand)i);
     const cl_int code = api->clSetKernelArg(kernel, i, sizeof buffer, &buffer);
@@ -133,7 +134,7 @@ static clnorm_status bind_arguments(const clnorm_opencl_device *device, const cl
   for (unsigned i = 0; i < run->schedule->num_launches; i++) {
     const cl_int code =
         set_arguments(&device->api, launches->kernels[i], &run->call, run->operands);
-    if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clSetKernelArg", code);
+    if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clSetKernelArg", code);
   }
   return CLNORM_OK;
 }
@@ -173,11 +174,11 @@ static clnorm_status submit_launches(submission *s, cl_uint num_waits, const cl_
     cl_int code =
         api->clEnqueueNDRangeKernel(s->queue.handle, launches->kernels[i], 1, NULL, &global, &local,
                                     num_waits, waits, s->wants_events ? &done : NULL);
-    if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueNDRangeKernel", code);
+    if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clEnqueueNDRangeKernel", code);
     if (s->last) api->clReleaseEvent(s->last);
     s->last = done;
     if (i == 0) code = keep(api, done, &s->first);
-    if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainEvent", code);
+    if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clRetainEvent", code);
     num_waits = s->queue.out_of_order ? 1 : 0;
     waits = s->queue.out_of_order ? &s->last : NULL;
   }
@@ -189,7 +190,7 @@ static clnorm_status enqueue_marker(submission *s, cl_uint num_waits, const cl_e
   const cl_int code =
       s->device->api.clEnqueueMarkerWithWaitList(s->queue.handle, num_waits, waits, event);
   if (code == CL_SUCCESS) return CLNORM_OK;
-  return clnorm_opencl_fail(error, "clEnqueueMarkerWithWaitList", code);
+  return clnorm__opencl_fail(error, "clEnqueueMarkerWithWaitList", code);
 }
 
 /* After the caller's events and the earlier runs that this one follows; these were flushed when they were
@@ -200,8 +201,8 @@ static clnorm_status submit_run(submission *s, cl_uint num_waits, const cl_event
   clnorm_opencl_waits earlier = {0, {NULL}};
   clnorm_status status = CLNORM_OK;
   for (int i = 0; i < CLNORM_USES && status == CLNORM_OK; i++)
-    status = clnorm_opencl_follow(s->device, s->queue, s->run->uses[i].order,
-                                  s->run->uses[i].writes, &earlier, error);
+    status = clnorm__opencl_follow(s->device, s->queue, s->run->uses[i].order,
+                                   s->run->uses[i].writes, &earlier, error);
   if (status != CLNORM_OK) return status;
   if (earlier.count == 0) return submit_launches(s, num_waits, waits, error);
   if (num_waits == 0) return submit_launches(s, earlier.count, earlier.events, error);
@@ -221,7 +222,7 @@ static clnorm_status submit_nothing(submission *s, cl_uint num_waits, const cl_e
   if (!s->wants_events && num_waits == 0) return CLNORM_OK;
   clnorm_status status = enqueue_marker(s, num_waits, waits, &s->last, error);
   const cl_int code = status == CLNORM_OK ? keep(&s->device->api, s->last, &s->first) : CL_SUCCESS;
-  if (code != CL_SUCCESS) status = clnorm_opencl_fail(error, "clRetainEvent", code);
+  if (code != CL_SUCCESS) status = clnorm__opencl_fail(error, "clRetainEvent", code);
   return status;
 }
 
@@ -229,7 +230,7 @@ static clnorm_status submit_nothing(submission *s, cl_uint num_waits, const cl_e
 static cl_int enter_run(const submission *s) {
   cl_int code = CL_SUCCESS;
   for (int i = 0; i < CLNORM_USES && s->run->schedule->num_launches > 0; i++) {
-    const cl_int entered = clnorm_opencl_enter(s->device, s->queue, s->run->uses[i], s->last);
+    const cl_int entered = clnorm__opencl_enter(s->device, s->queue, s->run->uses[i], s->last);
     if (code == CL_SUCCESS) code = entered;
   }
   return code;
@@ -266,8 +267,8 @@ static clnorm_status choose_queue(submission *s, clnorm_error *error) {
   s->queue = device->queue;
   if (!sync || !sync->queue || sync->queue == device->queue.handle) return CLNORM_OK;
   s->queue.handle = sync->queue;
-  return clnorm_opencl_check_queue(&device->api, device->context, device->id,
-                                   device->base.profiling, &s->queue, error);
+  return clnorm__opencl_check_queue(&device->api, device->context, device->id,
+                                    device->base.profiling, &s->queue, error);
 }
 
 static clnorm_status submit(submission *s, clnorm_error *error) {
@@ -281,12 +282,12 @@ static clnorm_status submit(submission *s, clnorm_error *error) {
 
 static clnorm_status check_sync(const clnorm_opencl_sync *sync, clnorm_error *error) {
   if (!sync || sync->num_events_in_wait_list == 0 || sync->event_wait_list) return CLNORM_OK;
-  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                     "num_events_in_wait_list is %u, but event_wait_list is NULL",
-                     sync->num_events_in_wait_list);
+  return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                      "num_events_in_wait_list is %u, but event_wait_list is NULL",
+                      sync->num_events_in_wait_list);
 }
 
-clnorm_status clnorm_opencl_run(clnorm_device *base, const clnorm_run *run, clnorm_error *error) {
+clnorm_status clnorm__opencl_run(clnorm_device *base, const clnorm_run *run, clnorm_error *error) {
   submission s = {.device = (clnorm_opencl_device *)base, .run = run};
   const clnorm_opencl_api *api = &s.device->api;
   clnorm_status status = check_sync(run->sync, error);
@@ -298,12 +299,12 @@ clnorm_status clnorm_opencl_run(clnorm_device *base, const clnorm_run *run, clno
   status = submit(&s, error);
   const cl_int flushed = api->clFlush(s.queue.handle); /* work starts without a wait */
   if (status == CLNORM_OK && flushed != CL_SUCCESS)
-    status = clnorm_opencl_fail(error, "clFlush", flushed);
+    status = clnorm__opencl_fail(error, "clFlush", flushed);
   cl_int code = enter_run(&s);
   if (status == CLNORM_OK && code == CL_SUCCESS) code = keep_times(&s);
   if (status == CLNORM_OK && code == CL_SUCCESS) code = give_events(&s);
   if (status == CLNORM_OK && code != CL_SUCCESS)
-    status = clnorm_opencl_fail(error, "clRetainEvent", code);
+    status = clnorm__opencl_fail(error, "clRetainEvent", code);
   if (s.first) api->clReleaseEvent(s.first);
   if (s.last) api->clReleaseEvent(s.last);
   return status;
@@ -311,30 +312,30 @@ clnorm_status clnorm_opencl_run(clnorm_device *base, const clnorm_run *run, clno
 
 /* ---- Times -------------------------------------------------------------------------------------- */
 
-clnorm_status clnorm_opencl_last_run_seconds(clnorm_device *base, double *seconds,
-                                             clnorm_error *error) {
+clnorm_status clnorm__opencl_last_run_seconds(clnorm_device *base, double *seconds,
+                                              clnorm_error *error) {
   const clnorm_opencl_device *device = (const clnorm_opencl_device *)base;
   const clnorm_opencl_api *api = &device->api;
   cl_ulong start = 0, end = 0;
-  if (!device->has_run) return clnorm_fail_no_run(error);
+  if (!device->has_run) return clnorm__fail_no_run(error);
   if (!device->timed[1]) {
     *seconds = 0;
     return CLNORM_OK;
   }
   cl_int code = api->clWaitForEvents(1, &device->timed[1]);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clWaitForEvents", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clWaitForEvents", code);
   code = api->clGetEventProfilingInfo(device->timed[0], CL_PROFILING_COMMAND_START, sizeof start,
                                       &start, NULL);
   if (code == CL_SUCCESS) {
     code = api->clGetEventProfilingInfo(device->timed[1], CL_PROFILING_COMMAND_END, sizeof end,
                                         &end, NULL);
   }
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetEventProfilingInfo", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clGetEventProfilingInfo", code);
   if (end < start) {
-    return clnorm_fail(error, CLNORM_ERROR_DEVICE,
-                       "the driver's times are no times: the run ended at %llu ns and started at "
-                       "%llu ns",
-                       (unsigned long long)end, (unsigned long long)start);
+    return clnorm__fail(error, CLNORM_ERROR_DEVICE,
+                        "the driver's times are no times: the run ended at %llu ns and started at "
+                        "%llu ns",
+                        (unsigned long long)end, (unsigned long long)start);
   }
   *seconds = 1e-9 * (double)(end - start);
   return CLNORM_OK;

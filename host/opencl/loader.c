@@ -13,7 +13,7 @@ static const struct {
 #undef CLNORM_OPENCL_ENTRY
 };
 
-bool clnorm_opencl_load(const char *library, clnorm_opencl_api *api, clnorm_message *reason) {
+bool clnorm__opencl_load(const char *library, clnorm_opencl_api *api, clnorm_message *reason) {
   memset(api, 0, sizeof *api);
   api->library = dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!api->library) {
@@ -30,7 +30,7 @@ bool clnorm_opencl_load(const char *library, clnorm_opencl_api *api, clnorm_mess
                "%s has no %s, so it is older than OpenCL 1.2; package ocl-icd-libopencl1 brings a "
                "newer one",
                library, functions[i].name);
-      clnorm_opencl_unload(api);
+      clnorm__opencl_unload(api);
       return false;
     }
     memcpy((char *)api + functions[i].offset, &symbol, sizeof symbol);
@@ -38,7 +38,7 @@ bool clnorm_opencl_load(const char *library, clnorm_opencl_api *api, clnorm_mess
   return true;
 }
 
-void clnorm_opencl_unload(clnorm_opencl_api *api) {
+void clnorm__opencl_unload(clnorm_opencl_api *api) {
   if (api->library) dlclose(api->library);
   memset(api, 0, sizeof *api);
 }

@@ -56,8 +56,8 @@ typedef struct clnorm_opencl_api {
 
 /* Fills *api from the shared library of that name (CLNORM_OPENCL_LIBRARY; tests name others). On failure
  * `reason` receives a sentence that says what is missing and which package brings it. */
-bool clnorm_opencl_load(const char *library, clnorm_opencl_api *api, clnorm_message *reason);
+bool clnorm__opencl_load(const char *library, clnorm_opencl_api *api, clnorm_message *reason);
 /* A table that was never filled is accepted. Drivers stay mapped: their threads may outlive the call. */
-void clnorm_opencl_unload(clnorm_opencl_api *api);
+void clnorm__opencl_unload(clnorm_opencl_api *api);
 
 #endif

@@ -2,18 +2,18 @@
 #include "errors.h"
 #include "order.h"
 
-clnorm_status clnorm_opencl_alloc(clnorm_device *base, size_t size, clnorm_memory *memory,
-                                  clnorm_error *error) {
+clnorm_status clnorm__opencl_alloc(clnorm_device *base, size_t size, clnorm_memory *memory,
+                                   clnorm_error *error) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   cl_int code = CL_SUCCESS;
   cl_mem buffer = device->api.clCreateBuffer(device->context, CL_MEM_READ_WRITE, size, NULL, &code);
   if (code == CL_INVALID_BUFFER_SIZE) {
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
-                       "clCreateBuffer failed: CL_INVALID_BUFFER_SIZE (%d): %zu bytes, but this "
-                       "device allows %llu in one buffer",
-                       (int)code, size, (unsigned long long)base->info.max_alloc_bytes);
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
+                        "clCreateBuffer failed: CL_INVALID_BUFFER_SIZE (%d): %zu bytes, but this "
+                        "device allows %llu in one buffer",
+                        (int)code, size, (unsigned long long)base->info.max_alloc_bytes);
   }
-  if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateBuffer", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail_create(error, "clCreateBuffer", code);
   memory->host = NULL;
   memory->cl = buffer;
   memory->offset = 0;
@@ -21,42 +21,42 @@ clnorm_status clnorm_opencl_alloc(clnorm_device *base, size_t size, clnorm_memor
   return CLNORM_OK;
 }
 
-void clnorm_opencl_free(clnorm_device *base, clnorm_memory memory) {
+void clnorm__opencl_free(clnorm_device *base, clnorm_memory memory) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
-  if (!clnorm_opencl_is_inherited(device)) device->api.clReleaseMemObject(memory.cl);
+  if (!clnorm__opencl_is_inherited(device)) device->api.clReleaseMemObject(memory.cl);
 }
 
 /* A blocking write of OpenCL 1.2 may return when the values are copied, before they are in the buffer (Intel's
  * runtime does so), and what runs on another queue or out of order does not wait for it: its event does. */
-clnorm_status clnorm_opencl_write(clnorm_device *base, clnorm_memory memory, const void *source,
-                                  size_t size, const clnorm_order *order, clnorm_error *error) {
+clnorm_status clnorm__opencl_write(clnorm_device *base, clnorm_memory memory, const void *source,
+                                   size_t size, const clnorm_order *order, clnorm_error *error) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   clnorm_opencl_waits waits = {0, {NULL}};
   const clnorm_status status =
-      clnorm_opencl_follow(device, device->queue, order, true, &waits, error);
+      clnorm__opencl_follow(device, device->queue, order, true, &waits, error);
   if (status != CLNORM_OK) return status;
   cl_event written = NULL;
   cl_int code = device->api.clEnqueueWriteBuffer(device->queue.handle, memory.cl, CL_TRUE,
                                                  memory.offset, size, source, waits.count,
                                                  waits.count > 0 ? waits.events : NULL, &written);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueWriteBuffer", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clEnqueueWriteBuffer", code);
   code = device->api.clWaitForEvents(1, &written);
   device->api.clReleaseEvent(written);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clWaitForEvents", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clWaitForEvents", code);
   return CLNORM_OK;
 }
 
-clnorm_status clnorm_opencl_read(clnorm_device *base, clnorm_memory memory, void *destination,
-                                 size_t size, const clnorm_order *order, clnorm_error *error) {
+clnorm_status clnorm__opencl_read(clnorm_device *base, clnorm_memory memory, void *destination,
+                                  size_t size, const clnorm_order *order, clnorm_error *error) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   clnorm_opencl_waits waits = {0, {NULL}};
   const clnorm_status status =
-      clnorm_opencl_follow(device, device->queue, order, false, &waits, error);
+      clnorm__opencl_follow(device, device->queue, order, false, &waits, error);
   if (status != CLNORM_OK) return status;
   const cl_int code = device->api.clEnqueueReadBuffer(device->queue.handle, memory.cl, CL_TRUE,
                                                       memory.offset, size, destination, waits.count,
                                                       waits.count > 0 ? waits.events : NULL, NULL);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clEnqueueReadBuffer", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clEnqueueReadBuffer", code);
   return CLNORM_OK;
 }
 
@@ -108,24 +108,24 @@ static cl_int ask(const clnorm_opencl_api *api, cl_mem memory, object_info *info
 static clnorm_status check_object(const clnorm_opencl_device *device, cl_int code,
                                   const object_info *info, const char *role, clnorm_error *error) {
   if (code == CL_INVALID_MEM_OBJECT) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s is no OpenCL memory object (CL_INVALID_MEM_OBJECT)", role);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "%s is no OpenCL memory object (CL_INVALID_MEM_OBJECT)", role);
   }
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetMemObjectInfo", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clGetMemObjectInfo", code);
   if (info->type != CL_MEM_OBJECT_BUFFER) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s is an OpenCL object of type 0x%x, but must be a buffer", role,
-                       (unsigned)info->type);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "%s is an OpenCL object of type 0x%x, but must be a buffer", role,
+                        (unsigned)info->type);
   }
   if (info->context != device->context) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s belongs to another cl_context than this clnorm_context", role);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "%s belongs to another cl_context than this clnorm_context", role);
   }
   if ((uintptr_t)info->host % sizeof(float)) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s was made with CL_MEM_USE_HOST_PTR at address %p, but must be at a "
-                       "multiple of %zu",
-                       role, info->host, sizeof(float));
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "%s was made with CL_MEM_USE_HOST_PTR at address %p, but must be at a "
+                        "multiple of %zu",
+                        role, info->host, sizeof(float));
   }
   return CLNORM_OK;
 }
@@ -148,18 +148,18 @@ static clnorm_status check_access(cl_mem_flags flags, unsigned access, const cha
   };
   for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
     if (!(flags & rules[i].flag) || !(access & rules[i].forbids)) continue;
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s was made with %s, but %s it", role,
-                       rules[i].name, rules[i].verb);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s was made with %s, but %s it",
+                        role, rules[i].name, rules[i].verb);
   }
   return CLNORM_OK;
 }
 
-clnorm_status clnorm_opencl_span(clnorm_device *base, clnorm_memory memory, const char *role,
-                                 unsigned access, clnorm_span *span, clnorm_error *error) {
+clnorm_status clnorm__opencl_span(clnorm_device *base, clnorm_memory memory, const char *role,
+                                  unsigned access, clnorm_span *span, clnorm_error *error) {
   const clnorm_opencl_device *device = (const clnorm_opencl_device *)base;
   if (memory.host || !memory.cl) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "%s is host memory, but an OpenCL context takes cl_mem", role);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "%s is host memory, but an OpenCL context takes cl_mem", role);
   }
   object_info info = {0};
   const cl_int code = ask(&device->api, memory.cl, &info);
@@ -167,9 +167,9 @@ clnorm_status clnorm_opencl_span(clnorm_device *base, clnorm_memory memory, cons
   if (status == CLNORM_OK) status = check_access(info.flags, access, role, error);
   if (status != CLNORM_OK) return status;
   if (memory.offset > info.size || memory.size > info.size - memory.offset) {
-    return clnorm_fail(error, CLNORM_ERROR_BUFFER_TOO_SMALL,
-                       "%s is %zu bytes from offset %zu on, but its buffer has %zu bytes", role,
-                       memory.size, memory.offset, info.size);
+    return clnorm__fail(error, CLNORM_ERROR_BUFFER_TOO_SMALL,
+                        "%s is %zu bytes from offset %zu on, but its buffer has %zu bytes", role,
+                        memory.size, memory.offset, info.size);
   }
   const size_t size = memory.size > 0 ? memory.size : info.size - memory.offset;
   span->base = (uintptr_t)(info.parent ? info.parent : memory.cl);

@@ -22,24 +22,24 @@ static const char *vendors_reminder(char *text, size_t size) {
   return text;
 }
 
-clnorm_status clnorm_opencl_no_platform(clnorm_device_list *list, cl_int code) {
+clnorm_status clnorm__opencl_no_platform(clnorm_device_list *list, cl_int code) {
   char reminder[300];
-  return clnorm_device_list_add_missing(
+  return clnorm__device_list_add_missing(
       list,
       "the OpenCL loader is there, but finds no driver (clGetPlatformIDs: %s)%s; package "
       "pocl-opencl-icd brings one for the processor; for GPUs there are " GPU_PACKAGES,
-      clnorm_opencl_error_name(code), vendors_reminder(reminder, sizeof reminder));
+      clnorm__opencl_error_name(code), vendors_reminder(reminder, sizeof reminder));
 }
 
-clnorm_status clnorm_opencl_no_device(const clnorm_opencl_api *api, clnorm_device_list *list,
-                                      cl_platform_id platform, unsigned index, cl_int code) {
+clnorm_status clnorm__opencl_no_device(const clnorm_opencl_api *api, clnorm_device_list *list,
+                                       cl_platform_id platform, unsigned index, cl_int code) {
   clnorm_opencl_query query = {api, platform, NULL, NULL, CL_SUCCESS, false};
-  char *name = clnorm_opencl_platform_text(&query, CL_PLATFORM_NAME);
+  char *name = clnorm__opencl_platform_text(&query, CL_PLATFORM_NAME);
   if (query.out_of_memory) return CLNORM_ERROR_OUT_OF_MEMORY;
   const bool rusticl = name && strstr(name, "rusticl") != NULL;
-  const clnorm_status status = clnorm_device_list_add_missing(
+  const clnorm_status status = clnorm__device_list_add_missing(
       list, "OpenCL platform %u (%s) has no device (clGetDeviceIDs: %s)%s", index,
-      name ? name : "unnamed", clnorm_opencl_error_name(code),
+      name ? name : "unnamed", clnorm__opencl_error_name(code),
       rusticl ? "; rusticl shows a device only where it is enabled, for example "
                 "RUSTICL_ENABLE=llvmpipe for the processor or RUSTICL_ENABLE=radeonsi for AMD GPUs"
               : "; the driver is installed and found no hardware that it may use");
@@ -56,22 +56,22 @@ static const char *locked_gpu(char *path, size_t size) {
   return NULL;
 }
 
-clnorm_status clnorm_opencl_no_gpu(clnorm_device_list *list) {
+clnorm_status clnorm__opencl_no_gpu(clnorm_device_list *list) {
   char path[32];
   char reminder[300];
   if (locked_gpu(path, sizeof path)) {
-    return clnorm_device_list_add_missing(
+    return clnorm__device_list_add_missing(
         list, "no OpenCL GPU; there is %s, but this user may not open it: join its group (render)",
         path);
   }
   if (access("/dev/nvidiactl", F_OK) == 0) {
-    return clnorm_device_list_add_missing(
+    return clnorm__device_list_add_missing(
         list,
         "no OpenCL GPU; there is an NVIDIA GPU (/dev/nvidiactl), but no OpenCL driver for it%s; "
         "package nvidia-opencl-icd brings one",
         vendors_reminder(reminder, sizeof reminder));
   }
-  return clnorm_device_list_add_missing(list,
-                                        "no OpenCL GPU%s; drivers for one come with " GPU_PACKAGES,
-                                        vendors_reminder(reminder, sizeof reminder));
+  return clnorm__device_list_add_missing(list,
+                                         "no OpenCL GPU%s; drivers for one come with " GPU_PACKAGES,
+                                         vendors_reminder(reminder, sizeof reminder));
 }

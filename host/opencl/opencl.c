@@ -15,7 +15,7 @@
 
 /* ---- Closing ------------------------------------------------------------------------------------ */
 
-bool clnorm_opencl_is_inherited(const clnorm_opencl_device *device) {
+bool clnorm__opencl_is_inherited(const clnorm_opencl_device *device) {
   return device->base.process != getpid();
 }
 
@@ -24,11 +24,11 @@ static void release(clnorm_opencl_device *device) {
   const clnorm_opencl_api *api = &device->api;
   for (int i = 0; i < 2; i++)
     if (device->timed[i]) api->clReleaseEvent(device->timed[i]);
-  clnorm_opencl_programs_release(device->programs, api);
+  clnorm__opencl_programs_release(device->programs, api);
   if (device->queue.handle) api->clReleaseCommandQueue(device->queue.handle);
   if (device->context) api->clReleaseContext(device->context);
   if (device->id) api->clReleaseDevice(device->id);
-  clnorm_opencl_unload(&device->api);
+  clnorm__opencl_unload(&device->api);
 }
 
 static void free_device(clnorm_opencl_device *device) {
@@ -38,8 +38,8 @@ static void free_device(clnorm_opencl_device *device) {
 
 static void device_close(clnorm_device *base) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
-  if (clnorm_opencl_is_inherited(device)) {
-    clnorm_opencl_programs_release(device->programs, NULL);
+  if (clnorm__opencl_is_inherited(device)) {
+    clnorm__opencl_programs_release(device->programs, NULL);
   } else {
     release(device);
   }
@@ -49,23 +49,23 @@ static void device_close(clnorm_device *base) {
 static clnorm_status device_finish(clnorm_device *base, clnorm_error *error) {
   clnorm_opencl_device *device = (clnorm_opencl_device *)base;
   const cl_int code = device->api.clFinish(device->queue.handle);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clFinish", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clFinish", code);
   return CLNORM_OK;
 }
 
 static const clnorm_device_operations operations = {
     .close = device_close,
     .finish = device_finish,
-    .alloc = clnorm_opencl_alloc,
-    .free = clnorm_opencl_free,
-    .write = clnorm_opencl_write,
-    .read = clnorm_opencl_read,
-    .span = clnorm_opencl_span,
-    .prepare = clnorm_opencl_prepare,
-    .unprepare = clnorm_opencl_unprepare,
-    .run = clnorm_opencl_run,
-    .forget = clnorm_opencl_forget,
-    .last_run_seconds = clnorm_opencl_last_run_seconds,
+    .alloc = clnorm__opencl_alloc,
+    .free = clnorm__opencl_free,
+    .write = clnorm__opencl_write,
+    .read = clnorm__opencl_read,
+    .span = clnorm__opencl_span,
+    .prepare = clnorm__opencl_prepare,
+    .unprepare = clnorm__opencl_unprepare,
+    .run = clnorm__opencl_run,
+    .forget = clnorm__opencl_forget,
+    .last_run_seconds = clnorm__opencl_last_run_seconds,
 };
 
 /* ---- Opening ------------------------------------------------------------------------------------ */
@@ -73,28 +73,28 @@ static const clnorm_device_operations operations = {
 /* The opened context whose programs are to be shared; NULL: none. */
 static clnorm_status find_share(const clnorm_context_options *options,
                                 const clnorm_opencl_device **share, clnorm_error *error) {
-  const clnorm_device *base = clnorm_context_opened(options->share);
+  const clnorm_device *base = clnorm__context_opened(options->share);
   *share = (const clnorm_opencl_device *)base;
   if (!base) return CLNORM_OK;
   if (base->operations != &operations) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "share is a context of the CPU path, which has no programs to share");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "share is a context of the CPU path, which has no programs to share");
   }
-  if (!clnorm_opencl_is_inherited(*share)) return CLNORM_OK;
-  return clnorm_fail(error, CLNORM_ERROR_STATE,
-                     "share was opened by process %ld, and this is its child: an OpenCL device "
-                     "cannot be used after a fork",
-                     (long)base->process);
+  if (!clnorm__opencl_is_inherited(*share)) return CLNORM_OK;
+  return clnorm__fail(error, CLNORM_ERROR_STATE,
+                      "share was opened by process %ld, and this is its child: an OpenCL device "
+                      "cannot be used after a fork",
+                      (long)base->process);
 }
 
 /* Programs are good for one cl_context, and are built for one of its devices. */
 static clnorm_status check_share(const clnorm_opencl_device *share, cl_context context,
                                  cl_device_id id, clnorm_error *error) {
   if (!share || (share->context == context && share->id == id)) return CLNORM_OK;
-  return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                     "share is a context on another %s: it is on device %s (%s)",
-                     share->id == id ? "cl_context" : "cl_device_id", share->base.info.id,
-                     share->base.info.name);
+  return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                      "share is a context on another %s: it is on device %s (%s)",
+                      share->id == id ? "cl_context" : "cl_device_id", share->base.info.id,
+                      share->base.info.name);
 }
 
 /* A device structure with the functions loaded and the store of programs, and nothing else. For close_half(). */
@@ -102,18 +102,19 @@ static clnorm_status create_device(const clnorm_opencl_device *share, clnorm_err
                                    clnorm_opencl_device **created) {
   clnorm_message reason;
   clnorm_opencl_device *device = calloc(1, sizeof *device);
-  if (!device) return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a device");
+  if (!device)
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a device");
   device->base.process = getpid();
   device->programs =
-      share ? clnorm_opencl_programs_hold(share->programs) : clnorm_opencl_programs_create();
+      share ? clnorm__opencl_programs_hold(share->programs) : clnorm__opencl_programs_create();
   if (!device->programs) {
     free_device(device);
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for programs");
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for programs");
   }
-  if (!clnorm_opencl_load(CLNORM_OPENCL_LIBRARY, &device->api, &reason)) {
-    clnorm_opencl_programs_release(device->programs, NULL);
+  if (!clnorm__opencl_load(CLNORM_OPENCL_LIBRARY, &device->api, &reason)) {
+    clnorm__opencl_programs_release(device->programs, NULL);
     free_device(device);
-    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "%s", reason.text);
+    return clnorm__fail(error, CLNORM_ERROR_NO_DEVICE, "%s", reason.text);
   }
   *created = device;
   return CLNORM_OK;
@@ -128,7 +129,7 @@ static void close_half(clnorm_opencl_device *device) {
 static clnorm_status retain_device(clnorm_opencl_device *device, cl_device_id id,
                                    clnorm_error *error) {
   const cl_int code = device->api.clRetainDevice(id);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainDevice", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clRetainDevice", code);
   device->id = id;
   return CLNORM_OK;
 }
@@ -142,7 +143,7 @@ static const char *form_text(clnorm_form form) {
  * are kept only in a folder that somebody named. */
 static bool wants_programs_kept(const clnorm_device_info *info, const char *cache_dir) {
   return !strstr(info->platform, "Portable Computing Language") ||
-         clnorm_cache_folder_is_named(cache_dir);
+         clnorm__cache_folder_is_named(cache_dir);
 }
 
 /* Fills what the core and the user see. device->id is known. */
@@ -152,30 +153,30 @@ static clnorm_status fill_base(clnorm_opencl_device *device, const char *id,
   char note[160];
   base->operations = &operations;
   base->profiling = options->profiling;
-  if (clnorm_opencl_describe(&device->api, device->id, id, &base->info) != CLNORM_OK) {
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for device %s", id);
+  if (clnorm__opencl_describe(&device->api, device->id, id, &base->info) != CLNORM_OK) {
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for device %s", id);
   }
   if (!base->info.usable) {
-    return clnorm_fail(error, CLNORM_ERROR_NO_DEVICE, "device %s (%s) cannot be used: %s", id,
-                       base->info.name, base->info.status);
+    return clnorm__fail(error, CLNORM_ERROR_NO_DEVICE, "device %s (%s) cannot be used: %s", id,
+                        base->info.name, base->info.status);
   }
-  clnorm_opencl_query query = clnorm_opencl_query_device(&device->api, device->id);
-  const clnorm_form form = clnorm_tuning_choose(base, options, error);
+  clnorm_opencl_query query = clnorm__opencl_query_device(&device->api, device->id);
+  const clnorm_form form = clnorm__tuning_choose(base, options, error);
   device->keeps_programs = wants_programs_kept(&base->info, options->cache_dir);
   const unsigned wanted = (unsigned)options->group_size;
-  base->traits = clnorm_opencl_traits(&query, form, wanted ? wanted : CLNORM_OPENCL_LARGEST_GROUP,
-                                      note, sizeof note);
+  base->traits = clnorm__opencl_traits(&query, form, wanted ? wanted : CLNORM_OPENCL_LARGEST_GROUP,
+                                       note, sizeof note);
   cl_device_fp_config floats = 0;
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_SINGLE_FP_CONFIG, &floats);
   device->soft_fma = (floats & CL_FP_FMA) == 0;
   if (query.out_of_memory) {
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for device %s", id);
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for device %s", id);
   }
-  if (query.call) return clnorm_opencl_fail(error, query.call, query.code);
+  if (query.call) return clnorm__opencl_fail(error, query.call, query.code);
   if (base->traits.form == CLNORM_FORM_WIDE && wanted > base->traits.group_size) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "group_size is %u, but device %s allows work-groups of %u only", wanted, id,
-                       base->traits.group_size);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "group_size is %u, but device %s allows work-groups of %u only", wanted, id,
+                        base->traits.group_size);
   }
   snprintf(base->description, sizeof base->description, "%s (%s, %s), %s, %d compute units%s",
            base->info.name, base->info.id, base->info.platform,
@@ -192,12 +193,12 @@ static clnorm_status get_context(clnorm_opencl_device *device, const clnorm_open
     const clnorm_status status = check_share(share, share->context, device->id, error);
     if (status != CLNORM_OK) return status;
     code = device->api.clRetainContext(share->context);
-    if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainContext", code);
+    if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clRetainContext", code);
     device->context = share->context;
     return CLNORM_OK;
   }
   cl_context context = device->api.clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateContext", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail_create(error, "clCreateContext", code);
   device->context = context;
   return CLNORM_OK;
 }
@@ -208,7 +209,7 @@ static clnorm_status create_queue(clnorm_opencl_device *device, clnorm_error *er
       device->base.profiling ? CL_QUEUE_PROFILING_ENABLE : 0;
   cl_command_queue queue =
       device->api.clCreateCommandQueue(device->context, device->id, properties, &code);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail_create(error, "clCreateCommandQueue", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail_create(error, "clCreateCommandQueue", code);
   device->queue.handle = queue;
   device->base.owns_queue = true;
   return CLNORM_OK;
@@ -223,7 +224,7 @@ static clnorm_status backend_open(const clnorm_device_info *info,
   if (status == CLNORM_OK) status = create_device(share, error, &device);
   if (status != CLNORM_OK) return status;
   cl_device_id id = NULL;
-  status = clnorm_opencl_find_device(&device->api, info->id, &id, error);
+  status = clnorm__opencl_find_device(&device->api, info->id, &id, error);
   if (status == CLNORM_OK) status = retain_device(device, id, error);
   if (status == CLNORM_OK) status = fill_base(device, info->id, options, error);
   if (status == CLNORM_OK) status = get_context(device, share, error);
@@ -239,21 +240,21 @@ static clnorm_status backend_open(const clnorm_device_info *info,
 static clnorm_status backend_list(clnorm_device_list *list) {
   clnorm_opencl_api api;
   clnorm_message reason;
-  if (!clnorm_opencl_load(CLNORM_OPENCL_LIBRARY, &api, &reason)) {
-    return clnorm_device_list_add_missing(list, "%s", reason.text);
+  if (!clnorm__opencl_load(CLNORM_OPENCL_LIBRARY, &api, &reason)) {
+    return clnorm__device_list_add_missing(list, "%s", reason.text);
   }
-  const clnorm_status status = clnorm_opencl_list_devices(&api, list);
-  clnorm_opencl_unload(&api);
+  const clnorm_status status = clnorm__opencl_list_devices(&api, list);
+  clnorm__opencl_unload(&api);
   return status;
 }
 
-const clnorm_backend clnorm_opencl_backend = {"opencl", backend_list, backend_open};
+const clnorm_backend clnorm__opencl_backend = {"opencl", backend_list, backend_open};
 
 /* ---- The caller's objects ----------------------------------------------------------------------- */
 
-clnorm_status clnorm_opencl_check_queue(const clnorm_opencl_api *api, cl_context context,
-                                        cl_device_id device, bool profiling,
-                                        clnorm_opencl_queue *queue, clnorm_error *error) {
+clnorm_status clnorm__opencl_check_queue(const clnorm_opencl_api *api, cl_context context,
+                                         cl_device_id device, bool profiling,
+                                         clnorm_opencl_queue *queue, clnorm_error *error) {
   cl_context queue_context = NULL;
   cl_device_id queue_device = NULL;
   cl_command_queue_properties properties = 0;
@@ -267,16 +268,16 @@ clnorm_status clnorm_opencl_check_queue(const clnorm_opencl_api *api, cl_context
     code = api->clGetCommandQueueInfo(queue->handle, CL_QUEUE_PROPERTIES, sizeof properties,
                                       &properties, NULL);
   }
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetCommandQueueInfo", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clGetCommandQueueInfo", code);
   if (queue_context != context || queue_device != device) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "queue belongs to another %s than the one given",
-                       queue_context != context ? "cl_context" : "cl_device_id");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "queue belongs to another %s than the one given",
+                        queue_context != context ? "cl_context" : "cl_device_id");
   }
   if (profiling && !(properties & CL_QUEUE_PROFILING_ENABLE)) {
-    return clnorm_fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                       "profiling is asked for, but queue was made without "
-                       "CL_QUEUE_PROFILING_ENABLE");
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "profiling is asked for, but queue was made without "
+                        "CL_QUEUE_PROFILING_ENABLE");
   }
   queue->out_of_order = (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0;
   return CLNORM_OK;
@@ -288,10 +289,10 @@ static clnorm_status retain(clnorm_opencl_device *device, cl_context context, cl
   const clnorm_status status = retain_device(device, id, error);
   if (status != CLNORM_OK) return status;
   cl_int code = device->api.clRetainContext(context);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainContext", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clRetainContext", code);
   device->context = context;
   code = device->api.clRetainCommandQueue(queue.handle);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clRetainCommandQueue", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clRetainCommandQueue", code);
   device->queue = queue;
   return CLNORM_OK;
 }
@@ -307,10 +308,10 @@ static clnorm_status adopt(cl_context context, cl_device_id id, cl_command_queue
   if (status == CLNORM_OK) status = check_share(share, context, id, error);
   if (status == CLNORM_OK) status = create_device(share, error, &device);
   if (status != CLNORM_OK) return status;
-  status = clnorm_opencl_check_queue(&device->api, context, id, options->profiling, &queue, error);
+  status = clnorm__opencl_check_queue(&device->api, context, id, options->profiling, &queue, error);
   if (status == CLNORM_OK) status = retain(device, context, id, queue, error);
   if (status == CLNORM_OK) {
-    clnorm_opencl_device_name(&device->api, id, name);
+    clnorm__opencl_device_name(&device->api, id, name);
     status = fill_base(device, name, options, error);
   }
   if (status != CLNORM_OK) {
@@ -331,17 +332,17 @@ clnorm_status clnorm_context_create_opencl(cl_context cl, cl_device_id device,
   clnorm_device *adopted = NULL;
   clnorm_status status = CLNORM_OK;
   if (!context || !cl || !device || !queue) {
-    status = clnorm_fail(&error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL",
-                         !context  ? "context"
-                         : !cl     ? "cl"
-                         : !device ? "device"
-                                   : "queue");
+    status = clnorm__fail(&error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL",
+                          !context  ? "context"
+                          : !cl     ? "cl"
+                          : !device ? "device"
+                                    : "queue");
   }
   if (context) *context = NULL;
-  if (status == CLNORM_OK) status = clnorm_context_options_check(options, &error);
+  if (status == CLNORM_OK) status = clnorm__context_options_check(options, &error);
   if (status == CLNORM_OK) status = adopt(cl, device, queue, options, &error, &adopted);
   if (status == CLNORM_OK) {
-    status = clnorm_context_adopt(adopted, options, "the caller's queue", context, &error);
+    status = clnorm__context_adopt(adopted, options, "the caller's queue", context, &error);
   }
   if (message) *message = error.message;
   return status;
@@ -349,7 +350,7 @@ clnorm_status clnorm_context_create_opencl(cl_context cl, cl_device_id device,
 
 /* NULL for a device of another back end. */
 static const clnorm_opencl_device *opencl_device(const clnorm_context *context) {
-  const clnorm_device *base = clnorm_context_opened(context);
+  const clnorm_device *base = clnorm__context_opened(context);
   return base && base->operations == &operations ? (const clnorm_opencl_device *)base : NULL;
 }
 

@@ -4,6 +4,6 @@
 
 #include "backend.h"
 
-extern const clnorm_backend clnorm_opencl_backend;
+extern const clnorm_backend clnorm__opencl_backend;
 
 #endif

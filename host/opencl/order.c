@@ -16,7 +16,7 @@ static clnorm_status add(const clnorm_opencl_device *device, clnorm_opencl_queue
   if (!end->event || (end->queue == queue.handle && !queue.out_of_order)) return CLNORM_OK;
   const cl_int code = device->api.clGetEventInfo(end->event, CL_EVENT_COMMAND_EXECUTION_STATUS,
                                                  sizeof progress, &progress, NULL);
-  if (code != CL_SUCCESS) return clnorm_opencl_fail(error, "clGetEventInfo", code);
+  if (code != CL_SUCCESS) return clnorm__opencl_fail(error, "clGetEventInfo", code);
   if (progress > CL_COMPLETE) waits->events[waits->count++] = end->event;
   return CLNORM_OK;
 }
@@ -28,9 +28,9 @@ static unsigned place_of_reader(const clnorm_order *order, clnorm_opencl_queue q
   return order->next_reader;
 }
 
-clnorm_status clnorm_opencl_follow(const clnorm_opencl_device *device, clnorm_opencl_queue queue,
-                                   const clnorm_order *order, bool writes,
-                                   clnorm_opencl_waits *waits, clnorm_error *error) {
+clnorm_status clnorm__opencl_follow(const clnorm_opencl_device *device, clnorm_opencl_queue queue,
+                                    const clnorm_order *order, bool writes,
+                                    clnorm_opencl_waits *waits, clnorm_error *error) {
   if (!order) return CLNORM_OK;
   clnorm_status status = add(device, queue, &order->writer, waits, error);
   const unsigned place = place_of_reader(order, queue);
@@ -39,8 +39,8 @@ clnorm_status clnorm_opencl_follow(const clnorm_opencl_device *device, clnorm_op
   return status;
 }
 
-cl_int clnorm_opencl_enter(const clnorm_opencl_device *device, clnorm_opencl_queue queue,
-                           clnorm_use use, cl_event end) {
+cl_int clnorm__opencl_enter(const clnorm_opencl_device *device, clnorm_opencl_queue queue,
+                            clnorm_use use, cl_event end) {
   if (!use.order || !end) return CL_SUCCESS;
   const clnorm_opencl_api *api = &device->api;
   const unsigned place = place_of_reader(use.order, queue);
@@ -57,9 +57,9 @@ cl_int clnorm_opencl_enter(const clnorm_opencl_device *device, clnorm_opencl_que
   return CL_SUCCESS;
 }
 
-void clnorm_opencl_forget(clnorm_device *base, clnorm_order *order) {
+void clnorm__opencl_forget(clnorm_device *base, clnorm_order *order) {
   const clnorm_opencl_device *device = (const clnorm_opencl_device *)base;
-  const bool held = !clnorm_opencl_is_inherited(device);
+  const bool held = !clnorm__opencl_is_inherited(device);
   if (held) release(&device->api, &order->writer);
   for (unsigned i = 0; i < CLNORM_ORDER_READERS && held; i++)
     release(&device->api, &order->readers[i]);

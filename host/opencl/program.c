@@ -22,14 +22,14 @@ typedef struct build {
 /* Everything that decides what a binary is good for, each part with its terminating zero. Empty where the
  * driver does not answer or memory is short: the cache is then left alone. */
 static clnorm_blob make_key(const build *b) {
-  clnorm_opencl_query query = clnorm_opencl_query_device(b->api, b->device);
+  clnorm_opencl_query query = clnorm__opencl_query_device(b->api, b->device);
   char *texts[] = {
-      clnorm_opencl_platform_text(&query, CL_PLATFORM_NAME),
-      clnorm_opencl_platform_text(&query, CL_PLATFORM_VERSION),
-      clnorm_opencl_device_text(&query, CL_DEVICE_NAME),
-      clnorm_opencl_device_text(&query, CL_DEVICE_VENDOR),
-      clnorm_opencl_device_text(&query, CL_DEVICE_VERSION),
-      clnorm_opencl_device_text(&query, CL_DRIVER_VERSION),
+      clnorm__opencl_platform_text(&query, CL_PLATFORM_NAME),
+      clnorm__opencl_platform_text(&query, CL_PLATFORM_VERSION),
+      clnorm__opencl_device_text(&query, CL_DEVICE_NAME),
+      clnorm__opencl_device_text(&query, CL_DEVICE_VENDOR),
+      clnorm__opencl_device_text(&query, CL_DEVICE_VERSION),
+      clnorm__opencl_device_text(&query, CL_DRIVER_VERSION),
   };
   const size_t count = sizeof texts / sizeof texts[0];
   clnorm_blob key = {NULL, strlen(b->source->options) + 1 + b->source->size};
@@ -71,7 +71,7 @@ static char *read_log(const build *b, cl_program program) {
 static void hand_out_log(const build *b, const char *log) {
   while (log && *log) {
     const size_t length = strcspn(log, "\n");
-    if (length > 0) clnorm_log(b->error, "%.*s", (int)length, log);
+    if (length > 0) clnorm__log(b->error, "%.*s", (int)length, log);
     log += length;
     log += strspn(log, "\n");
   }
@@ -80,15 +80,15 @@ static void hand_out_log(const build *b, const char *log) {
 static clnorm_status fail_build(const build *b, cl_program program, cl_int code) {
   if (code != CL_BUILD_PROGRAM_FAILURE && code != CL_INVALID_BUILD_OPTIONS &&
       code != CL_COMPILER_NOT_AVAILABLE) {
-    return clnorm_opencl_fail_create(b->error, "clBuildProgram", code);
+    return clnorm__opencl_fail_create(b->error, "clBuildProgram", code);
   }
   char *log = read_log(b, program);
   hand_out_log(b, log);
   const clnorm_status status =
-      clnorm_fail(b->error, CLNORM_ERROR_BUILD,
-                  "clBuildProgram failed: %s (%d), with options \"%s\"; the compiler says:\n%s",
-                  clnorm_opencl_error_name(code), (int)code, b->source->options,
-                  log && *log ? log : "(nothing)");
+      clnorm__fail(b->error, CLNORM_ERROR_BUILD,
+                   "clBuildProgram failed: %s (%d), with options \"%s\"; the compiler says:\n%s",
+                   clnorm__opencl_error_name(code), (int)code, b->source->options,
+                   log && *log ? log : "(nothing)");
   free(log);
   return status;
 }
@@ -143,9 +143,9 @@ free_arrays:
 static void store_binary(const build *b, clnorm_blob key, cl_program program) {
   clnorm_blob binary = read_binary(b, program);
   if (binary.data) {
-    clnorm_program_cache_store(b->source->cache_dir, key, binary, b->error);
+    clnorm__program_cache_store(b->source->cache_dir, key, binary, b->error);
   } else {
-    clnorm_log(b->error, "the driver gives no binary of the program, so none is kept");
+    clnorm__log(b->error, "the driver gives no binary of the program, so none is kept");
   }
   free(binary.data);
 }
@@ -166,8 +166,8 @@ static cl_program create_from_binary(const build *b, clnorm_blob binary) {
     code = b->api->clBuildProgram(program, 1, &b->device, b->source->options, NULL, NULL);
   }
   if (program && code == CL_SUCCESS) return program;
-  clnorm_log(b->error, "the cached program is built again, since %s failed: %s (%d)", call,
-             clnorm_opencl_error_name(code), (int)code);
+  clnorm__log(b->error, "the cached program is built again, since %s failed: %s (%d)", call,
+              clnorm__opencl_error_name(code), (int)code);
   if (program) b->api->clReleaseProgram(program);
   return NULL;
 }
@@ -178,7 +178,7 @@ static clnorm_status create_from_source(const build *b, cl_program *program) {
   cl_program built =
       b->api->clCreateProgramWithSource(b->context, 1, &text, &b->source->size, &code);
   if (code != CL_SUCCESS) {
-    return clnorm_opencl_fail_create(b->error, "clCreateProgramWithSource", code);
+    return clnorm__opencl_fail_create(b->error, "clCreateProgramWithSource", code);
   }
   code = b->api->clBuildProgram(built, 1, &b->device, b->source->options, NULL, NULL);
   if (code != CL_SUCCESS) {
@@ -193,15 +193,15 @@ static clnorm_status create_from_source(const build *b, cl_program *program) {
   return CLNORM_OK;
 }
 
-clnorm_status clnorm_opencl_program_create(const clnorm_opencl_api *api, cl_context context,
-                                           cl_device_id device, const clnorm_opencl_source *source,
-                                           cl_program *program, clnorm_error *error) {
+clnorm_status clnorm__opencl_program_create(const clnorm_opencl_api *api, cl_context context,
+                                            cl_device_id device, const clnorm_opencl_source *source,
+                                            cl_program *program, clnorm_error *error) {
   const build b = {api, context, device, source, error};
   clnorm_blob key = {NULL, 0};
   *program = NULL;
   if (source->cache_dir) key = make_key(&b);
   if (key.data) {
-    clnorm_blob binary = clnorm_program_cache_load(source->cache_dir, key, error);
+    clnorm_blob binary = clnorm__program_cache_load(source->cache_dir, key, error);
     if (binary.data) *program = create_from_binary(&b, binary);
     free(binary.data);
   }

@@ -24,7 +24,7 @@ typedef struct entry_name {
 static entry_name name_of(clnorm_blob key) {
   entry_name name;
   snprintf(name.text, sizeof name.text, "%016" PRIx64 ".clbin",
-           clnorm_cache_hash(key.data, key.size));
+           clnorm__cache_hash(key.data, key.size));
   return name;
 }
 
@@ -41,25 +41,25 @@ static const char *find_binary(clnorm_blob entry, clnorm_blob key, clnorm_blob *
     return "it belongs to another program";
   binary->data = entry.data + sizeof header + key.size;
   binary->size = (size_t)header.binary_size;
-  if (clnorm_cache_hash(binary->data, binary->size) != header.checksum)
+  if (clnorm__cache_hash(binary->data, binary->size) != header.checksum)
     return "its checksum is wrong";
   return NULL;
 }
 
-clnorm_blob clnorm_program_cache_load(const char *folder, clnorm_blob key,
-                                      const clnorm_error *error) {
+clnorm_blob clnorm__program_cache_load(const char *folder, clnorm_blob key,
+                                       const clnorm_error *error) {
   const clnorm_blob nothing = {NULL, 0};
   clnorm_message why;
   const entry_name name = name_of(key);
-  clnorm_blob entry = clnorm_cache_read(folder, name.text, LARGEST_ENTRY, &why);
+  clnorm_blob entry = clnorm__cache_read(folder, name.text, LARGEST_ENTRY, &why);
   if (!entry.data) {
-    if (why.text[0]) clnorm_log(error, "%s", why.text);
+    if (why.text[0]) clnorm__log(error, "%s", why.text);
     return nothing;
   }
   clnorm_blob binary = nothing;
   const char *reason = find_binary(entry, key, &binary);
   if (reason) {
-    clnorm_log(error, "cache entry %s/%s is not used: %s", folder, name.text, reason);
+    clnorm__log(error, "cache entry %s/%s is not used: %s", folder, name.text, reason);
     free(entry.data);
     return nothing;
   }
@@ -68,11 +68,12 @@ clnorm_blob clnorm_program_cache_load(const char *folder, clnorm_blob key,
   return entry;
 }
 
-void clnorm_program_cache_store(const char *folder, clnorm_blob key, clnorm_blob binary,
-                                const clnorm_error *error) {
+void clnorm__program_cache_store(const char *folder, clnorm_blob key, clnorm_blob binary,
+                                 const clnorm_error *error) {
   clnorm_message why;
-  entry_header header = {MAGIC, key.size, binary.size, clnorm_cache_hash(binary.data, binary.size)};
+  entry_header header = {MAGIC, key.size, binary.size,
+                         clnorm__cache_hash(binary.data, binary.size)};
   const clnorm_blob parts[] = {{(unsigned char *)&header, sizeof header}, key, binary};
-  if (!clnorm_cache_write(folder, name_of(key).text, parts, 3, &why))
-    clnorm_log(error, "%s", why.text);
+  if (!clnorm__cache_write(folder, name_of(key).text, parts, 3, &why))
+    clnorm__log(error, "%s", why.text);
 }

@@ -10,10 +10,10 @@
 #include "status.h"
 
 /* The binary kept under key; nothing where there is none. */
-clnorm_blob clnorm_program_cache_load(const char *folder, clnorm_blob key,
-                                      const clnorm_error *error);
+clnorm_blob clnorm__program_cache_load(const char *folder, clnorm_blob key,
+                                       const clnorm_error *error);
 /* Keeps a binary under key, replacing what was there. */
-void clnorm_program_cache_store(const char *folder, clnorm_blob key, clnorm_blob binary,
-                                const clnorm_error *error);
+void clnorm__program_cache_store(const char *folder, clnorm_blob key, clnorm_blob binary,
+                                 const clnorm_error *error);
 
 #endif

@@ -20,7 +20,7 @@ struct clnorm_opencl_programs {
   built_program *built;
 };
 
-clnorm_opencl_programs *clnorm_opencl_programs_create(void) {
+clnorm_opencl_programs *clnorm__opencl_programs_create(void) {
   clnorm_opencl_programs *programs = calloc(1, sizeof *programs);
   if (!programs) return NULL;
   atomic_init(&programs->holders, 1);
@@ -28,13 +28,13 @@ clnorm_opencl_programs *clnorm_opencl_programs_create(void) {
   return programs;
 }
 
-clnorm_opencl_programs *clnorm_opencl_programs_hold(clnorm_opencl_programs *programs) {
+clnorm_opencl_programs *clnorm__opencl_programs_hold(clnorm_opencl_programs *programs) {
   atomic_fetch_add(&programs->holders, 1);
   return programs;
 }
 
-void clnorm_opencl_programs_release(clnorm_opencl_programs *programs,
-                                    const clnorm_opencl_api *api) {
+void clnorm__opencl_programs_release(clnorm_opencl_programs *programs,
+                                     const clnorm_opencl_api *api) {
   if (!programs || atomic_fetch_sub(&programs->holders, 1) > 1) return;
   while (programs->built) {
     built_program *built = programs->built;
@@ -61,9 +61,9 @@ static clnorm_status build(clnorm_opencl_programs *programs, const clnorm_opencl
                            clnorm_error *error) {
   built_program *result = calloc(1, sizeof *result);
   if (!result)
-    return clnorm_fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a program");
+    return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a program");
   const clnorm_status status =
-      clnorm_opencl_program_create(api, context, device, source, &result->program, error);
+      clnorm__opencl_program_create(api, context, device, source, &result->program, error);
   if (status != CLNORM_OK) {
     free(result);
     return status;
@@ -75,10 +75,10 @@ static clnorm_status build(clnorm_opencl_programs *programs, const clnorm_opencl
   return CLNORM_OK;
 }
 
-clnorm_status clnorm_opencl_programs_get(clnorm_opencl_programs *programs,
-                                         const clnorm_opencl_api *api, cl_context context,
-                                         cl_device_id device, const clnorm_opencl_source *source,
-                                         cl_program *program, clnorm_error *error) {
+clnorm_status clnorm__opencl_programs_get(clnorm_opencl_programs *programs,
+                                          const clnorm_opencl_api *api, cl_context context,
+                                          cl_device_id device, const clnorm_opencl_source *source,
+                                          cl_program *program, clnorm_error *error) {
   pthread_mutex_lock(&programs->mutex);
   built_program *built = find(programs, source);
   clnorm_status status = CLNORM_OK;

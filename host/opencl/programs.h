@@ -10,17 +10,18 @@ typedef struct clnorm_opencl_programs clnorm_opencl_programs;
 #define CLNORM_OPENCL_OPTIONS_SIZE 128
 
 /* Empty, held once; NULL where there is no host memory. */
-clnorm_opencl_programs *clnorm_opencl_programs_create(void);
-clnorm_opencl_programs *clnorm_opencl_programs_hold(clnorm_opencl_programs *programs);
+clnorm_opencl_programs *clnorm__opencl_programs_create(void);
+clnorm_opencl_programs *clnorm__opencl_programs_hold(clnorm_opencl_programs *programs);
 /* The last to let go releases the programs through its api; NULL: in a forked child, which has no OpenCL.
  * programs may be NULL. */
-void clnorm_opencl_programs_release(clnorm_opencl_programs *programs, const clnorm_opencl_api *api);
+void clnorm__opencl_programs_release(clnorm_opencl_programs *programs,
+                                     const clnorm_opencl_api *api);
 
 /* The program of that source and those options, built unless somebody did; it is the store's. Kernels are made
- * from it by each context for itself. Errors as clnorm_opencl_program_create. */
-clnorm_status clnorm_opencl_programs_get(clnorm_opencl_programs *programs,
-                                         const clnorm_opencl_api *api, cl_context context,
-                                         cl_device_id device, const clnorm_opencl_source *source,
-                                         cl_program *program, clnorm_error *error);
+ * from it by each context for itself. Errors as clnorm__opencl_program_create. */
+clnorm_status clnorm__opencl_programs_get(clnorm_opencl_programs *programs,
+                                          const clnorm_opencl_api *api, cl_context context,
+                                          cl_device_id device, const clnorm_opencl_source *source,
+                                          cl_program *program, clnorm_error *error);
 
 #endif

@@ -10,13 +10,13 @@ static void note(clnorm_opencl_query *query, const char *call, cl_int code) {
   query->code = code;
 }
 
-clnorm_opencl_query clnorm_opencl_query_device(const clnorm_opencl_api *api, cl_device_id device) {
+clnorm_opencl_query clnorm__opencl_query_device(const clnorm_opencl_api *api, cl_device_id device) {
   clnorm_opencl_query query = {api, NULL, device, NULL, CL_SUCCESS, false};
   CLNORM_OPENCL_VALUE(&query, CL_DEVICE_PLATFORM, &query.platform);
   return query;
 }
 
-void *clnorm_opencl_query_alloc(clnorm_opencl_query *query, size_t size) {
+void *clnorm__opencl_query_alloc(clnorm_opencl_query *query, size_t size) {
   void *memory = calloc(size, 1);
   if (!memory) {
     note(query, "calloc", CL_OUT_OF_HOST_MEMORY);
@@ -25,8 +25,8 @@ void *clnorm_opencl_query_alloc(clnorm_opencl_query *query, size_t size) {
   return memory;
 }
 
-void clnorm_opencl_value(clnorm_opencl_query *query, const char *call, cl_device_info parameter,
-                         void *value, size_t size) {
+void clnorm__opencl_value(clnorm_opencl_query *query, const char *call, cl_device_info parameter,
+                          void *value, size_t size) {
   memset(value, 0, size);
   note(query, call, query->api->clGetDeviceInfo(query->device, parameter, size, value, NULL));
 }
@@ -52,7 +52,7 @@ static char *read_text(clnorm_opencl_query *query, bool of_device, cl_uint param
   cl_int code = get_info(query, of_device, parameter, 0, NULL, &size);
   note(query, call, code);
   if (code != CL_SUCCESS) return NULL;
-  char *text = clnorm_opencl_query_alloc(query, size + 1);
+  char *text = clnorm__opencl_query_alloc(query, size + 1);
   if (!text) return NULL;
   code = get_info(query, of_device, parameter, size, text, NULL);
   note(query, call, code);
@@ -64,10 +64,10 @@ static char *read_text(clnorm_opencl_query *query, bool of_device, cl_uint param
   return text;
 }
 
-char *clnorm_opencl_device_text(clnorm_opencl_query *query, cl_device_info parameter) {
+char *clnorm__opencl_device_text(clnorm_opencl_query *query, cl_device_info parameter) {
   return read_text(query, true, parameter);
 }
 
-char *clnorm_opencl_platform_text(clnorm_opencl_query *query, cl_platform_info parameter) {
+char *clnorm__opencl_platform_text(clnorm_opencl_query *query, cl_platform_info parameter) {
   return read_text(query, false, parameter);
 }

@@ -15,19 +15,19 @@ typedef struct clnorm_opencl_query {
 } clnorm_opencl_query;
 
 /* The platform is asked for. Check call afterwards. */
-clnorm_opencl_query clnorm_opencl_query_device(const clnorm_opencl_api *api, cl_device_id device);
+clnorm_opencl_query clnorm__opencl_query_device(const clnorm_opencl_api *api, cl_device_id device);
 
 /* size bytes of zeros from the host; NULL, remembered, where there are none. */
-void *clnorm_opencl_query_alloc(clnorm_opencl_query *query, size_t size);
+void *clnorm__opencl_query_alloc(clnorm_opencl_query *query, size_t size);
 
 /* Reads a value of fixed size; zeros on failure. */
 #define CLNORM_OPENCL_VALUE(query, parameter, value)                                               \
-  clnorm_opencl_value(query, "clGetDeviceInfo(" #parameter ")", parameter, value, sizeof *(value))
-void clnorm_opencl_value(clnorm_opencl_query *query, const char *call, cl_device_info parameter,
-                         void *value, size_t size);
+  clnorm__opencl_value(query, "clGetDeviceInfo(" #parameter ")", parameter, value, sizeof *(value))
+void clnorm__opencl_value(clnorm_opencl_query *query, const char *call, cl_device_info parameter,
+                          void *value, size_t size);
 
 /* The text of a parameter without blanks at its ends, to be released with free(); NULL on failure. */
-char *clnorm_opencl_device_text(clnorm_opencl_query *query, cl_device_info parameter);
-char *clnorm_opencl_platform_text(clnorm_opencl_query *query, cl_platform_info parameter);
+char *clnorm__opencl_device_text(clnorm_opencl_query *query, cl_device_info parameter);
+char *clnorm__opencl_platform_text(clnorm_opencl_query *query, cl_platform_info parameter);
 
 #endif

@@ -11,10 +11,10 @@ static size_t max_group_size(clnorm_opencl_query *query) {
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_MAX_WORK_ITEM_DIMENSIONS, &dimensions);
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_MAX_WORK_GROUP_SIZE, &group);
   if (query->call) return 0;
-  size_t *sizes = clnorm_opencl_query_alloc(query, (dimensions + 1u) * sizeof *sizes);
+  size_t *sizes = clnorm__opencl_query_alloc(query, (dimensions + 1u) * sizeof *sizes);
   if (!sizes) return 0;
-  clnorm_opencl_value(query, "clGetDeviceInfo(CL_DEVICE_MAX_WORK_ITEM_SIZES)",
-                      CL_DEVICE_MAX_WORK_ITEM_SIZES, sizes, dimensions * sizeof *sizes);
+  clnorm__opencl_value(query, "clGetDeviceInfo(CL_DEVICE_MAX_WORK_ITEM_SIZES)",
+                       CL_DEVICE_MAX_WORK_ITEM_SIZES, sizes, dimensions * sizeof *sizes);
   const size_t first = sizes[0];
   free(sizes);
   return first < group ? first : group;
@@ -46,7 +46,7 @@ static unsigned wide_group_size(clnorm_opencl_query *query, unsigned largest, ch
 /* Of the host where the device is its processor: drivers tell the last level alone, and some that of a
  * whole package. Else what the driver tells. */
 static clnorm_caches caches_of(clnorm_opencl_query *query, cl_device_type type, unsigned workers) {
-  clnorm_caches caches = clnorm_caches_find(workers);
+  clnorm_caches caches = clnorm__caches_find(workers);
   if (type & CL_DEVICE_TYPE_CPU) return caches;
   cl_ulong bytes = 0;
   CLNORM_OPENCL_VALUE(query, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, &bytes);
@@ -54,8 +54,8 @@ static clnorm_caches caches_of(clnorm_opencl_query *query, cl_device_type type, 
   return caches;
 }
 
-clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
-                                   unsigned largest_group, char *note, size_t note_size) {
+clnorm_traits clnorm__opencl_traits(clnorm_opencl_query *query, clnorm_form form,
+                                    unsigned largest_group, char *note, size_t note_size) {
   cl_device_type type = 0;
   cl_device_local_mem_type local_type = 0;
   cl_uint units = 0, vector_width = 0;
@@ -85,7 +85,7 @@ clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
   traits.form = form;
   traits.workers = units > 0 ? units : 1;
   traits.group_size = group_size;
-  clnorm_traits_set_caches(&traits, caches_of(query, type, traits.workers));
+  clnorm__traits_set_caches(&traits, caches_of(query, type, traits.workers));
   traits.split_below = form == CLNORM_FORM_WIDE ? 2 : 4;
   return traits;
 }

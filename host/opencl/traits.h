@@ -13,7 +13,7 @@
  * whose local memory is ordinary memory, else WIDE. A device too small for WIDE gets VECTOR even where
  * WIDE was asked for; `note` then says why, else it is "". largest_group: of WIDE's work-groups, at most
  * CLNORM_OPENCL_LARGEST_GROUP. Check the query afterwards. */
-clnorm_traits clnorm_opencl_traits(clnorm_opencl_query *query, clnorm_form form,
-                                   unsigned largest_group, char *note, size_t note_size);
+clnorm_traits clnorm__opencl_traits(clnorm_opencl_query *query, clnorm_form form,
+                                    unsigned largest_group, char *note, size_t note_size);
 
 #endif
