@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clnorm_forward.h"
+#include "channel.h"
 
 /* ---- Ranges ----------------------------------------------------------------------------------
  *
@@ -251,7 +251,7 @@ static range running(const clnorm_problem *problem, float old, range batch) {
   return fused(keep, load(old), multiply(take, batch));
 }
 
-/* A sum of squares that overflows becomes what clnorm_forward.h says. */
+/* A sum of squares that overflows becomes what channel.h says. */
 static range invstd_of(const clnorm_problem *problem, range var) {
   const clnorm_call call = {.eps = (float)problem->desc.eps};
   const range v = add(var, load(call.eps));

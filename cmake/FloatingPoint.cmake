@@ -1,5 +1,5 @@
 # What the bits need of the compiler, whatever flags the user gives: these come after them. What cannot be
-# switched off is refused by kernels/clnorm_arith.h.
+# switched off is refused by kernels/base.h.
 #
 #   CLNORM_FLOATING_POINT        options of the compiler
 #   CLNORM_FLOATING_POINT_LINK   options of the linker

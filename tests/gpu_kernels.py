@@ -3,7 +3,7 @@
 
     gpu_kernels.py ROOT [--only intel|amd|nvidia|lint] [--update] [--jobs N]
 
-Compiles kernels/forward_wide.cl in each of its builds for Intel (ocloc), AMD (clang) and NVIDIA (clang,
+Compiles kernels/wide.cl in each of its builds for Intel (ocloc), AMD (clang) and NVIDIA (clang,
 then ptxas where it is found), prints a table of what each kernel needs, and fails where
 
   - a kernel spills, to memory or to other registers, or has a private stack;
@@ -76,7 +76,7 @@ NVIDIA = {
 # How hot loops must access global memory: (pattern, least number of times), by family and kernel. apply and
 # copy move 16 bytes per work-item where planes are aligned. channel and partials read rows of 64 places,
 # lane l place l: 8 loads of 4 bytes for the first block and 8 for the others, each coalesced over the lanes
-# (kernels/forward_wide.cl). Intel's messages end in the number of the buffer: 00 is x, 01 is y.
+# (kernels/wide.cl). Intel's messages end in the number of the buffer: 00 is x, 01 is y.
 INTEL_16 = [(r"0x\w{6}00\b.*untyped surface read with xyzw", 1),
             (r"0x\w{6}01\b.*untyped surface write with xyzw", 1)]
 INTEL_ROWS = [(r"0x\w{6}00\b.*untyped surface read with x\b", 16)]
@@ -344,7 +344,7 @@ def compile_all(tools, kernels, families, jobs):
         work += [("nvidia", "sm_75", build) for build in BUILDS if "nvidia" not in families]
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         # ocloc splits its options at blanks: no blank may be in the path.
-        source = pathlib.Path(shutil.copytree(kernels, pathlib.Path(folder) / "kernels")) / "forward_wide.cl"
+        source = pathlib.Path(shutil.copytree(kernels, pathlib.Path(folder) / "kernels")) / "wide.cl"
 
         def one(item):
             family, target, build = item

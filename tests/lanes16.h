@@ -1,10 +1,10 @@
-/* What a vector is in kernels/forward_vector.cl, in C: 16 lanes whatever the processor has. Stands in the place
+/* What a vector is in kernels/vector.cl, in C: 16 lanes whatever the processor has. Stands in the place
  * of host/cpu/lanes.h (whose guard it takes) where test_kernels is run for coverage: the branches that are
  * reached are then those of the OpenCL kernels. */
 #ifndef CLNORM_CPU_LANES_H
 #define CLNORM_CPU_LANES_H
 
-#include "clnorm_arith.h"
+#include "base.h"
 
 #define CLNORM_UNROLL
 #define CLNORM_LANES 16u

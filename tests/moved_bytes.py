@@ -17,7 +17,7 @@ below. The wide form keeps the block in registers. Parameters and partial result
 under 3 % here: each tile of the output reads those of its channels.
 
 To see the check fail, make a kernel of a copy of the tree read x once more, say clnorm_normalize(x[at], a) +
-0.0f * ((volatile __global const float *)x)[at] in clnorm_group_channel of kernels/forward_wide.cl.
+0.0f * ((volatile __global const float *)x)[at] in clnorm_group_channel of kernels/wide.cl.
 """
 import collections
 import re

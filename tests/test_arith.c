@@ -1,4 +1,4 @@
-/* kernels/clnorm_arith.h: roundings against exact integer arithmetic and the hardware, the cut of a
+/* kernels/scalar.h, places.h and statistics.h: roundings against exact integer arithmetic and the hardware, the cut of a
  * channel into segments, and the merge of partials. */
 #include "fixture.h"
 
@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clnorm_arith.h"
+#include "call.h"
+#include "statistics.h"
 
 __extension__ typedef unsigned __int128 wide_uint;
 

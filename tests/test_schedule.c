@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "caches.h"
-#include "clnorm_forward.h"
+#include "tiles.h"
 #include "schedule.h"
 
 static void test_products(void **state) {

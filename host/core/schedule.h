@@ -5,7 +5,8 @@
 #include <clnorm/clnorm.h>
 
 #include "caches.h"
-#include "clnorm_arith.h"
+#include "call.h"
+#include "statistics.h"
 
 /* What a schedule needs to know of a device. */
 typedef struct clnorm_traits {
@@ -21,7 +22,7 @@ typedef struct clnorm_traits {
 /* cache_bytes, and by the rule (docs/performance.md) stream_bytes and train_stream_bytes. */
 void clnorm__traits_set_caches(clnorm_traits *traits, clnorm_caches caches);
 
-/* The stages that kernels/forward_vector.cl, kernels/forward_wide.cl and the CPU back end implement. */
+/* The stages that kernels/vector.cl, kernels/wide.cl and the CPU back end implement. */
 typedef enum clnorm_stage {
   CLNORM_STAGE_CHANNEL,  /* item: a group of channels, statistics and output */
   CLNORM_STAGE_PARTIALS, /* item: one node of the trees of a group of channels (WIDE: of one channel)

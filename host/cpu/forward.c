@@ -2,7 +2,7 @@
 #include "forward.h"
 #include "lanes.h"
 
-#include "clnorm_vector.h"
+#include "vector.h"
 
 #define CLNORM_ITEMS(stage)                                                                        \
   static void clnorm_items_##stage(const clnorm_buffers *b, const clnorm_call *call,               \

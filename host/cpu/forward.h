@@ -1,8 +1,8 @@
-/* The item functions of kernels/clnorm_vector.h, compiled once per instruction set. */
+/* The item functions of kernels/vector.h, compiled once per instruction set. */
 #ifndef CLNORM_CPU_FORWARD_H
 #define CLNORM_CPU_FORWARD_H
 
-#include "clnorm_forward.h"
+#include "operands.h"
 #include "pool.h"
 #include "schedule.h"
 

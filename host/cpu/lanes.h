@@ -1,11 +1,11 @@
 /*
- * What a vector is on this processor: the words that kernels/clnorm_vector.h is written in. The
+ * What a vector is on this processor: the words that kernels/vector.h is written in. The
  * instruction set is the one that the including file is compiled for.
  */
 #ifndef CLNORM_CPU_LANES_H
 #define CLNORM_CPU_LANES_H
 
-#include "clnorm_arith.h"
+#include "base.h"
 
 #define CLNORM_UNROLL /* compilers do it by themselves */
 

@@ -5,9 +5,9 @@
 
 #include <stddef.h>
 
-extern const char clnorm__kernel_forward_vector[];
-extern const size_t clnorm__kernel_forward_vector_size;
-extern const char clnorm__kernel_forward_wide[];
-extern const size_t clnorm__kernel_forward_wide_size;
+extern const char clnorm__kernel_vector[];
+extern const size_t clnorm__kernel_vector_size;
+extern const char clnorm__kernel_wide[];
+extern const size_t clnorm__kernel_wide_size;
 
 #endif

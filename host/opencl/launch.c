@@ -35,8 +35,8 @@ static clnorm_status need_program(clnorm_opencl_device *device, cl_program *prog
   snprintf(options, sizeof options, "-cl-std=CL1.2%s%s", group_size,
            device->soft_fma ? " -D CLNORM_SOFT_FMA" : "");
   const clnorm_opencl_source source = {
-      wide ? clnorm__kernel_forward_wide : clnorm__kernel_forward_vector,
-      wide ? clnorm__kernel_forward_wide_size : clnorm__kernel_forward_vector_size, options,
+      wide ? clnorm__kernel_wide : clnorm__kernel_vector,
+      wide ? clnorm__kernel_wide_size : clnorm__kernel_vector_size, options,
       device->keeps_programs ? device->base.cache_folder : NULL};
   return clnorm__opencl_programs_get(device->programs, &device->api, device->context, device->id,
                                      &source, program, error);

@@ -1,9 +1,9 @@
 /*
  * Forward batch normalization, vector form: for OpenCL devices that are CPUs. A work-group is one
- * work-item; all work is in clnorm_vector.h, this file says what a vector is in OpenCL C.
+ * work-item; all work is in vector.h, this file says what a vector is in OpenCL C.
  *
  * Build option
- *   CLNORM_SOFT_FMA   defined for devices without CL_FP_FMA (clnorm_arith.h)
+ *   CLNORM_SOFT_FMA   defined for devices without CL_FP_FMA (base.h)
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
  * CLNORM_KERNEL_PARAMETERS; local size 1, global size = items (clnorm_stage in host/core/schedule.h), and for
  * clnorm_channel so many that each takes call.groups of them.
@@ -83,7 +83,7 @@ inline static float clnorm_fold_vec(float16 v) {
 }
 #endif
 
-#include "clnorm_vector.h"
+#include "vector.h"
 
 /* Both attributes keep Intel's compiler for CPUs from packing work-items into vectors, for which it takes a
  * minute. */

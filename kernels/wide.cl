@@ -9,7 +9,7 @@
  *
  * Build options
  *   CLNORM_GROUP_SIZE      work-items in a work-group: 64, 128 or 256 (the default)
- *   CLNORM_SOFT_FMA        defined for devices without CL_FP_FMA (clnorm_arith.h)
+ *   CLNORM_SOFT_FMA        defined for devices without CL_FP_FMA (base.h)
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
  * CLNORM_KERNEL_PARAMETERS; one work-group per item (clnorm_stage in host/core/schedule.h).
  */
@@ -18,7 +18,8 @@
 #endif
 #define CLNORM_COUNTER_SPACE __local
 
-#include "clnorm_forward.h"
+#include "counter.h"
+#include "tiles.h"
 
 #define CLNORM_TEAMS (CLNORM_GROUP_SIZE / 64)
 

@@ -1,0 +1,36 @@
+/*
+ * The buffers of a run, and how a kernel gets them.
+ */
+#ifndef CLNORM_OPERANDS_H
+#define CLNORM_OPERANDS_H
+
+#include "call.h"
+#include "statistics.h"
+
+/* A kernel's buffers. Absent ones are never accessed: call->flags says which are there. */
+typedef struct clnorm_buffers {
+  CLNORM_GLOBAL const float *x;
+  CLNORM_GLOBAL float *y;
+  CLNORM_GLOBAL const float *weight, *bias;
+  CLNORM_GLOBAL float *running_mean, *running_var;
+  CLNORM_GLOBAL float *saved_mean, *saved_invstd;
+  CLNORM_GLOBAL clnorm_partial *partials;
+  CLNORM_GLOBAL clnorm_coefficients *affine;
+} clnorm_buffers;
+
+/* Parameters and buffers of every OpenCL kernel. */
+#define CLNORM_KERNEL_PARAMETERS                                                                   \
+  __global const float *x, __global float *y, __global const float *weight,                        \
+      __global const float *bias, __global float *running_mean, __global float *running_var,       \
+      __global float *saved_mean, __global float *saved_invstd, __global uchar *workspace,         \
+      clnorm_call call
+#define CLNORM_KERNEL_BUFFERS                                                                      \
+  {                                                                                                \
+    x + call.x, y + call.y, weight + call.weight, bias + call.bias,                                \
+        running_mean + call.running_mean, running_var + call.running_var,                          \
+        saved_mean + call.saved_mean, saved_invstd + call.saved_invstd,                            \
+        (__global clnorm_partial *)(workspace + call.partials),                                    \
+        (__global clnorm_coefficients *)(workspace + call.affine)                                  \
+  }
+
+#endif

@@ -1,0 +1,211 @@
+/*
+ * The vector form: one worker (a CPU thread, or a work-group of one work-item) walks whole segments with
+ * vectors. Read by the C compiler for the CPU path and by the OpenCL compiler for CPU-class devices.
+ *
+ * The rows of a segment are added one after the other, column by column; then the columns are folded. There
+ * are two ways in which rows lie in memory, with one order of additions (docs/arithmetic.md):
+ *
+ *   slots: planes of more than 64 values      rows are 64 neighbouring values of one plane; a slot is the
+ *                                             power of two of rows that holds a plane, or a piece of one
+ *
+ *      row 0  | x0  x1  .. x63
+ *      row 1  | x64 x65 ..
+ *
+ *   runs: planes of up to 64 values           a row is a run: the planes of neighbouring channels, which are
+ *                                             one piece of memory; rows are samples
+ *
+ *      sample 0  | c0 c0 .. c0 c1 c1 .. c1 c2 ..
+ *      sample 1  | c0 c0 .. c0 c1 c1 .. c1 c2 ..
+ *
+ * Output is in vector_write.h, sums in vector_slots.h and vector_runs.h; here they become items: what one worker
+ * does at a time (clnorm_stage in host/core/schedule.h).
+ */
+#ifndef CLNORM_VECTOR_H
+#define CLNORM_VECTOR_H
+
+#include "counter.h"
+#include "vector_runs.h"
+#include "vector_slots.h"
+
+/* What the segments of a group of channels work with. */
+typedef struct clnorm_group {
+  CLNORM_GLOBAL const float *x; /* the first plane */
+  clnorm_uint channels;
+  clnorm_uint count, first; /* of the last segment that was not whole, */
+  clnorm_reciprocals part;  /* and their reciprocals */
+  clnorm_run run;
+} clnorm_group;
+
+/* Runs are whole vectors where they can be: `vectors` channels are. */
+CLNORM_FN void clnorm_group_runs(clnorm_group *k, const clnorm_geometry *g, const clnorm_segment *s,
+                                 clnorm_reciprocals r, clnorm_nodes *nodes, clnorm_writer *w) {
+  const clnorm_uint spatial = (clnorm_uint)g->spatial;
+  const clnorm_uint vectors = CLNORM_LANES / clnorm_uint_min(spatial & -spatial, CLNORM_LANES);
+  clnorm_uint most = CLNORM_RUN_MAX / spatial;
+  if (most > vectors) most -= most % vectors;
+  for (clnorm_uint c = 0; c < k->channels; c += most)
+    clnorm_run_segment(&k->run, k->x, g, s, r, c, clnorm_uint_min(most, k->channels - c), nodes, w);
+}
+
+CLNORM_FN clnorm_reciprocals clnorm_group_reciprocals(clnorm_group *k, clnorm_uint count,
+                                                      clnorm_uint first) {
+  const clnorm_reciprocals whole = {1.0f / CLNORM_SEGMENT, 1.0f / CLNORM_BLOCK};
+  if (count == CLNORM_SEGMENT) return whole;
+  if (count != k->count || first != k->first) k->part = clnorm_reciprocals_make(count, first);
+  k->count = count;
+  k->first = first;
+  return k->part;
+}
+
+/* Nodes of segment `index`. */
+CLNORM_FN void clnorm_group_segment(clnorm_group *k, const clnorm_geometry *g, clnorm_uint index,
+                                    clnorm_nodes *nodes, clnorm_writer *w) {
+  const clnorm_segment s = clnorm_segment_at(g, index);
+  const clnorm_uint count = s.planes * s.extent;
+  const clnorm_reciprocals r = clnorm_group_reciprocals(k, count, clnorm_segment_first(g, &s));
+  nodes->count = count;
+  if (g->spatial <= CLNORM_ROW) {
+    clnorm_group_runs(k, g, &s, r, nodes, w);
+    return;
+  }
+  const clnorm_ulong after =
+      index + 1 < g->segments ? clnorm_segment_at(g, index + 1).first : k->channels * g->spatial;
+  for (clnorm_uint c = 0; c < k->channels; c++) {
+    const clnorm_ulong next = c + 1 < k->channels ? g->spatial : after - s.first - c * g->spatial;
+    const clnorm_slots slots = clnorm_slots_at(k->x + c * g->spatial, g, &s, next);
+    clnorm_nodes_set(nodes, c, clnorm_slots_partial(&slots, r, w));
+  }
+}
+
+/* Nodes of segments [begin, end) of channels [c0, c1), at most CLNORM_GROUP_MAX of them, merged as by a
+ * counter (counter.h), all channels alike. w is written on the way. */
+CLNORM_FN void clnorm_group_nodes(const clnorm_buffers *b, const clnorm_geometry *g,
+                                  clnorm_ulong c0, clnorm_ulong c1, clnorm_uint begin,
+                                  clnorm_uint end, clnorm_nodes *nodes, clnorm_writer *w) {
+  clnorm_group k;
+  clnorm_nodes stack[32];
+  clnorm_uint depth = 0;
+  k.x = b->x + c0 * g->spatial;
+  k.channels = (clnorm_uint)(c1 - c0);
+  k.count = 0;
+  for (clnorm_uint i = begin; i < end; i++) {
+    clnorm_group_segment(&k, g, i, &stack[depth], w);
+    for (clnorm_uint ones = i - begin; ones & 1; ones >>= 1, depth--)
+      clnorm_nodes_merge(&stack[depth - 1], &stack[depth], k.channels);
+    depth++;
+  }
+  for (depth--; depth; depth--) clnorm_nodes_merge(&stack[depth - 1], &stack[depth], k.channels);
+  nodes->count = stack[0].count;
+  for (clnorm_uint c = 0; c < k.channels; c++)
+    clnorm_nodes_set(nodes, c, clnorm_nodes_get(&stack[0], c));
+}
+
+/* ---- Items ------------------------------------------------------------------------------------------ */
+
+/* The affines of a tile's channels, and what else there is of them. Short loops, and copies that no store
+ * can change: each loop becomes vectors. */
+CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *buffers,
+                                   const clnorm_call *forward, const clnorm_tile *t,
+                                   const clnorm_nodes *n) {
+  const clnorm_buffers b = *buffers;
+  const clnorm_call call = *forward;
+  const clnorm_ulong c0 = t->c0;
+  const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
+  clnorm_spread k[CLNORM_GROUP_MAX];
+  for (clnorm_uint c = 0; c < channels; c++) k[c] = clnorm_spread_make(&call, n->count, n->m2[c]);
+  for (clnorm_uint c = 0; c < channels; c++)
+    clnorm_update_mean(&b, &call, c0 + c, n->hi[c], n->lo[c]);
+  for (clnorm_uint c = 0; c < channels; c++) clnorm_update_var(&b, &call, c0 + c, k[c].running_var);
+  for (clnorm_uint c = 0; c < channels; c++)
+    clnorm_save_mean(&b, &call, c0 + c, n->hi[c], n->lo[c]);
+  for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, k[c].invstd);
+  for (clnorm_uint c = 0; c < channels; c++)
+    clnorm_affines_set(&w->affines, c,
+                       clnorm_affine_make(&b, &call, c0 + c, n->hi[c], n->lo[c], k[c].invstd));
+}
+
+CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffers,
+                                   const clnorm_call *forward, const clnorm_tile *t) {
+  const clnorm_buffers b = *buffers;
+  const clnorm_call call = *forward;
+  const clnorm_ulong c0 = t->c0;
+  const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
+  float invstd[CLNORM_GROUP_MAX];
+  for (clnorm_uint c = 0; c < channels; c++)
+    invstd[c] = clnorm_rsqrt(b.running_var[c0 + c] + call.eps);
+  if (clnorm_tile_saves(t)) {
+    for (clnorm_uint c = 0; c < channels; c++)
+      clnorm_save_mean(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f);
+    for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, invstd[c]);
+  }
+  for (clnorm_uint c = 0; c < channels; c++)
+    clnorm_affines_set(
+        &w->affines, c,
+        clnorm_affine_make(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f, invstd[c]));
+}
+
+/* One group. While its statistics are computed, the output that w still has, that of the group before, is
+ * written; then w has this group's. */
+CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_call *call,
+                                   clnorm_ulong item, clnorm_writer *w) {
+  clnorm_nodes nodes;
+  const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
+  const clnorm_ulong c0 = item * call->group;
+  const clnorm_tile t = {c0, clnorm_min(c0 + call->group, g.channels), 0, g.batch, 0, g.spatial};
+  clnorm_group_nodes(b, &g, t.c0, t.c1, 0, g.segments, &nodes, w);
+  clnorm_write_all(w);
+  clnorm_writer_start(w, b, call, &t, 1);
+  clnorm_writer_batch(w, b, call, &t, &nodes);
+  clnorm_writer_expand(w);
+}
+
+/* One node of each channel of a group. */
+CLNORM_FN void clnorm_item_partials(const clnorm_buffers *b, const clnorm_call *call,
+                                    clnorm_ulong item) {
+  clnorm_writer none;
+  clnorm_nodes nodes;
+  const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
+  const clnorm_ulong group = item / call->chunks, chunk = item - group * call->chunks;
+  const clnorm_ulong c0 = group * call->group, c1 = clnorm_min(c0 + call->group, g.channels);
+  const clnorm_ulong begin = chunk << call->chunk_log2;
+  const clnorm_ulong end = clnorm_min(begin + ((clnorm_ulong)1 << call->chunk_log2), g.segments);
+  clnorm_writer_none(&none);
+  clnorm_group_nodes(b, &g, c0, c1, (clnorm_uint)begin, (clnorm_uint)end, &nodes, &none);
+  for (clnorm_uint c = 0; c < c1 - c0; c++)
+    b->partials[(c0 + c) * call->chunks + chunk] = clnorm_nodes_get(&nodes, c);
+}
+
+CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_call *call,
+                                    clnorm_ulong item) {
+  clnorm_counter counter;
+  counter.count = counter.depth = 0;
+  for (clnorm_uint i = 0; i < call->chunks; i++)
+    clnorm_counter_push(&counter, b->partials[item * call->chunks + i]);
+  b->affine[item] = clnorm_affine_batch(b, call, item, clnorm_counter_result(&counter));
+}
+
+CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_call *call,
+                                 clnorm_ulong item) {
+  clnorm_writer w;
+  const clnorm_tile t = clnorm_tile_at(call, item);
+  clnorm_writer_start(&w, b, call, &t, 0);
+  if (call->flags & CLNORM_BATCH_MODE)
+    for (clnorm_ulong c = t.c0; c < t.c1; c++)
+      clnorm_affines_set(&w.affines, c - t.c0, b->affine[c]);
+  else
+    clnorm_writer_given(&w, b, call, &t);
+  clnorm_writer_expand(&w);
+  clnorm_write_all(&w);
+}
+
+CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_call *call,
+                                clnorm_ulong item) {
+  clnorm_writer w;
+  const clnorm_tile t = clnorm_tile_at(call, item);
+  const clnorm_coefficients none = {0.0f, 1.0f, 0.0f};
+  clnorm_writer_start(&w, b, call, &t, 0);
+  clnorm_affines_set(&w.affines, 0, none);
+  clnorm_write(&w, CLNORM_ALL_VECTORS, CLNORM_RUN_COPY);
+}
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * The vector form: sums of a segment, column by column, and their fold.
+ */
+#ifndef CLNORM_VECTOR_SUMS_H
+#define CLNORM_VECTOR_SUMS_H
+
+#include "vector_write.h"
+
+CLNORM_FN clnorm_uint clnorm_uint_min(clnorm_uint a, clnorm_uint b) { return a < b ? a : b; }
+CLNORM_FN clnorm_uint clnorm_uint_max(clnorm_uint a, clnorm_uint b) { return a < b ? b : a; }
+
+/* Up to LANES values, the other lanes from `fill`. */
+CLNORM_FN clnorm_vec clnorm_some(CLNORM_GLOBAL const float *p, clnorm_uint n, clnorm_vec fill) {
+  return n >= CLNORM_LANES ? clnorm_vec_load(p) : clnorm_vec_load_part(p, n, fill);
+}
+
+/* Deviations from the pivot and, in the second sweep, their squares, summed. In the first sweep, which is
+ * over the first block alone, the pivot is 0. */
+typedef struct clnorm_moments {
+  clnorm_vec d, dd;
+} clnorm_moments;
+
+#define CLNORM_FIRST_SWEEP 0 /* a constant in every call */
+#define CLNORM_SECOND_SWEEP 1
+
+CLNORM_FN clnorm_moments clnorm_moments_none(void) {
+  const clnorm_moments m = {clnorm_splat(0.0f), clnorm_splat(0.0f)};
+  return m;
+}
+
+CLNORM_FN clnorm_moments clnorm_moments_take(clnorm_moments m, clnorm_vec v, clnorm_vec pivot,
+                                             int sweep) {
+  const clnorm_vec d = v - pivot;
+  m.d = m.d + d;
+  if (sweep == CLNORM_SECOND_SWEEP) m.dd = clnorm_vec_fma(d, d, m.dd);
+  return m;
+}
+
+CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) {
+  a.d = a.d + b.d;
+  a.dd = a.dd + b.dd;
+  return a;
+}
+
+/* 64 places to one: columns by halves, in loops that every compiler unrolls, then lanes by halves. Of
+ * columns from n on, a constant, which is a power of two, all places are 0. */
+CLNORM_FN float clnorm_fold(clnorm_vec *columns, clnorm_uint n) {
+  for (clnorm_uint i = 0; n > 8 && i < 8; i++) columns[i] = columns[i] + columns[i + 8];
+  for (clnorm_uint i = 0; n > 4 && i < 4; i++) columns[i] = columns[i] + columns[i + 4];
+  for (clnorm_uint i = 0; n > 2 && i < 2; i++) columns[i] = columns[i] + columns[i + 2];
+  if (n > 1) columns[0] = columns[0] + columns[1];
+  return clnorm_fold_vec(columns[0]);
+}
+
+#endif

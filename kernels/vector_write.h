@@ -1,0 +1,261 @@
+/*
+ * The vector form's output. The includer of any vector_*.h says before what a vector is; it defines
+ *   CLNORM_LANES                   floats in a vector: 4, 8 or 16
+ *   clnorm_vec                     the vector; + - * work on it
+ *   clnorm_splat(s)                all lanes s
+ *   clnorm_vec_fma(a, b, c)
+ *   clnorm_vec_load(p)                 LANES floats from memory, any alignment
+ *   clnorm_vec_load_part(p, n, fill)   n < LANES floats, the other lanes from `fill`, nothing else is read
+ *   clnorm_vec_store(p, v), clnorm_vec_store_part(p, v, n)
+ *   clnorm_vec_blend(n, a, b)          n lanes of a, the others of b
+ *   clnorm_vec_load_private(t), clnorm_vec_store_private(t, v)   the same for private arrays;
+ *   clnorm_vec_load_private_part(t, part)                        lanes that the part has not are 0
+ *   clnorm_part, clnorm_part_of(n)     the first n <= LANES lanes; made once, used often
+ *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
+ *   clnorm_prefetch(p, i)          element i from p on, modulo 2^64: it may lie anywhere
+ *   CLNORM_UNROLL                  before a loop that is to become straight code: its arrays, registers
+ *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
+ */
+#ifndef CLNORM_VECTOR_WRITE_H
+#define CLNORM_VECTOR_WRITE_H
+
+#include "tiles.h"
+
+#define CLNORM_COLUMNS (CLNORM_ROW / CLNORM_LANES)
+
+/* Elements from the vector before p to p. */
+CLNORM_FN clnorm_uint clnorm_lead(CLNORM_GLOBAL const float *p) {
+  return (clnorm_uint)((uintptr_t)p / sizeof(float)) % CLNORM_LANES;
+}
+
+/* values[c * spatial + p] = each[c] for all p < spatial. What is stored past a channel's end, the next one
+ * replaces; the vector after the last one is 0. */
+CLNORM_FN void clnorm_expand(float *values, const float *each, clnorm_uint channels,
+                             clnorm_uint spatial) {
+  for (clnorm_uint c = 0; spatial == 1 && c < channels; c++) values[c] = each[c]; /* in vectors */
+  for (clnorm_uint c = 0; spatial > 1 && c < channels; c++)
+    for (clnorm_uint p = 0; p < spatial; p += CLNORM_LANES)
+      clnorm_vec_store_private(values + c * spatial + p, clnorm_splat(each[c]));
+  clnorm_vec_store_private(values + channels * spatial, clnorm_splat(0.0f));
+}
+
+#define CLNORM_EXPAND_MAX (2 * CLNORM_LANES)
+
+/* One value for each element of a run of planes of up to EXPAND_MAX values, aligned like the run itself:
+ * element i is at[lead + i]. */
+typedef struct clnorm_expanded {
+  float at[CLNORM_GROUP_MAX * CLNORM_EXPAND_MAX + 2 * CLNORM_LANES] __attribute__((aligned(64)));
+} clnorm_expanded;
+
+/* The affines of a tile's channels. */
+typedef struct clnorm_coefficient_rows {
+  float hi[CLNORM_GROUP_MAX], scale[CLNORM_GROUP_MAX], shift[CLNORM_GROUP_MAX];
+} clnorm_coefficient_rows;
+
+CLNORM_FN void clnorm_affines_set(clnorm_coefficient_rows *all, clnorm_ulong c,
+                                  clnorm_coefficients a) {
+  all->hi[c] = a.hi;
+  all->scale[c] = a.scale;
+  all->shift[c] = a.shift;
+}
+
+/* A tile's output, written piece by piece between other work: the processor stores what is ready while it
+ * computes something else. A run is what the tile has of one sample: the planes of its channels, side by
+ * side, or a piece of one plane. */
+typedef struct clnorm_writer {
+  CLNORM_GLOBAL const float *x; /* the present run */
+  CLNORM_GLOBAL float *y;
+  clnorm_ulong run, at; /* a run's elements; how many of the present one are written */
+  clnorm_ulong plane,
+      edge;         /* elements of each channel; where the present channel ends in the run */
+  clnorm_long step; /* elements from run to run; negative where the last run is the first written */
+  clnorm_ulong samples; /* runs still to write, the present one included */
+  clnorm_ulong last;    /* elements of the last run */
+  clnorm_uint flags, lead, channel;
+  clnorm_coefficient_rows affines;
+  clnorm_expanded hi, scale, shift;
+} clnorm_writer;
+
+/* Where a run's affine comes from. A constant in every call. */
+#define CLNORM_RUN_COPY 0     /* nowhere: y = x */
+#define CLNORM_RUN_CHANNELS 1 /* a vector has one channel, or two */
+#define CLNORM_RUN_EXPANDED 2 /* one for each element */
+
+/* The affine of a vector. */
+typedef struct clnorm_splats {
+  clnorm_vec hi, scale, shift;
+} clnorm_splats;
+
+CLNORM_FN clnorm_splats clnorm_splats_make(const clnorm_coefficient_rows *a, clnorm_uint c) {
+  const clnorm_splats s = {clnorm_splat(a->hi[c]), clnorm_splat(a->scale[c]),
+                           clnorm_splat(a->shift[c])};
+  return s;
+}
+
+/* n lanes of a channel, the others of the next one. */
+CLNORM_FN clnorm_splats clnorm_splats_blend(clnorm_uint n, clnorm_splats a, clnorm_splats b) {
+  a.hi = clnorm_vec_blend(n, a.hi, b.hi);
+  a.scale = clnorm_vec_blend(n, a.scale, b.scale);
+  a.shift = clnorm_vec_blend(n, a.shift, b.shift);
+  return a;
+}
+
+CLNORM_FN clnorm_splats clnorm_splats_expanded(const clnorm_writer *w, clnorm_ulong i) {
+  i += w->lead;
+  const clnorm_splats s = {clnorm_vec_load_private(w->hi.at + i),
+                           clnorm_vec_load_private(w->scale.at + i),
+                           clnorm_vec_load_private(w->shift.at + i)};
+  return s;
+}
+
+/* y from the vector v, which is element i of a run and what follows. */
+CLNORM_FN clnorm_vec clnorm_normalized(const clnorm_writer *w, clnorm_splats a, clnorm_vec v,
+                                       clnorm_ulong i, int mode) {
+  if (mode == CLNORM_RUN_COPY) return v;
+  if (mode == CLNORM_RUN_EXPANDED) a = clnorm_splats_expanded(w, i);
+  return clnorm_vec_fma(v - a.hi, a.scale, a.shift);
+}
+
+CLNORM_FN void clnorm_write_part(const clnorm_writer *w, clnorm_splats a, CLNORM_GLOBAL float *y,
+                                 CLNORM_GLOBAL const float *x, clnorm_ulong i, clnorm_ulong n,
+                                 int mode) {
+  const clnorm_vec v = clnorm_vec_load_part(x + i, (clnorm_uint)n, clnorm_splat(0.0f));
+  clnorm_vec_store_part(y + i, clnorm_normalized(w, a, v, i, mode), (clnorm_uint)n);
+}
+
+/* Elements [i, end) of a run that starts at x and y, all of one channel or as mode says, as far as whole
+ * vectors go; y may be x. Streamed stores are aligned. */
+CLNORM_FN clnorm_ulong clnorm_write_whole(const clnorm_writer *w, clnorm_splats a,
+                                          CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x,
+                                          clnorm_ulong i, clnorm_ulong end, int mode) {
+  if (w->flags & CLNORM_STREAM && clnorm_lead(y + i) == 0)
+    for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
+      clnorm_vec_stream(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
+  for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
+    clnorm_vec_store(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
+  return i;
+}
+
+/* Elements [w->at, end) of a run: channel by channel, a vector that has two as one. */
+CLNORM_FN void clnorm_write_run(clnorm_writer *w, CLNORM_GLOBAL float *y,
+                                CLNORM_GLOBAL const float *x, clnorm_ulong end, int mode) {
+  clnorm_ulong i = w->at;
+  while (i < end) {
+    const clnorm_splats a = clnorm_splats_make(&w->affines, w->channel);
+    const clnorm_ulong edge = mode == CLNORM_RUN_CHANNELS ? clnorm_min(w->edge, end) : end;
+    const clnorm_uint into = clnorm_lead(y + i);
+    if (into && i + CLNORM_LANES - into <= edge) {
+      clnorm_write_part(w, a, y, x, i, CLNORM_LANES - into, mode);
+      i += CLNORM_LANES - into;
+    }
+    i = clnorm_write_whole(w, a, y, x, i, edge, mode);
+    if (i < edge && edge < end && w->plane >= CLNORM_LANES && i + CLNORM_LANES <= end) {
+      const clnorm_splats next = clnorm_splats_make(&w->affines, w->channel + 1);
+      clnorm_write_whole(w, clnorm_splats_blend((clnorm_uint)(edge - i), a, next), y, x, i,
+                         i + CLNORM_LANES, mode);
+      i += CLNORM_LANES;
+    } else if (i < edge) {
+      clnorm_write_part(w, a, y, x, i, edge - i, mode);
+      i = edge;
+    }
+    if (i < w->edge) continue;
+    w->channel++;
+    w->edge += w->plane;
+  }
+  w->at = end;
+}
+
+/* Writes about `vectors` more vectors: whole runs, or pieces that end where a vector of y ends. */
+CLNORM_FN void clnorm_write(clnorm_writer *w, clnorm_ulong vectors, int mode) {
+  while (w->samples && vectors) {
+    const clnorm_ulong all = (w->run - w->at + CLNORM_LANES - 1) / CLNORM_LANES;
+    if (vectors < all) {
+      const clnorm_ulong end = w->at + vectors * CLNORM_LANES - clnorm_lead(w->y + w->at);
+      clnorm_write_run(w, w->y, w->x, end, mode);
+      return;
+    }
+    clnorm_write_run(w, w->y, w->x, w->run, mode);
+    vectors -= all;
+    w->at = w->channel = 0;
+    w->edge = w->plane;
+    w->samples--;
+    if (!w->samples) return; /* there is no run to point to */
+    if (w->samples == 1) w->run = w->last;
+    w->x += w->step;
+    w->y += w->step;
+  }
+}
+
+CLNORM_NOINLINE void clnorm_write_any(clnorm_writer *w, clnorm_ulong vectors) {
+  if (w->flags & CLNORM_EXPANDED)
+    clnorm_write(w, vectors, CLNORM_RUN_EXPANDED);
+  else
+    clnorm_write(w, vectors, CLNORM_RUN_CHANNELS);
+}
+
+/* The same, short where the next piece is streamed, aligned and of one channel. */
+CLNORM_FN void clnorm_write_some(clnorm_writer *w, clnorm_ulong vectors) {
+  const clnorm_ulong end = w->at + vectors * CLNORM_LANES;
+  if (end >= w->edge || (w->flags & (CLNORM_STREAM | CLNORM_EXPANDED)) != CLNORM_STREAM ||
+      clnorm_lead(w->y + w->at)) {
+    clnorm_write_any(w, vectors);
+    return;
+  }
+  const clnorm_splats a = clnorm_splats_make(&w->affines, w->channel);
+  w->at = clnorm_write_whole(w, a, w->y, w->x, w->at, end, CLNORM_RUN_CHANNELS);
+}
+
+#define CLNORM_ALL_VECTORS (~(clnorm_ulong)0 / 64)
+
+CLNORM_FN void clnorm_write_all(clnorm_writer *w) { clnorm_write_any(w, CLNORM_ALL_VECTORS); }
+
+/* Nothing to write. */
+CLNORM_FN void clnorm_writer_none(clnorm_writer *w) { w->samples = w->flags = 0; }
+
+/* backwards: the last sample is written first; what was read last is still in the cache. */
+CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
+                                   const clnorm_call *call, const clnorm_tile *t, int backwards) {
+  const clnorm_ulong sample = call->channels * call->spatial;
+  const clnorm_ulong first =
+      (backwards ? t->n1 - 1 : t->n0) * sample + t->c0 * call->spatial + t->p0;
+  w->x = b->x + first;
+  w->y = b->y + first;
+  w->plane = w->edge = t->p1 - t->p0;
+  w->run = w->last = (t->c1 - t->c0) * w->plane;
+  w->step = backwards ? -(clnorm_long)sample : (clnorm_long)sample;
+  w->at = w->channel = 0;
+  w->samples = t->n1 - t->n0;
+  w->flags = call->flags & CLNORM_STREAM;
+  w->lead = clnorm_lead(w->y);
+}
+
+#define CLNORM_REPEATED 256u /* elements of a run that are worth the work of repeating it */
+
+/* How many runs become one, so that it is long: all channels of a sample lie beside those of the next. */
+CLNORM_FN clnorm_uint clnorm_writer_repeats(const clnorm_writer *w) {
+  if (w->step != (clnorm_long)w->run) return 1;
+  clnorm_ulong n = clnorm_min(w->samples / 4, CLNORM_REPEATED / w->run);
+  if (n > CLNORM_LANES) n -= n % CLNORM_LANES;
+  return n ? (clnorm_uint)n : 1;
+}
+
+/* Planes up to a vector are worth the work of spreading the affine out; up to two, of several samples. */
+CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
+  const clnorm_uint plane = (clnorm_uint)w->plane, channels = (clnorm_uint)(w->run / plane);
+  if (w->plane > (w->samples < 3 ? CLNORM_LANES : CLNORM_EXPAND_MAX)) return;
+  const clnorm_uint repeats = clnorm_writer_repeats(w);
+  float *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead, *shift = w->shift.at + w->lead;
+  for (clnorm_uint k = 0; k < repeats; k++, hi += w->run, scale += w->run, shift += w->run) {
+    clnorm_expand(hi, w->affines.hi, channels, plane);
+    clnorm_expand(scale, w->affines.scale, channels, plane);
+    clnorm_expand(shift, w->affines.shift, channels, plane);
+  }
+  w->flags |= CLNORM_EXPANDED;
+  if (repeats == 1) return;
+  w->last = ((w->samples - 1) % repeats + 1) * w->run;
+  w->samples = (w->samples - 1) / repeats + 1; /* two at least */
+  w->run *= repeats;
+  w->step = (clnorm_long)w->run;
+}
+
+#endif
