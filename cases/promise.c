@@ -268,7 +268,7 @@ static void finish_channel(const clnorm_problem *problem, int64_t c, range lo, r
   k->shift = bias;
   if (problem->desc.statistics == CLNORM_BATCH_STATISTICS)
     k->shift = fused(minus(lo), k->scale, bias);
-  k->results[CLNORM_OUTPUT_SAVED_MEAN] = plus_zero(add(k->hi, lo));
+  k->results[CLNORM_OUTPUT_SAVED_MEAN] = k->hi;
   k->results[CLNORM_OUTPUT_SAVED_INVSTD] = invstd;
 }
 
@@ -276,11 +276,11 @@ static void fill_batch(const clnorm_problem *problem, int64_t c, channel *k) {
   const node n = channel_node(problem, c);
   const clnorm_ulong divisor = problem->desc.biased_running_var ? n.count : n.count - 1;
   const range var = divide(n.m2, n.count), unbiased = divisor ? divide(n.m2, divisor) : var;
-  k->hi = n.hi;
-  finish_channel(problem, c, n.lo, var, k);
+  const two mean = two_sum(n.hi, n.lo);
+  k->hi = plus_zero(mean.hi);
+  finish_channel(problem, c, mean.lo, var, k);
   if (!problem->running_mean) return;
-  const range mean = k->results[CLNORM_OUTPUT_SAVED_MEAN];
-  k->results[CLNORM_OUTPUT_RUNNING_MEAN] = running(problem, problem->running_mean[c], mean);
+  k->results[CLNORM_OUTPUT_RUNNING_MEAN] = running(problem, problem->running_mean[c], k->hi);
   k->results[CLNORM_OUTPUT_RUNNING_VAR] = running(problem, problem->running_var[c], unbiased);
 }
 

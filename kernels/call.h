@@ -1,5 +1,5 @@
 /*
- * What the host tells a kernel of one run.
+ * What the host tells a kernel of one run: one structure for every kernel, back end and form.
  */
 #ifndef CLNORM_CALL_H
 #define CLNORM_CALL_H
@@ -15,30 +15,74 @@ typedef struct clnorm_coefficients {
 #define CLNORM_HAS_BIAS 2u
 #define CLNORM_HAS_RUNNING 4u
 #define CLNORM_SAVE_MEAN 8u
-#define CLNORM_SAVE_INVSTD 16u
-#define CLNORM_BATCH_MODE 32u /* statistics of the batch; else running_mean and running_var */
-#define CLNORM_BIASED_RUNNING_VAR 64u
-#define CLNORM_STREAM 128u   /* y is larger than the caches: write around them */
-#define CLNORM_ALIGNED 256u  /* x, y and every plane start at multiples of 16 bytes */
-#define CLNORM_EXPANDED 512u /* of a writer (vector_write.h) */
+#define CLNORM_SAVE_MEAN_LOW 16u
+#define CLNORM_SAVE_INVSTD 32u
+#define CLNORM_BATCH_MODE 64u /* statistics of the batch; else running_mean and running_var */
+#define CLNORM_BIASED_RUNNING_VAR 128u
+#define CLNORM_STREAMED 256u  /* y is larger than the caches: write around them */
+#define CLNORM_ALIGNED 512u   /* x, y and every plane start at multiples of 16 bytes */
+#define CLNORM_EXPANDED 1024u /* of a writer (vector_write.h) */
 
-/* Kernel argument, passed by value. 64-bit members first: one layout everywhere. Offsets count floats
- * from the start of the buffer. How work is cut (chunk, group, ...) never changes the bits. */
+/* What a tensor's elements are in memory; the numbers of clnorm_dtype. */
+#define CLNORM_STORAGE_F32 0u
+#define CLNORM_STORAGE_F16 1u
+#define CLNORM_STORAGE_BF16 2u
+#define CLNORM_STORAGE_F64 3u
+
+/* A tensor in memory, all in elements: element (n, c, (i, j, k)) lies at
+ *   offset + n * sample + c / block * channel + c % block + i * position[0] + j * position[1] + k * position[2]
+ * Position p is (i, j, k) with p = (i * extent[0] + j) * extent[1] + k; axes that follow each other in all of a
+ * call's tensors are one, so that a plane without gaps has j = i = 0 and extent[1] = spatial. */
+typedef struct clnorm_view {
+  clnorm_ulong offset, sample, channel;
+  clnorm_ulong position[3];
+  clnorm_uint block;
+  clnorm_uint storage;
+} clnorm_view;
+
+#define CLNORM_VIEW_X 0
+#define CLNORM_VIEW_Y 1
+#define CLNORM_NUM_VIEWS 2
+
+/* Operands that have one value a channel. */
+#define CLNORM_PARAMETER_WEIGHT 0
+#define CLNORM_PARAMETER_BIAS 1
+#define CLNORM_PARAMETER_RUNNING_MEAN 2
+#define CLNORM_PARAMETER_RUNNING_VAR 3
+#define CLNORM_PARAMETER_SAVED_MEAN 4
+#define CLNORM_PARAMETER_SAVED_MEAN_LOW 5
+#define CLNORM_PARAMETER_SAVED_INVSTD 6
+#define CLNORM_NUM_PARAMETERS 7
+
+/* Kernel argument, passed by value. 64-bit members first: one layout everywhere. How work is cut (chunk, channels
+ * together, tiles) never changes the bits. running = keep * running + take * batch; the bits of double values are
+ * there too, for f64. */
 typedef struct clnorm_call {
   clnorm_ulong batch, channels, spatial;
-  clnorm_ulong x, y, weight, bias, running_mean, running_var, saved_mean, saved_invstd;
-  clnorm_ulong partials, affine; /* bytes from the start of the workspace */
-  float eps, keep, take;         /* running = keep * running + take * batch */
+  /* of the positions' inner axes */
+  clnorm_ulong extent[2];
+  clnorm_view views[CLNORM_NUM_VIEWS];
+  /* elements from the start of each buffer */
+  clnorm_ulong parameters[CLNORM_NUM_PARAMETERS];
+  /* bytes from the start of the workspace */
+  clnorm_ulong partials, coefficients;
+  clnorm_ulong eps_bits, keep_bits, take_bits;
+  float eps, keep, take;
   clnorm_uint flags;
-  clnorm_uint chunk_log2;   /* 2^chunk_log2 segments are one node of the tree */
-  clnorm_uint chunks;       /* nodes per channel */
-  clnorm_uint group;        /* channels that one worker takes together, <= CLNORM_GROUP_MAX */
-  clnorm_uint groups;       /* groups that one work-item takes one after the other */
-  clnorm_uint tile_batch;   /* output tile: samples, */
-  clnorm_uint tile_spatial; /* and positions of a plane */
+  /* 2^chunk_log2 segments are one node of the tree */
+  clnorm_uint chunk_log2;
+  /* nodes per channel */
+  clnorm_uint chunks;
+  /* channels that one worker takes together, <= CLNORM_CHANNELS_MAX */
+  clnorm_uint channels_each;
+  /* of these groups, how many one work-item takes one after the other */
+  clnorm_uint groups_each;
+  /* an output tile: samples, and positions of a plane */
+  clnorm_uint tile_batch, tile_spatial;
 } clnorm_call;
 
-#define CLNORM_GROUP_MAX 64u
-#define CLNORM_LINE 16u /* elements of a line of the cache */
+#define CLNORM_CHANNELS_MAX 64u
+/* elements of a line of the cache */
+#define CLNORM_LINE 16u
 
 #endif

@@ -8,8 +8,9 @@
 #include "operands.h"
 #include "scalar.h"
 
-CLNORM_FN clnorm_coefficients clnorm_affine_make(const clnorm_buffers *b, const clnorm_call *call,
-                                                 clnorm_ulong c, float hi, float lo, float invstd) {
+CLNORM_FN clnorm_coefficients clnorm_coefficients_make(const clnorm_buffers *b,
+                                                       const clnorm_call *call, clnorm_ulong c,
+                                                       float hi, float lo, float invstd) {
   clnorm_coefficients a;
   a.hi = hi;
   a.scale = call->flags & CLNORM_HAS_WEIGHT ? b->weight[c] * invstd : invstd;
@@ -21,7 +22,8 @@ CLNORM_FN clnorm_coefficients clnorm_affine_make(const clnorm_buffers *b, const 
 /* Writes the saved statistics where they are asked for. */
 CLNORM_FN void clnorm_save_mean(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
                                 float hi, float lo) {
-  if (call->flags & CLNORM_SAVE_MEAN) b->saved_mean[c] = clnorm_mean(hi, lo);
+  if (call->flags & CLNORM_SAVE_MEAN) b->saved_mean[c] = hi;
+  if (call->flags & CLNORM_SAVE_MEAN_LOW) b->saved_mean_low[c] = lo;
 }
 CLNORM_FN void clnorm_save_invstd(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
                                   float invstd) {
@@ -29,13 +31,14 @@ CLNORM_FN void clnorm_save_invstd(const clnorm_buffers *b, const clnorm_call *ca
 }
 
 /* Given statistics. save: this worker is the one that writes the channel's saved statistics. */
-CLNORM_FN clnorm_coefficients clnorm_affine_given(const clnorm_buffers *b, const clnorm_call *call,
-                                                  clnorm_ulong c, int save) {
+CLNORM_FN clnorm_coefficients clnorm_coefficients_given(const clnorm_buffers *b,
+                                                        const clnorm_call *call, clnorm_ulong c,
+                                                        int save) {
   const float mean = b->running_mean[c];
   const float invstd = clnorm_rsqrt(b->running_var[c] + call->eps);
   if (save) clnorm_save_mean(b, call, c, mean, 0.0f);
   if (save) clnorm_save_invstd(b, call, c, invstd);
-  return clnorm_affine_make(b, call, c, mean, 0.0f, invstd);
+  return clnorm_coefficients_make(b, call, c, mean, 0.0f, invstd);
 }
 
 /* What batch statistics are to become: the variance for running_var, and the normalization's. The variance
@@ -60,9 +63,9 @@ CLNORM_FN float clnorm_running(const clnorm_call *call, float running, float bat
 
 /* Updates the running statistics where there are some. */
 CLNORM_FN void clnorm_update_mean(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
-                                  float hi, float lo) {
+                                  float mean) {
   if (call->flags & CLNORM_HAS_RUNNING)
-    b->running_mean[c] = clnorm_running(call, b->running_mean[c], clnorm_mean(hi, lo));
+    b->running_mean[c] = clnorm_running(call, b->running_mean[c], mean);
 }
 CLNORM_FN void clnorm_update_var(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
                                  float var) {
@@ -71,14 +74,16 @@ CLNORM_FN void clnorm_update_var(const clnorm_buffers *b, const clnorm_call *cal
 }
 
 /* Batch statistics: p covers the whole channel. */
-CLNORM_FN clnorm_coefficients clnorm_affine_batch(const clnorm_buffers *b, const clnorm_call *call,
-                                                  clnorm_ulong c, clnorm_partial p) {
+CLNORM_FN clnorm_coefficients clnorm_coefficients_batch(const clnorm_buffers *b,
+                                                        const clnorm_call *call, clnorm_ulong c,
+                                                        clnorm_partial p) {
   const clnorm_spread k = clnorm_spread_make(call, p.count, p.m2);
-  clnorm_update_mean(b, call, c, p.hi, p.lo);
+  const clnorm_two mean = clnorm_mean(p.hi, p.lo);
+  clnorm_update_mean(b, call, c, mean.hi);
   clnorm_update_var(b, call, c, k.running_var);
-  clnorm_save_mean(b, call, c, p.hi, p.lo);
+  clnorm_save_mean(b, call, c, mean.hi, mean.lo);
   clnorm_save_invstd(b, call, c, k.invstd);
-  return clnorm_affine_make(b, call, c, p.hi, p.lo, k.invstd);
+  return clnorm_coefficients_make(b, call, c, mean.hi, mean.lo, k.invstd);
 }
 
 #endif

@@ -13,24 +13,29 @@ typedef struct clnorm_buffers {
   CLNORM_GLOBAL float *y;
   CLNORM_GLOBAL const float *weight, *bias;
   CLNORM_GLOBAL float *running_mean, *running_var;
-  CLNORM_GLOBAL float *saved_mean, *saved_invstd;
+  CLNORM_GLOBAL float *saved_mean, *saved_mean_low, *saved_invstd;
   CLNORM_GLOBAL clnorm_partial *partials;
-  CLNORM_GLOBAL clnorm_coefficients *affine;
+  CLNORM_GLOBAL clnorm_coefficients *coefficients;
 } clnorm_buffers;
 
 /* Parameters and buffers of every OpenCL kernel. */
 #define CLNORM_KERNEL_PARAMETERS                                                                   \
   __global const float *x, __global float *y, __global const float *weight,                        \
       __global const float *bias, __global float *running_mean, __global float *running_var,       \
-      __global float *saved_mean, __global float *saved_invstd, __global uchar *workspace,         \
-      clnorm_call call
+      __global float *saved_mean, __global float *saved_mean_low, __global float *saved_invstd,    \
+      __global uchar *workspace, clnorm_call call
 #define CLNORM_KERNEL_BUFFERS                                                                      \
   {                                                                                                \
-    x + call.x, y + call.y, weight + call.weight, bias + call.bias,                                \
-        running_mean + call.running_mean, running_var + call.running_var,                          \
-        saved_mean + call.saved_mean, saved_invstd + call.saved_invstd,                            \
+    x + call.views[CLNORM_VIEW_X].offset, y + call.views[CLNORM_VIEW_Y].offset,                    \
+        weight + call.parameters[CLNORM_PARAMETER_WEIGHT],                                         \
+        bias + call.parameters[CLNORM_PARAMETER_BIAS],                                             \
+        running_mean + call.parameters[CLNORM_PARAMETER_RUNNING_MEAN],                             \
+        running_var + call.parameters[CLNORM_PARAMETER_RUNNING_VAR],                               \
+        saved_mean + call.parameters[CLNORM_PARAMETER_SAVED_MEAN],                                 \
+        saved_mean_low + call.parameters[CLNORM_PARAMETER_SAVED_MEAN_LOW],                         \
+        saved_invstd + call.parameters[CLNORM_PARAMETER_SAVED_INVSTD],                             \
         (__global clnorm_partial *)(workspace + call.partials),                                    \
-        (__global clnorm_coefficients *)(workspace + call.affine)                                  \
+        (__global clnorm_coefficients *)(workspace + call.coefficients)                            \
   }
 
 #endif

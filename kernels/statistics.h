@@ -90,7 +90,11 @@ CLNORM_FN clnorm_partial clnorm_merge(clnorm_partial a, clnorm_partial b) {
   return clnorm_merge_weighted(a, b, clnorm_weights_make(a.count, b.count));
 }
 
-/* The mean as one number. */
-CLNORM_FN float clnorm_mean(float hi, float lo) { return clnorm_plus_zero(hi + lo); }
+/* The mean that everything after the statistics uses: hi is the mean, rounded, and lo what is left of it. */
+CLNORM_FN clnorm_two clnorm_mean(float hi, float lo) {
+  clnorm_two mean = clnorm_two_sum(hi, lo);
+  mean.hi = clnorm_plus_zero(mean.hi);
+  return mean;
+}
 
 #endif

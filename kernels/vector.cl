@@ -6,7 +6,7 @@
  *   CLNORM_SOFT_FMA   defined for devices without CL_FP_FMA (base.h)
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
  * CLNORM_KERNEL_PARAMETERS; local size 1, global size = items (clnorm_stage in host/core/schedule.h), and for
- * clnorm_channel so many that each takes call.groups of them.
+ * clnorm_channel so many that each takes call.groups_each of them.
  */
 #define CLNORM_LANES 16u
 #define clnorm_vec float16
@@ -99,9 +99,9 @@ inline static float clnorm_fold_vec(float16 v) {
 CLNORM_KERNEL_OF_ONE clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
   clnorm_writer w;
   const clnorm_buffers b = CLNORM_KERNEL_BUFFERS;
-  const ulong begin = get_global_id(0) * call.groups;
-  const ulong groups = (call.channels + call.group - 1) / call.group;
-  const ulong end = clnorm_min(begin + call.groups, groups);
+  const ulong begin = get_global_id(0) * call.groups_each;
+  const ulong groups = (call.channels + call.channels_each - 1) / call.channels_each;
+  const ulong end = clnorm_min(begin + call.groups_each, groups);
   clnorm_writer_none(&w);
   for (ulong item = begin; item < end; item++) clnorm_item_channel(&b, &call, item, &w);
   clnorm_write_all(&w);

@@ -77,7 +77,7 @@ CLNORM_FN void clnorm_group_segment(clnorm_group *k, const clnorm_geometry *g, c
   }
 }
 
-/* Nodes of segments [begin, end) of channels [c0, c1), at most CLNORM_GROUP_MAX of them, merged as by a
+/* Nodes of segments [begin, end) of channels [c0, c1), at most CLNORM_CHANNELS_MAX of them, merged as by a
  * counter (counter.h), all channels alike. w is written on the way. */
 CLNORM_FN void clnorm_group_nodes(const clnorm_buffers *b, const clnorm_geometry *g,
                                   clnorm_ulong c0, clnorm_ulong c1, clnorm_uint begin,
@@ -102,7 +102,7 @@ CLNORM_FN void clnorm_group_nodes(const clnorm_buffers *b, const clnorm_geometry
 
 /* ---- Items ------------------------------------------------------------------------------------------ */
 
-/* The affines of a tile's channels, and what else there is of them. Short loops, and copies that no store
+/* The coefficients of a tile's channels, and what else there is of them. Short loops, and copies that no store
  * can change: each loop becomes vectors. */
 CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *buffers,
                                    const clnorm_call *forward, const clnorm_tile *t,
@@ -111,17 +111,19 @@ CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *buffe
   const clnorm_call call = *forward;
   const clnorm_ulong c0 = t->c0;
   const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
-  clnorm_spread k[CLNORM_GROUP_MAX];
+  clnorm_spread k[CLNORM_CHANNELS_MAX];
+  clnorm_two mean[CLNORM_CHANNELS_MAX];
   for (clnorm_uint c = 0; c < channels; c++) k[c] = clnorm_spread_make(&call, n->count, n->m2[c]);
-  for (clnorm_uint c = 0; c < channels; c++)
-    clnorm_update_mean(&b, &call, c0 + c, n->hi[c], n->lo[c]);
+  for (clnorm_uint c = 0; c < channels; c++) mean[c] = clnorm_mean(n->hi[c], n->lo[c]);
+  for (clnorm_uint c = 0; c < channels; c++) clnorm_update_mean(&b, &call, c0 + c, mean[c].hi);
   for (clnorm_uint c = 0; c < channels; c++) clnorm_update_var(&b, &call, c0 + c, k[c].running_var);
   for (clnorm_uint c = 0; c < channels; c++)
-    clnorm_save_mean(&b, &call, c0 + c, n->hi[c], n->lo[c]);
+    clnorm_save_mean(&b, &call, c0 + c, mean[c].hi, mean[c].lo);
   for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, k[c].invstd);
   for (clnorm_uint c = 0; c < channels; c++)
-    clnorm_affines_set(&w->affines, c,
-                       clnorm_affine_make(&b, &call, c0 + c, n->hi[c], n->lo[c], k[c].invstd));
+    clnorm_coefficient_rows_set(
+        &w->coefficients, c,
+        clnorm_coefficients_make(&b, &call, c0 + c, mean[c].hi, mean[c].lo, k[c].invstd));
 }
 
 CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffers,
@@ -130,7 +132,7 @@ CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffe
   const clnorm_call call = *forward;
   const clnorm_ulong c0 = t->c0;
   const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
-  float invstd[CLNORM_GROUP_MAX];
+  float invstd[CLNORM_CHANNELS_MAX];
   for (clnorm_uint c = 0; c < channels; c++)
     invstd[c] = clnorm_rsqrt(b.running_var[c0 + c] + call.eps);
   if (clnorm_tile_saves(t)) {
@@ -139,9 +141,9 @@ CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffe
     for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, invstd[c]);
   }
   for (clnorm_uint c = 0; c < channels; c++)
-    clnorm_affines_set(
-        &w->affines, c,
-        clnorm_affine_make(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f, invstd[c]));
+    clnorm_coefficient_rows_set(
+        &w->coefficients, c,
+        clnorm_coefficients_make(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f, invstd[c]));
 }
 
 /* One group. While its statistics are computed, the output that w still has, that of the group before, is
@@ -150,8 +152,9 @@ CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_call *c
                                    clnorm_ulong item, clnorm_writer *w) {
   clnorm_nodes nodes;
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
-  const clnorm_ulong c0 = item * call->group;
-  const clnorm_tile t = {c0, clnorm_min(c0 + call->group, g.channels), 0, g.batch, 0, g.spatial};
+  const clnorm_ulong c0 = item * call->channels_each;
+  const clnorm_tile t = {c0,       clnorm_min(c0 + call->channels_each, g.channels), 0, g.batch, 0,
+                         g.spatial};
   clnorm_group_nodes(b, &g, t.c0, t.c1, 0, g.segments, &nodes, w);
   clnorm_write_all(w);
   clnorm_writer_start(w, b, call, &t, 1);
@@ -166,7 +169,8 @@ CLNORM_FN void clnorm_item_partials(const clnorm_buffers *b, const clnorm_call *
   clnorm_nodes nodes;
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
   const clnorm_ulong group = item / call->chunks, chunk = item - group * call->chunks;
-  const clnorm_ulong c0 = group * call->group, c1 = clnorm_min(c0 + call->group, g.channels);
+  const clnorm_ulong c0 = group * call->channels_each,
+                     c1 = clnorm_min(c0 + call->channels_each, g.channels);
   const clnorm_ulong begin = chunk << call->chunk_log2;
   const clnorm_ulong end = clnorm_min(begin + ((clnorm_ulong)1 << call->chunk_log2), g.segments);
   clnorm_writer_none(&none);
@@ -181,7 +185,7 @@ CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_call *
   counter.count = counter.depth = 0;
   for (clnorm_uint i = 0; i < call->chunks; i++)
     clnorm_counter_push(&counter, b->partials[item * call->chunks + i]);
-  b->affine[item] = clnorm_affine_batch(b, call, item, clnorm_counter_result(&counter));
+  b->coefficients[item] = clnorm_coefficients_batch(b, call, item, clnorm_counter_result(&counter));
 }
 
 CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_call *call,
@@ -191,7 +195,7 @@ CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_call *cal
   clnorm_writer_start(&w, b, call, &t, 0);
   if (call->flags & CLNORM_BATCH_MODE)
     for (clnorm_ulong c = t.c0; c < t.c1; c++)
-      clnorm_affines_set(&w.affines, c - t.c0, b->affine[c]);
+      clnorm_coefficient_rows_set(&w.coefficients, c - t.c0, b->coefficients[c]);
   else
     clnorm_writer_given(&w, b, call, &t);
   clnorm_writer_expand(&w);
@@ -204,7 +208,7 @@ CLNORM_FN void clnorm_item_copy(const clnorm_buffers *b, const clnorm_call *call
   const clnorm_tile t = clnorm_tile_at(call, item);
   const clnorm_coefficients none = {0.0f, 1.0f, 0.0f};
   clnorm_writer_start(&w, b, call, &t, 0);
-  clnorm_affines_set(&w.affines, 0, none);
+  clnorm_coefficient_rows_set(&w.coefficients, 0, none);
   clnorm_write(&w, CLNORM_ALL_VECTORS, CLNORM_RUN_COPY);
 }
 

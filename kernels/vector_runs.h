@@ -210,7 +210,7 @@ CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
 /* Nodes of a group's channels, which count alike. */
 typedef struct clnorm_nodes {
   clnorm_ulong count;
-  float hi[CLNORM_GROUP_MAX], lo[CLNORM_GROUP_MAX], m2[CLNORM_GROUP_MAX];
+  float hi[CLNORM_CHANNELS_MAX], lo[CLNORM_CHANNELS_MAX], m2[CLNORM_CHANNELS_MAX];
 } clnorm_nodes;
 
 CLNORM_FN clnorm_partial clnorm_nodes_get(const clnorm_nodes *n, clnorm_ulong c) {
@@ -243,7 +243,7 @@ typedef struct clnorm_run_values {
 /* What the segments of some channels work with. */
 typedef struct clnorm_run {
   clnorm_run_values d, dd, pivots; /* one for each element */
-  float pivot[CLNORM_GROUP_MAX], sum_d[CLNORM_GROUP_MAX], sum_dd[CLNORM_GROUP_MAX];
+  float pivot[CLNORM_CHANNELS_MAX], sum_d[CLNORM_CHANNELS_MAX], sum_dd[CLNORM_CHANNELS_MAX];
 } clnorm_run;
 
 /* Nodes of one segment of `channels` channels from c0 on of a group whose first plane is at x. */

@@ -44,16 +44,16 @@ CLNORM_FN void clnorm_expand(float *values, const float *each, clnorm_uint chann
 /* One value for each element of a run of planes of up to EXPAND_MAX values, aligned like the run itself:
  * element i is at[lead + i]. */
 typedef struct clnorm_expanded {
-  float at[CLNORM_GROUP_MAX * CLNORM_EXPAND_MAX + 2 * CLNORM_LANES] __attribute__((aligned(64)));
+  float at[CLNORM_CHANNELS_MAX * CLNORM_EXPAND_MAX + 2 * CLNORM_LANES] __attribute__((aligned(64)));
 } clnorm_expanded;
 
-/* The affines of a tile's channels. */
+/* The coefficients of a tile's channels. */
 typedef struct clnorm_coefficient_rows {
-  float hi[CLNORM_GROUP_MAX], scale[CLNORM_GROUP_MAX], shift[CLNORM_GROUP_MAX];
+  float hi[CLNORM_CHANNELS_MAX], scale[CLNORM_CHANNELS_MAX], shift[CLNORM_CHANNELS_MAX];
 } clnorm_coefficient_rows;
 
-CLNORM_FN void clnorm_affines_set(clnorm_coefficient_rows *all, clnorm_ulong c,
-                                  clnorm_coefficients a) {
+CLNORM_FN void clnorm_coefficient_rows_set(clnorm_coefficient_rows *all, clnorm_ulong c,
+                                           clnorm_coefficients a) {
   all->hi[c] = a.hi;
   all->scale[c] = a.scale;
   all->shift[c] = a.shift;
@@ -72,16 +72,16 @@ typedef struct clnorm_writer {
   clnorm_ulong samples; /* runs still to write, the present one included */
   clnorm_ulong last;    /* elements of the last run */
   clnorm_uint flags, lead, channel;
-  clnorm_coefficient_rows affines;
+  clnorm_coefficient_rows coefficients;
   clnorm_expanded hi, scale, shift;
 } clnorm_writer;
 
-/* Where a run's affine comes from. A constant in every call. */
+/* Where a run's coefficients comes from. A constant in every call. */
 #define CLNORM_RUN_COPY 0     /* nowhere: y = x */
 #define CLNORM_RUN_CHANNELS 1 /* a vector has one channel, or two */
 #define CLNORM_RUN_EXPANDED 2 /* one for each element */
 
-/* The affine of a vector. */
+/* The coefficients of a vector. */
 typedef struct clnorm_splats {
   clnorm_vec hi, scale, shift;
 } clnorm_splats;
@@ -128,7 +128,7 @@ CLNORM_FN void clnorm_write_part(const clnorm_writer *w, clnorm_splats a, CLNORM
 CLNORM_FN clnorm_ulong clnorm_write_whole(const clnorm_writer *w, clnorm_splats a,
                                           CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x,
                                           clnorm_ulong i, clnorm_ulong end, int mode) {
-  if (w->flags & CLNORM_STREAM && clnorm_lead(y + i) == 0)
+  if (w->flags & CLNORM_STREAMED && clnorm_lead(y + i) == 0)
     for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
       clnorm_vec_stream(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
   for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
@@ -141,7 +141,7 @@ CLNORM_FN void clnorm_write_run(clnorm_writer *w, CLNORM_GLOBAL float *y,
                                 CLNORM_GLOBAL const float *x, clnorm_ulong end, int mode) {
   clnorm_ulong i = w->at;
   while (i < end) {
-    const clnorm_splats a = clnorm_splats_make(&w->affines, w->channel);
+    const clnorm_splats a = clnorm_splats_make(&w->coefficients, w->channel);
     const clnorm_ulong edge = mode == CLNORM_RUN_CHANNELS ? clnorm_min(w->edge, end) : end;
     const clnorm_uint into = clnorm_lead(y + i);
     if (into && i + CLNORM_LANES - into <= edge) {
@@ -150,7 +150,7 @@ CLNORM_FN void clnorm_write_run(clnorm_writer *w, CLNORM_GLOBAL float *y,
     }
     i = clnorm_write_whole(w, a, y, x, i, edge, mode);
     if (i < edge && edge < end && w->plane >= CLNORM_LANES && i + CLNORM_LANES <= end) {
-      const clnorm_splats next = clnorm_splats_make(&w->affines, w->channel + 1);
+      const clnorm_splats next = clnorm_splats_make(&w->coefficients, w->channel + 1);
       clnorm_write_whole(w, clnorm_splats_blend((clnorm_uint)(edge - i), a, next), y, x, i,
                          i + CLNORM_LANES, mode);
       i += CLNORM_LANES;
@@ -196,12 +196,12 @@ CLNORM_NOINLINE void clnorm_write_any(clnorm_writer *w, clnorm_ulong vectors) {
 /* The same, short where the next piece is streamed, aligned and of one channel. */
 CLNORM_FN void clnorm_write_some(clnorm_writer *w, clnorm_ulong vectors) {
   const clnorm_ulong end = w->at + vectors * CLNORM_LANES;
-  if (end >= w->edge || (w->flags & (CLNORM_STREAM | CLNORM_EXPANDED)) != CLNORM_STREAM ||
+  if (end >= w->edge || (w->flags & (CLNORM_STREAMED | CLNORM_EXPANDED)) != CLNORM_STREAMED ||
       clnorm_lead(w->y + w->at)) {
     clnorm_write_any(w, vectors);
     return;
   }
-  const clnorm_splats a = clnorm_splats_make(&w->affines, w->channel);
+  const clnorm_splats a = clnorm_splats_make(&w->coefficients, w->channel);
   w->at = clnorm_write_whole(w, a, w->y, w->x, w->at, end, CLNORM_RUN_CHANNELS);
 }
 
@@ -225,7 +225,7 @@ CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
   w->step = backwards ? -(clnorm_long)sample : (clnorm_long)sample;
   w->at = w->channel = 0;
   w->samples = t->n1 - t->n0;
-  w->flags = call->flags & CLNORM_STREAM;
+  w->flags = call->flags & CLNORM_STREAMED;
   w->lead = clnorm_lead(w->y);
 }
 
@@ -239,16 +239,16 @@ CLNORM_FN clnorm_uint clnorm_writer_repeats(const clnorm_writer *w) {
   return n ? (clnorm_uint)n : 1;
 }
 
-/* Planes up to a vector are worth the work of spreading the affine out; up to two, of several samples. */
+/* Planes up to a vector are worth the work of spreading the coefficients out; up to two, of several samples. */
 CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   const clnorm_uint plane = (clnorm_uint)w->plane, channels = (clnorm_uint)(w->run / plane);
   if (w->plane > (w->samples < 3 ? CLNORM_LANES : CLNORM_EXPAND_MAX)) return;
   const clnorm_uint repeats = clnorm_writer_repeats(w);
   float *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead, *shift = w->shift.at + w->lead;
   for (clnorm_uint k = 0; k < repeats; k++, hi += w->run, scale += w->run, shift += w->run) {
-    clnorm_expand(hi, w->affines.hi, channels, plane);
-    clnorm_expand(scale, w->affines.scale, channels, plane);
-    clnorm_expand(shift, w->affines.shift, channels, plane);
+    clnorm_expand(hi, w->coefficients.hi, channels, plane);
+    clnorm_expand(scale, w->coefficients.scale, channels, plane);
+    clnorm_expand(shift, w->coefficients.shift, channels, plane);
   }
   w->flags |= CLNORM_EXPANDED;
   if (repeats == 1) return;

@@ -37,7 +37,7 @@ typedef struct clnorm_local {
   float2 sums[CLNORM_GROUP_SIZE];
   clnorm_partial nodes[CLNORM_TEAMS];
   clnorm_counter counter;
-  clnorm_coefficients affine;
+  clnorm_coefficients coefficients;
 } clnorm_local;
 
 typedef struct clnorm_finalize_local {
@@ -45,7 +45,7 @@ typedef struct clnorm_finalize_local {
 } clnorm_finalize_local;
 
 typedef struct clnorm_apply_local {
-  clnorm_coefficients affine[CLNORM_GROUP_MAX];
+  clnorm_coefficients coefficients[CLNORM_CHANNELS_MAX];
 } clnorm_apply_local;
 
 typedef int clnorm_copy_local; /* none */
@@ -179,9 +179,9 @@ CLNORM_FN void clnorm_group_channel(const clnorm_buffers *b, const clnorm_call *
   __global const float *x = b->x + c * g.spatial;
   __global float *y = b->y + c * g.spatial;
   const clnorm_partial node = clnorm_node(x, &g, 0, g.segments, local_memory);
-  if (get_local_id(0) == 0) local_memory->affine = clnorm_affine_batch(b, call, c, node);
+  if (get_local_id(0) == 0) local_memory->coefficients = clnorm_coefficients_batch(b, call, c, node);
   barrier(CLK_LOCAL_MEM_FENCE);
-  const clnorm_coefficients a = local_memory->affine;
+  const clnorm_coefficients a = local_memory->coefficients;
   for (uint i = get_local_id(0) / 64; i < g.segments; i += CLNORM_TEAMS) {
     const clnorm_places p = clnorm_places_at(&g, i, g.segments);
 #pragma unroll 4 /* all of them would keep the whole table of rows in registers */
@@ -212,7 +212,7 @@ CLNORM_FN void clnorm_group_finalize(const clnorm_buffers *b, const clnorm_call 
     barrier(CLK_LOCAL_MEM_FENCE);
     if (id % (2 * w) == 0 && id + w < call->chunks) nodes[id] = clnorm_merge(nodes[id], nodes[id + w]);
   }
-  if (id == 0) b->affine[c] = clnorm_affine_batch(b, call, c, nodes[0]);
+  if (id == 0) b->coefficients[c] = clnorm_coefficients_batch(b, call, c, nodes[0]);
 }
 
 /* A tile's elements, four at a time where alignment allows, as one list: sample, channel, position. */
@@ -227,11 +227,11 @@ CLNORM_FN void clnorm_group_apply(const clnorm_buffers *b, const clnorm_call *ca
   const clnorm_ulong sample_stride = call->channels * call->spatial;
   const clnorm_ulong first = t.n0 * sample_stride + t.c0 * call->spatial + t.p0;
   for (uint c = get_local_id(0); c < channels; c += CLNORM_GROUP_SIZE)
-    local_memory->affine[c] = clnorm_tile_affine(b, call, &t, t.c0 + c);
+    local_memory->coefficients[c] = clnorm_tile_coefficients(b, call, &t, t.c0 + c);
   barrier(CLK_LOCAL_MEM_FENCE);
   for (uint i = get_local_id(0); i < total; i += CLNORM_GROUP_SIZE) {
     const uint n = i / run, r = i - n * run;
-    const clnorm_coefficients a = local_memory->affine[r / plane];
+    const clnorm_coefficients a = local_memory->coefficients[r / plane];
     const clnorm_ulong at = first + n * sample_stride + r * width;
     if (width == 4) {
       const float4 v = *(__global const float4 *)(b->x + at);

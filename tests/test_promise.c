@@ -72,9 +72,10 @@ static void run(const clnorm_problem *problem, const clnorm_items_functions *fun
       given ? (float *)(uintptr_t)problem->running_mean : v[CLNORM_OUTPUT_RUNNING_MEAN],
       given ? (float *)(uintptr_t)problem->running_var : v[CLNORM_OUTPUT_RUNNING_VAR],
       v[CLNORM_OUTPUT_SAVED_MEAN],
+      NULL, /* saved_mean_low */
       v[CLNORM_OUTPUT_SAVED_INVSTD],
       (clnorm_partial *)(void *)(workspace + call.partials),
-      (clnorm_coefficients *)(void *)(workspace + call.affine)};
+      (clnorm_coefficients *)(void *)(workspace + call.coefficients)};
   for (unsigned i = 0; i < schedule.num_launches; i++) {
     clnorm_range all = {0, schedule.launches[i].items};
     clnorm_items items = {&all, 1, 0, 0};

@@ -77,7 +77,7 @@ static void test_huge(void **state) {
         CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
     const clnorm_schedule s = clnorm__schedule_make(&desc, &traits);
     assert_true(s.num_launches >= 1 && s.num_launches <= 3);
-    assert_true(s.call.group >= 1 && s.call.group <= CLNORM_GROUP_MAX);
+    assert_true(s.call.channels_each >= 1 && s.call.channels_each <= CLNORM_CHANNELS_MAX);
     assert_true(s.call.chunks <= traits.group_size);
   }
 }
@@ -91,13 +91,13 @@ static void check_cover(const clnorm_forward_desc *desc, const clnorm_traits *tr
   memset(seen, 0, sizeof seen);
   for (unsigned l = 0; l < s.num_launches; l++) {
     if (s.launches[l].stage == CLNORM_STAGE_CHANNEL)
-      assert_true(s.launches[l].items * s.call.group >= s.call.channels &&
-                  (s.launches[l].items - 1) * s.call.group < s.call.channels);
+      assert_true(s.launches[l].items * s.call.channels_each >= s.call.channels &&
+                  (s.launches[l].items - 1) * s.call.channels_each < s.call.channels);
     if (s.launches[l].stage == CLNORM_STAGE_PARTIALS)
       assert_int_equal(s.launches[l].items,
                        s.call.chunks * (s.form == CLNORM_FORM_WIDE
                                             ? s.call.channels
-                                            : (s.call.channels + s.call.group - 1) / s.call.group));
+                                            : (s.call.channels + s.call.channels_each - 1) / s.call.channels_each));
     if (s.launches[l].stage != CLNORM_STAGE_APPLY) continue;
     for (uint64_t i = 0; i < s.launches[l].items; i++) {
       const clnorm_tile t = clnorm_tile_at(&s.call, i);
@@ -155,7 +155,7 @@ static bool streams(const clnorm_traits *traits, clnorm_statistics statistics, i
                     clnorm_store store) {
   clnorm_forward_desc desc = clnorm_forward_desc_defaults(statistics, kib, 4, 64);
   desc.store = store;
-  return (clnorm__schedule_make(&desc, traits).call.flags & CLNORM_STREAM) != 0;
+  return (clnorm__schedule_make(&desc, traits).call.flags & CLNORM_STREAMED) != 0;
 }
 
 /* Up to which size, in KiB, outputs are written through the caches, by rule. */

@@ -220,6 +220,7 @@ static void operand_rules(const clnorm_forward_plan *plan,
       {"running_mean", channels, given, batch},
       {"running_var", channels, given, batch},
       {"saved_mean", channels, false, true},
+      {"saved_mean_low", channels, false, true},
       {"saved_invstd", channels, false, true},
       {"workspace", workspace, workspace != 0, true},
   };
@@ -249,6 +250,7 @@ static clnorm_status check_overlap(const operand_rule *rules, const clnorm_span 
 /* Running statistics that a run updates are read before, and the workspace after it is written. */
 static unsigned access_of(int operand, const operand_rule *rule) {
   const bool output = operand == CLNORM_OPERAND_Y || operand == CLNORM_OPERAND_SAVED_MEAN ||
+                      operand == CLNORM_OPERAND_SAVED_MEAN_LOW ||
                       operand == CLNORM_OPERAND_SAVED_INVSTD;
   return (output ? 0u : CLNORM_DEVICE_READS) | (rule->written ? CLNORM_DEVICE_WRITES : 0u);
 }
@@ -293,16 +295,17 @@ static clnorm_call make_call(const clnorm_schedule *schedule,
                              const clnorm_memory o[CLNORM_NUM_OPERANDS],
                              const clnorm_span spans[CLNORM_NUM_OPERANDS], double momentum) {
   clnorm_call call = schedule->call;
-  clnorm_ulong *const offsets[] = {
-      &call.x,           &call.y,          &call.weight,      &call.bias, &call.running_mean,
-      &call.running_var, &call.saved_mean, &call.saved_invstd};
-  for (int i = 0; i < CLNORM_OPERAND_WORKSPACE; i++) *offsets[i] = o[i].offset / sizeof(float);
+  for (int i = 0; i < CLNORM_NUM_VIEWS; i++)
+    call.views[i].offset = o[CLNORM_OPERAND_X + i].offset / sizeof(float);
+  for (int i = 0; i < CLNORM_NUM_PARAMETERS; i++)
+    call.parameters[i] = o[CLNORM_OPERAND_WEIGHT + i].offset / sizeof(float);
   call.partials += o[CLNORM_OPERAND_WORKSPACE].offset;
-  call.affine += o[CLNORM_OPERAND_WORKSPACE].offset;
+  call.coefficients += o[CLNORM_OPERAND_WORKSPACE].offset;
   if (!clnorm__memory_absent(o[CLNORM_OPERAND_WEIGHT])) call.flags |= CLNORM_HAS_WEIGHT;
   if (!clnorm__memory_absent(o[CLNORM_OPERAND_BIAS])) call.flags |= CLNORM_HAS_BIAS;
   if (!clnorm__memory_absent(o[CLNORM_OPERAND_RUNNING_MEAN])) call.flags |= CLNORM_HAS_RUNNING;
   if (!clnorm__memory_absent(o[CLNORM_OPERAND_SAVED_MEAN])) call.flags |= CLNORM_SAVE_MEAN;
+  if (!clnorm__memory_absent(o[CLNORM_OPERAND_SAVED_MEAN_LOW])) call.flags |= CLNORM_SAVE_MEAN_LOW;
   if (!clnorm__memory_absent(o[CLNORM_OPERAND_SAVED_INVSTD])) call.flags |= CLNORM_SAVE_INVSTD;
   const uint64_t x = spans[CLNORM_OPERAND_X].address, y = spans[CLNORM_OPERAND_Y].address;
   if (x % 16 == 0 && y % 16 == 0 && call.spatial % 4 == 0) call.flags |= CLNORM_ALIGNED;
@@ -323,7 +326,8 @@ clnorm_status clnorm__forward_plan_run(clnorm_forward_plan *plan, const clnorm_f
       .prepared = plan->prepared,
       .schedule = &plan->schedule,
       .operands = {args->x, args->y, args->weight, args->bias, args->running_mean,
-                   args->running_var, args->saved_mean, args->saved_invstd,
+                   args->running_var, args->saved_mean, (clnorm_memory){NULL, NULL, 0, 0},
+                   args->saved_invstd,
                    plan->desc.external_workspace ? args->workspace : plan->workspace},
       .uses = {workspace, parameters},
       .sync = args->sync,

@@ -49,7 +49,7 @@ static void add_launch(clnorm_schedule *s, clnorm_stage stage, uint64_t items) {
 }
 
 static uint64_t num_groups(const clnorm_call *call) {
-  return ceil_div(call->channels, call->group);
+  return ceil_div(call->channels, call->channels_each);
 }
 
 /* Neighbouring channels whose planes are whole lines of the cache: a line that two workers write is moved
@@ -76,14 +76,15 @@ static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits) {
   const uint64_t tile = at_least(TILE_MIN, at_most(share, TILE_MAX));
   const uint64_t pieces = ceil_div(call->spatial, tile);
   if (pieces > 1) {
-    call->group = 1;
+    call->channels_each = 1;
     call->tile_batch = 1;
     call->tile_spatial = (uint32_t)round_up(ceil_div(call->spatial, pieces), CLNORM_ROW);
   } else {
-    const uint64_t most = at_most(at_least(tile / call->spatial, 1), CLNORM_GROUP_MAX);
+    const uint64_t most = at_most(at_least(tile / call->spatial, 1), CLNORM_CHANNELS_MAX);
     const bool vector = traits->form == CLNORM_FORM_VECTOR;
-    call->group = vector ? side_by_side(call, most) : (uint32_t)at_most(most, call->channels);
-    const uint64_t samples = at_least(tile / (call->spatial * call->group), 1);
+    call->channels_each =
+        vector ? side_by_side(call, most) : (uint32_t)at_most(most, call->channels);
+    const uint64_t samples = at_least(tile / (call->spatial * call->channels_each), 1);
     call->tile_spatial = (uint32_t)call->spatial;
     call->tile_batch = (uint32_t)ceil_div(call->batch, ceil_div(call->batch, samples));
   }
@@ -105,7 +106,7 @@ static uint32_t channel_group(const clnorm_call *call, const clnorm_traits *trai
   const uint64_t pair = 2 * CLNORM_LINE / call->spatial;
   const uint64_t lines = at_most(at_least(whole_lines(call), pair), each);
   const uint64_t share = call->channels / (GROUPS_PER_WORKER * (uint64_t)traits->workers);
-  const uint64_t run = at_most(RUN_ELEMENTS / call->spatial, CLNORM_GROUP_MAX);
+  const uint64_t run = at_most(RUN_ELEMENTS / call->spatial, CLNORM_CHANNELS_MAX);
   const uint64_t cached = cached_elements / call->batch / call->spatial;
   const uint64_t most = at_most(at_most(run, cached), share);
   const uint64_t least = at_least(lines, GROUP_MIN / (call->batch * call->spatial));
@@ -118,15 +119,15 @@ static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   clnorm_call *call = &s->call;
   const bool vector = traits->form == CLNORM_FORM_VECTOR;
   const uint64_t cached = traits->cache_bytes * 3 / 8 / sizeof(float);
-  call->group = vector ? channel_group(call, traits, cached) : 1;
-  call->groups = 1;
+  call->channels_each = vector ? channel_group(call, traits, cached) : 1;
+  call->groups_each = 1;
   call->tile_batch = 1;
   call->tile_spatial = 1;
   if (vector)
-    call->groups =
+    call->groups_each =
         (uint32_t)ceil_div(num_groups(call), (uint64_t)traits->workers * CHANNEL_ITEMS_PER_WORKER);
   add_launch(s, CLNORM_STAGE_CHANNEL, num_groups(call));
-  s->launches[0].each = call->groups;
+  s->launches[0].each = call->groups_each;
 }
 
 static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {
@@ -144,8 +145,8 @@ static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t
     call->chunk_log2++;
   call->chunks = (uint32_t)ceil_div(segments, 1ull << call->chunk_log2);
   call->partials = 0;
-  call->affine = round_up(call->channels * call->chunks * sizeof(clnorm_partial), 64);
-  s->workspace_size = call->affine + call->channels * sizeof(clnorm_coefficients);
+  call->coefficients = round_up(call->channels * call->chunks * sizeof(clnorm_partial), 64);
+  s->workspace_size = call->coefficients + call->channels * sizeof(clnorm_coefficients);
   add_launch(s, CLNORM_STAGE_PARTIALS, lanes * call->chunks);
   add_launch(s, CLNORM_STAGE_FINALIZE, call->channels);
   add_tiles_launch(s, CLNORM_STAGE_APPLY);
@@ -187,10 +188,19 @@ clnorm_schedule clnorm__schedule_make(const clnorm_forward_desc *desc,
   s.call.batch = (uint64_t)desc->batch;
   s.call.channels = (uint64_t)desc->channels;
   s.call.spatial = (uint64_t)desc->spatial;
+  s.call.extent[0] = 1;
+  s.call.extent[1] = s.call.spatial;
+  for (int i = 0; i < CLNORM_NUM_VIEWS; i++) {
+    clnorm_view *view = &s.call.views[i];
+    view->block = 1;
+    view->position[2] = 1;
+    view->position[1] = view->position[0] = view->channel = s.call.spatial;
+    view->sample = s.call.channels * s.call.spatial;
+  }
   s.call.eps = clnorm__default_float(desc->eps);
   if (desc->batch == 0 || desc->channels == 0 || desc->spatial == 0) return s;
 
-  if (prefer_stream(desc, &s.call, traits)) s.call.flags |= CLNORM_STREAM;
+  if (prefer_stream(desc, &s.call, traits)) s.call.flags |= CLNORM_STREAMED;
   const clnorm_geometry g = clnorm_geometry_make(s.call.batch, s.call.channels, s.call.spatial);
   if (desc->statistics == CLNORM_NO_STATISTICS) {
     plan_copy(&s, traits);

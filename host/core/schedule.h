@@ -27,9 +27,9 @@ typedef enum clnorm_stage {
   CLNORM_STAGE_CHANNEL,  /* item: a group of channels, statistics and output */
   CLNORM_STAGE_PARTIALS, /* item: one node of the trees of a group of channels (WIDE: of one channel)
                             -> workspace */
-  CLNORM_STAGE_FINALIZE, /* item: one channel: nodes -> affine in the workspace, running statistics */
-  CLNORM_STAGE_APPLY,    /* item: one tile of the output */
-  CLNORM_STAGE_COPY,     /* item: one tile of y = x */
+  CLNORM_STAGE_FINALIZE, /* item: one channel: nodes -> coefficients in the workspace, running statistics */
+  CLNORM_STAGE_APPLY, /* item: one tile of the output */
+  CLNORM_STAGE_COPY,  /* item: one tile of y = x */
   CLNORM_NUM_STAGES
 } clnorm_stage;
 

@@ -201,20 +201,27 @@ static clnorm_buffers make_buffers(const clnorm_call *call,
   char *workspace = operands[CLNORM_OPERAND_WORKSPACE].host;
   clnorm_buffers b;
   memset(&b, 0, sizeof b);
-#define PLACE(member, operand)                                                                     \
-  if (operands[operand].host) b.member = (float *)operands[operand].host + call->member
-  PLACE(x, CLNORM_OPERAND_X);
-  PLACE(y, CLNORM_OPERAND_Y);
+#define PLACE(member, at)                                                                          \
+  if (operands[at].host)                                                                           \
+    b.member = (float *)operands[at].host + *offset++;                                             \
+  else                                                                                             \
+    offset++
+  const clnorm_ulong *offset = call->parameters;
+  if (operands[CLNORM_OPERAND_X].host)
+    b.x = (float *)operands[CLNORM_OPERAND_X].host + call->views[CLNORM_VIEW_X].offset;
+  if (operands[CLNORM_OPERAND_Y].host)
+    b.y = (float *)operands[CLNORM_OPERAND_Y].host + call->views[CLNORM_VIEW_Y].offset;
   PLACE(weight, CLNORM_OPERAND_WEIGHT);
   PLACE(bias, CLNORM_OPERAND_BIAS);
   PLACE(running_mean, CLNORM_OPERAND_RUNNING_MEAN);
   PLACE(running_var, CLNORM_OPERAND_RUNNING_VAR);
   PLACE(saved_mean, CLNORM_OPERAND_SAVED_MEAN);
+  PLACE(saved_mean_low, CLNORM_OPERAND_SAVED_MEAN_LOW);
   PLACE(saved_invstd, CLNORM_OPERAND_SAVED_INVSTD);
 #undef PLACE
   if (workspace) {
     b.partials = (clnorm_partial *)(void *)(workspace + call->partials);
-    b.affine = (clnorm_coefficients *)(void *)(workspace + call->affine);
+    b.coefficients = (clnorm_coefficients *)(void *)(workspace + call->coefficients);
   }
   return b;
 }
