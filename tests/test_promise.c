@@ -17,6 +17,12 @@
 
 /* ---- A run of the CPU path's items under a floating-point mode ------------------------------------ */
 
+static clnorm_schedule fixture_schedule(const clnorm_forward_desc *desc,
+                                        const clnorm_traits *traits) {
+  const clnorm_work work = clnorm__work_make(desc);
+  return clnorm__schedule_make(&work, traits);
+}
+
 typedef struct results {
   float *values[CLNORM_NUM_OUTPUTS];
   int64_t counts[CLNORM_NUM_OUTPUTS];
@@ -57,7 +63,7 @@ static void run(const clnorm_problem *problem, const clnorm_items_functions *fun
                                 .stream_bytes = UINT64_MAX,
                                 .cache_bytes = 1 << 20,
                                 .split_below = 1};
-  const clnorm_schedule schedule = clnorm__schedule_make(&problem->desc, &traits);
+  const clnorm_schedule schedule = fixture_schedule(&problem->desc, &traits);
   const clnorm_call call = make_call(&schedule, problem);
   char *workspace = aligned_alloc(64, (schedule.workspace_size + 64) / 64 * 64);
   assert_non_null(workspace);

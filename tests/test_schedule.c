@@ -6,8 +6,14 @@
 #include <sys/stat.h>
 
 #include "caches.h"
-#include "tiles.h"
 #include "schedule.h"
+#include "tiles.h"
+
+static clnorm_schedule fixture_schedule(const clnorm_forward_desc *desc,
+                                        const clnorm_traits *traits) {
+  const clnorm_work work = clnorm__work_make(desc);
+  return clnorm__schedule_make(&work, traits);
+}
 
 static void test_products(void **state) {
   static const struct {
@@ -75,7 +81,7 @@ static void test_huge(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
     const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
         CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
-    const clnorm_schedule s = clnorm__schedule_make(&desc, &traits);
+    const clnorm_schedule s = fixture_schedule(&desc, &traits);
     assert_true(s.num_launches >= 1 && s.num_launches <= 3);
     assert_true(s.call.channels_each >= 1 && s.call.channels_each <= CLNORM_CHANNELS_MAX);
     assert_true(s.call.chunks <= traits.group_size);
@@ -87,7 +93,7 @@ static void check_cover(const clnorm_forward_desc *desc, const clnorm_traits *tr
   const size_t total = (size_t)(desc->batch * desc->channels * desc->spatial);
   unsigned char seen[70000];
   assert_true(total >= 1 && total <= sizeof seen);
-  const clnorm_schedule s = clnorm__schedule_make(desc, traits);
+  const clnorm_schedule s = fixture_schedule(desc, traits);
   memset(seen, 0, sizeof seen);
   for (unsigned l = 0; l < s.num_launches; l++) {
     if (s.launches[l].stage == CLNORM_STAGE_CHANNEL)
@@ -95,9 +101,10 @@ static void check_cover(const clnorm_forward_desc *desc, const clnorm_traits *tr
                   (s.launches[l].items - 1) * s.call.channels_each < s.call.channels);
     if (s.launches[l].stage == CLNORM_STAGE_PARTIALS)
       assert_int_equal(s.launches[l].items,
-                       s.call.chunks * (s.form == CLNORM_FORM_WIDE
+                       s.call.chunks * (s.key.form == CLNORM_FORM_WIDE
                                             ? s.call.channels
-                                            : (s.call.channels + s.call.channels_each - 1) / s.call.channels_each));
+                                            : (s.call.channels + s.call.channels_each - 1) /
+                                                  s.call.channels_each));
     if (s.launches[l].stage != CLNORM_STAGE_APPLY) continue;
     for (uint64_t i = 0; i < s.launches[l].items; i++) {
       const clnorm_tile t = clnorm_tile_at(&s.call, i);
@@ -140,7 +147,7 @@ static void test_nothing_to_do(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
     const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
         CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
-    const clnorm_schedule s = clnorm__schedule_make(&desc, &traits);
+    const clnorm_schedule s = fixture_schedule(&desc, &traits);
     assert_int_equal(s.num_launches, 0);
     assert_int_equal(s.workspace_size, 0);
   }
@@ -155,7 +162,7 @@ static bool streams(const clnorm_traits *traits, clnorm_statistics statistics, i
                     clnorm_store store) {
   clnorm_forward_desc desc = clnorm_forward_desc_defaults(statistics, kib, 4, 64);
   desc.store = store;
-  return (clnorm__schedule_make(&desc, traits).call.flags & CLNORM_STREAMED) != 0;
+  return (fixture_schedule(&desc, traits).call.flags & CLNORM_STREAMED) != 0;
 }
 
 /* Up to which size, in KiB, outputs are written through the caches, by rule. */

@@ -133,12 +133,37 @@ static void describe(clnorm_forward_plan *plan) {
                                                         "copy"};
   const clnorm_schedule *s = &plan->schedule;
   size_t used = (size_t)snprintf(plan->description, sizeof plan->description, "%s form, %u %s",
-                                 s->form == CLNORM_FORM_WIDE ? "wide" : "vector", s->num_launches,
+                                 s->key.form == CLNORM_FORM_WIDE ? "wide" : "vector", s->num_launches,
                                  s->num_launches == 1 ? "launch" : "launches");
   for (unsigned i = 0; i < s->num_launches && used < sizeof plan->description; i++)
     used += (size_t)snprintf(plan->description + used, sizeof plan->description - used,
                              "%s %s x %" PRIu64, i ? "," : ":", stages[s->launches[i].stage],
                              s->launches[i].items);
+}
+
+clnorm_work clnorm__work_make(const clnorm_forward_desc *desc) {
+  clnorm_work work;
+  memset(&work, 0, sizeof work);
+  clnorm_call *call = &work.call;
+  call->batch = (uint64_t)desc->batch;
+  call->channels = (uint64_t)desc->channels;
+  call->spatial = (uint64_t)desc->spatial;
+  call->extent[0] = 1;
+  call->extent[1] = call->spatial;
+  for (int i = 0; i < CLNORM_NUM_VIEWS; i++) {
+    clnorm_view *view = &call->views[i];
+    view->block = 1;
+    view->position[2] = 1;
+    view->position[1] = view->position[0] = view->channel = call->spatial;
+    view->sample = call->channels * call->spatial;
+  }
+  call->eps = clnorm__default_float(desc->eps);
+  if (desc->biased_running_var) call->flags |= CLNORM_BIASED_RUNNING_VAR;
+  work.path = CLNORM_PATH_POSITIONS;
+  work.statistics = desc->statistics;
+  work.cut = desc->variant;
+  work.store = desc->store;
+  return work;
 }
 
 clnorm_status clnorm_forward_plan_create(clnorm_context *context, const clnorm_forward_desc *desc,
@@ -154,9 +179,10 @@ clnorm_status clnorm_forward_plan_create(clnorm_context *context, const clnorm_f
 
   clnorm_forward_plan *result = calloc(1, sizeof *result);
   if (!result) return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a plan");
+  const clnorm_work work = clnorm__work_make(desc);
   result->context = context;
   result->desc = *desc;
-  result->schedule = clnorm__schedule_make(desc, &context->device->traits);
+  result->schedule = clnorm__schedule_make(&work, &context->device->traits);
   describe(result);
   clnorm_device *device = context->device;
   status = device->operations->prepare(device, &result->schedule, &result->prepared, error);

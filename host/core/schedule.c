@@ -169,56 +169,58 @@ static bool prefer_split(const clnorm_call *call, const clnorm_traits *traits, u
 }
 
 /* Writing around the caches pays where y would have left them before it is read. */
-static bool prefer_stream(const clnorm_forward_desc *desc, const clnorm_call *call,
-                          const clnorm_traits *traits) {
-  const uint64_t bytes = call->batch * call->channels * call->spatial * sizeof(float);
+static bool prefer_stream(const clnorm_work *work, const clnorm_traits *traits) {
+  const clnorm_call *call = &work->call;
+  const uint64_t bytes = call->batch * call->channels * call->spatial *
+                         clnorm__storage_bytes(call->views[CLNORM_VIEW_Y].storage);
   if (traits->form == CLNORM_FORM_WIDE) return false;
-  if (desc->store == CLNORM_STORE_AUTO)
-    return bytes >= (desc->statistics == CLNORM_BATCH_STATISTICS ? traits->train_stream_bytes
+  if (work->store == CLNORM_STORE_AUTO)
+    return bytes >= (work->statistics == CLNORM_BATCH_STATISTICS ? traits->train_stream_bytes
                                                                  : traits->stream_bytes);
-  return desc->store == CLNORM_STORE_STREAMED;
+  return work->store == CLNORM_STORE_STREAMED;
 }
 
-clnorm_schedule clnorm__schedule_make(const clnorm_forward_desc *desc,
-                                      const clnorm_traits *traits) {
+static void plan_launches(clnorm_schedule *s, const clnorm_work *work,
+                          const clnorm_traits *traits) {
+  const clnorm_geometry g = clnorm_geometry_make(s->call.batch, s->call.channels, s->call.spatial);
+  if (work->statistics == CLNORM_NO_STATISTICS) {
+    plan_copy(s, traits);
+    return;
+  }
+  if (work->statistics == CLNORM_GIVEN_STATISTICS) {
+    plan_tiles(s, traits);
+    add_tiles_launch(s, CLNORM_STAGE_APPLY);
+    return;
+  }
+  s->call.flags |= CLNORM_BATCH_MODE;
+  const bool split = work->cut == CLNORM_VARIANT_AUTO ? prefer_split(&s->call, traits, g.segments)
+                                                      : work->cut == CLNORM_VARIANT_SPLIT;
+  if (split)
+    plan_split(s, traits, g.segments);
+  else
+    plan_channel(s, traits);
+}
+
+unsigned clnorm__storage_bytes(uint32_t storage) {
+  static const unsigned char bytes[] = {[CLNORM_STORAGE_F32] = 4,
+                                        [CLNORM_STORAGE_F16] = 2,
+                                        [CLNORM_STORAGE_BF16] = 2,
+                                        [CLNORM_STORAGE_F64] = 8};
+  return bytes[storage];
+}
+
+clnorm_schedule clnorm__schedule_make(const clnorm_work *work, const clnorm_traits *traits) {
   clnorm_schedule s;
   memset(&s, 0, sizeof s);
-  s.form = traits->form;
-  s.group_size = traits->group_size;
-  s.call.batch = (uint64_t)desc->batch;
-  s.call.channels = (uint64_t)desc->channels;
-  s.call.spatial = (uint64_t)desc->spatial;
-  s.call.extent[0] = 1;
-  s.call.extent[1] = s.call.spatial;
-  for (int i = 0; i < CLNORM_NUM_VIEWS; i++) {
-    clnorm_view *view = &s.call.views[i];
-    view->block = 1;
-    view->position[2] = 1;
-    view->position[1] = view->position[0] = view->channel = s.call.spatial;
-    view->sample = s.call.channels * s.call.spatial;
-  }
-  s.call.eps = clnorm__default_float(desc->eps);
-  if (desc->batch == 0 || desc->channels == 0 || desc->spatial == 0) return s;
-
-  if (prefer_stream(desc, &s.call, traits)) s.call.flags |= CLNORM_STREAMED;
-  const clnorm_geometry g = clnorm_geometry_make(s.call.batch, s.call.channels, s.call.spatial);
-  if (desc->statistics == CLNORM_NO_STATISTICS) {
-    plan_copy(&s, traits);
-    return s;
-  }
-  if (desc->statistics == CLNORM_GIVEN_STATISTICS) {
-    plan_tiles(&s, traits);
-    add_tiles_launch(&s, CLNORM_STAGE_APPLY);
-    return s;
-  }
-  s.call.flags |= CLNORM_BATCH_MODE;
-  if (desc->biased_running_var) s.call.flags |= CLNORM_BIASED_RUNNING_VAR;
-  const bool split = desc->variant == CLNORM_VARIANT_AUTO
-                         ? prefer_split(&s.call, traits, g.segments)
-                         : desc->variant == CLNORM_VARIANT_SPLIT;
-  if (split)
-    plan_split(&s, traits, g.segments);
-  else
-    plan_channel(&s, traits);
+  s.call = work->call;
+  s.key.form = traits->form;
+  s.key.group_size = traits->group_size;
+  s.key.x = work->call.views[CLNORM_VIEW_X].storage;
+  s.key.y = work->call.views[CLNORM_VIEW_Y].storage;
+  s.key.path = work->path;
+  if (!s.call.batch || !s.call.channels || !s.call.spatial) return s;
+  if (prefer_stream(work, traits)) s.call.flags |= CLNORM_STREAMED;
+  plan_launches(&s, work, traits);
+  for (unsigned i = 0; i < s.num_launches; i++) s.key.stages |= 1u << s.launches[i].stage;
   return s;
 }

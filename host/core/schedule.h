@@ -1,4 +1,4 @@
-/* How one forward problem is cut into work for a device. No memory, no device, no state. */
+/* How one problem is cut into work for a device. No memory, no device, no state. */
 #ifndef CLNORM_CORE_SCHEDULE_H
 #define CLNORM_CORE_SCHEDULE_H
 
@@ -40,20 +40,55 @@ typedef struct clnorm_launch {
       each; /* how many of them a work-item takes; the CPU's threads share them out themselves */
 } clnorm_launch;
 
+/* Which way through memory kernels take; never changes the bits. */
+typedef enum clnorm_path {
+  /* any strides, blocks and types: an element at a time */
+  CLNORM_PATH_GENERAL,
+  /* lanes are positions: those of a plane follow each other in memory, in x and in y */
+  CLNORM_PATH_POSITIONS,
+  /* lanes are channels: those of a block follow each other in memory, in x and in y */
+  CLNORM_PATH_CHANNELS,
+  CLNORM_NUM_PATHS
+} clnorm_path;
+
+/* What kernels are compiled for: all that is a constant in them. Plain: compared byte by byte. */
+typedef struct clnorm_key {
+  uint32_t form, group_size;
+  /* CLNORM_STORAGE_... of x and of y; real is double where x is F64 */
+  uint32_t x, y;
+  uint32_t path;
+  /* bit 1 << stage for each stage that the schedule launches */
+  uint32_t stages;
+} clnorm_key;
+
+/* A checked problem, as far as cutting it into work needs it. */
+typedef struct clnorm_work {
+  /* sizes, extents, views without their offsets, eps, and the flag BIASED_RUNNING_VAR */
+  clnorm_call call;
+  clnorm_path path;
+  clnorm_statistics statistics;
+  clnorm_variant cut;
+  clnorm_store store;
+} clnorm_work;
+
 typedef struct clnorm_schedule {
-  clnorm_form form;
-  unsigned group_size;
+  clnorm_key key;
   unsigned num_launches; /* 0 where there is nothing to do */
   clnorm_launch launches[3];
   clnorm_call call; /* everything but offsets, flags and running factors of one run */
   size_t workspace_size;
 } clnorm_schedule;
 
+/* Bytes of an element. */
+unsigned clnorm__storage_bytes(uint32_t storage);
+
 /* The product of count factors, none of them negative: false if it does not fit, which one with a factor 0
  * always does. */
 bool clnorm__checked_product(const int64_t *factors, int count, int64_t *product);
 
-/* The schedule of a validated description. variant: CHANNEL or SPLIT forced, or AUTO. */
-clnorm_schedule clnorm__schedule_make(const clnorm_forward_desc *desc, const clnorm_traits *traits);
+clnorm_schedule clnorm__schedule_make(const clnorm_work *work, const clnorm_traits *traits);
+
+/* Of a checked description (plan.c). */
+clnorm_work clnorm__work_make(const clnorm_forward_desc *desc);
 
 #endif
