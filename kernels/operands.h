@@ -6,6 +6,7 @@
 
 #include "call.h"
 #include "statistics.h"
+#include "storage.h"
 
 /* A kernel's buffers. Absent ones are never accessed: call->flags says which are there. */
 typedef struct clnorm_buffers {
