@@ -103,7 +103,7 @@ static range not_negative(range r) {
 /* The division and the root round correctly, and so are monotone; nothing inside them is subnormal where
  * operand and result are not (docs/arithmetic.md). */
 static range divide(range a, clnorm_ulong count) {
-  const float b = clnorm_count_to_float(count);
+  const float b = clnorm_count_to_real(count);
   if (is_sure(a)) return load(clnorm_div(a.low, b));
   if (!is_finite(a)) return anything;
   const float ends[] = {clnorm_div(a.low, b), clnorm_div(a.high, b)};

@@ -11,30 +11,15 @@
 #define CLNORM_BASE_H
 
 #if defined(__OPENCL_C_VERSION__) || defined(__OPENCL_VERSION__)
+#define CLNORM_OPENCL_C
 #pragma OPENCL FP_CONTRACT OFF
 #define CLNORM_FN inline static __attribute__((always_inline)) /* fewer registers, no stack */
 #define CLNORM_NOINLINE static __attribute__((noinline))
 #define CLNORM_GLOBAL __global
+typedef ushort clnorm_ushort;
 typedef uint clnorm_uint;
 typedef ulong clnorm_ulong;
 typedef long clnorm_long;
-#ifdef CLNORM_SOFT_FMA /* devices without CL_FP_FMA: some drivers' fma(a, b, 0) is a * b, -0 included */
-CLNORM_FN float clnorm_fma(float a, float b, float c) {
-  return c == 0.0f ? a * b + c : fma(a, b, c);
-}
-CLNORM_FN float4 clnorm_fma4(float4 a, float4 b, float4 c) {
-  return c == 0.0f ? a * b + c : fma(a, b, c);
-}
-CLNORM_FN float16 clnorm_fma16(float16 a, float16 b, float16 c) {
-  return c == 0.0f ? a * b + c : fma(a, b, c);
-}
-#else
-#define clnorm_fma(a, b, c) fma(a, b, c)
-#define clnorm_fma4(a, b, c) fma(a, b, c)
-#define clnorm_fma16(a, b, c) fma(a, b, c)
-#endif
-#define clnorm_bits(x) as_uint(x)
-#define clnorm_from_bits(b) as_float(b)
 #else
 /* The build switches off what changes bits (cmake/FloatingPoint.cmake); this is for other builds, and for what
  * cannot be switched off. 16: only half precision is computed more narrowly than float. */
@@ -49,27 +34,10 @@ CLNORM_FN float16 clnorm_fma16(float16 a, float16 b, float16 c) {
 #define CLNORM_FN static inline __attribute__((always_inline))
 #define CLNORM_NOINLINE static __attribute__((noinline))
 #define CLNORM_GLOBAL
+typedef uint16_t clnorm_ushort;
 typedef uint32_t clnorm_uint;
 typedef uint64_t clnorm_ulong;
 typedef int64_t clnorm_long;
-#define clnorm_fma(a, b, c) __builtin_fmaf(a, b, c)
-static inline uint32_t clnorm_bits(float x) {
-  union {
-    float f;
-    uint32_t u;
-  } pun = {x};
-  return pun.u;
-}
-static inline float clnorm_from_bits(uint32_t b) {
-  union {
-    uint32_t u;
-    float f;
-  } pun = {b};
-  return pun.f;
-}
 #endif
-
-#define CLNORM_INFINITY clnorm_from_bits(0x7f800000u)
-#define CLNORM_NAN clnorm_from_bits(0x7fc00000u)
 
 #endif

@@ -4,11 +4,11 @@
 #ifndef CLNORM_CALL_H
 #define CLNORM_CALL_H
 
-#include "base.h"
+#include "storage.h"
 
 /* y = fma(x - hi, scale, shift) */
 typedef struct clnorm_coefficients {
-  float hi, scale, shift;
+  clnorm_real hi, scale, shift;
 } clnorm_coefficients;
 
 #define CLNORM_HAS_WEIGHT 1u
@@ -22,12 +22,8 @@ typedef struct clnorm_coefficients {
 #define CLNORM_STREAMED 256u  /* y is larger than the caches: write around them */
 #define CLNORM_ALIGNED 512u   /* x, y and every plane start at multiples of 16 bytes */
 #define CLNORM_EXPANDED 1024u /* of a writer (vector_write.h) */
-
-/* What a tensor's elements are in memory; the numbers of clnorm_dtype. */
-#define CLNORM_STORAGE_F32 0u
-#define CLNORM_STORAGE_F16 1u
-#define CLNORM_STORAGE_BF16 2u
-#define CLNORM_STORAGE_F64 3u
+/* the channels that the last block of y has beyond the tensor's are its own: they become 0 */
+#define CLNORM_OWNS_TAIL 2048u
 
 /* A tensor in memory, all in elements: element (n, c, (i, j, k)) lies at
  *   offset + n * sample + c / block * channel + c % block + i * position[0] + j * position[1] + k * position[2]
@@ -37,6 +33,7 @@ typedef struct clnorm_view {
   clnorm_ulong offset, sample, channel;
   clnorm_ulong position[3];
   clnorm_uint block;
+  /* CLNORM_STORAGE_... (storage.h) */
   clnorm_uint storage;
 } clnorm_view;
 
@@ -62,7 +59,7 @@ typedef struct clnorm_call {
   /* of the positions' inner axes */
   clnorm_ulong extent[2];
   clnorm_view views[CLNORM_NUM_VIEWS];
-  /* elements from the start of each buffer */
+  /* reals from the start of each buffer */
   clnorm_ulong parameters[CLNORM_NUM_PARAMETERS];
   /* bytes from the start of the workspace */
   clnorm_ulong partials, coefficients;
@@ -81,8 +78,19 @@ typedef struct clnorm_call {
   clnorm_uint tile_batch, tile_spatial;
 } clnorm_call;
 
+/* Its factors as reals. */
+#ifdef CLNORM_REAL_IS_DOUBLE
+#define clnorm_eps(call) clnorm_from_bits((call)->eps_bits)
+#define clnorm_keep(call) clnorm_from_bits((call)->keep_bits)
+#define clnorm_take(call) clnorm_from_bits((call)->take_bits)
+#else
+#define clnorm_eps(call) (call)->eps
+#define clnorm_keep(call) (call)->keep
+#define clnorm_take(call) (call)->take
+#endif
+
 #define CLNORM_CHANNELS_MAX 64u
-/* elements of a line of the cache */
-#define CLNORM_LINE 16u
+/* bytes of a line of the cache */
+#define CLNORM_LINE 64u
 
 #endif

@@ -10,7 +10,8 @@
 
 CLNORM_FN clnorm_coefficients clnorm_coefficients_make(const clnorm_buffers *b,
                                                        const clnorm_call *call, clnorm_ulong c,
-                                                       float hi, float lo, float invstd) {
+                                                       clnorm_real hi, clnorm_real lo,
+                                                       clnorm_real invstd) {
   clnorm_coefficients a;
   a.hi = hi;
   a.scale = call->flags & CLNORM_HAS_WEIGHT ? b->weight[c] * invstd : invstd;
@@ -21,12 +22,12 @@ CLNORM_FN clnorm_coefficients clnorm_coefficients_make(const clnorm_buffers *b,
 
 /* Writes the saved statistics where they are asked for. */
 CLNORM_FN void clnorm_save_mean(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
-                                float hi, float lo) {
+                                clnorm_real hi, clnorm_real lo) {
   if (call->flags & CLNORM_SAVE_MEAN) b->saved_mean[c] = hi;
   if (call->flags & CLNORM_SAVE_MEAN_LOW) b->saved_mean_low[c] = lo;
 }
 CLNORM_FN void clnorm_save_invstd(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
-                                  float invstd) {
+                                  clnorm_real invstd) {
   if (call->flags & CLNORM_SAVE_INVSTD) b->saved_invstd[c] = invstd;
 }
 
@@ -34,8 +35,8 @@ CLNORM_FN void clnorm_save_invstd(const clnorm_buffers *b, const clnorm_call *ca
 CLNORM_FN clnorm_coefficients clnorm_coefficients_given(const clnorm_buffers *b,
                                                         const clnorm_call *call, clnorm_ulong c,
                                                         int save) {
-  const float mean = b->running_mean[c];
-  const float invstd = clnorm_rsqrt(b->running_var[c] + call->eps);
+  const clnorm_real mean = b->running_mean[c];
+  const clnorm_real invstd = clnorm_rsqrt(b->running_var[c] + clnorm_eps(call));
   if (save) clnorm_save_mean(b, call, c, mean, 0.0f);
   if (save) clnorm_save_invstd(b, call, c, invstd);
   return clnorm_coefficients_make(b, call, c, mean, 0.0f, invstd);
@@ -45,30 +46,32 @@ CLNORM_FN clnorm_coefficients clnorm_coefficients_given(const clnorm_buffers *b,
  * of one value is 0; nothing is divided by count - 1 then. Where sums of squares overflow, the normalization
  * has no number to go on with: y is NaN, not bias. */
 typedef struct clnorm_spread {
-  float running_var, invstd;
+  clnorm_real running_var, invstd;
 } clnorm_spread;
 
-CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_call *call, clnorm_ulong count, float m2) {
+CLNORM_FN clnorm_spread clnorm_spread_make(const clnorm_call *call, clnorm_ulong count,
+                                           clnorm_real m2) {
   const int biased = ((call->flags & CLNORM_BIASED_RUNNING_VAR) != 0) | (count == 1);
-  const float v = clnorm_div(m2, clnorm_count_to_float(count)) + call->eps;
+  const clnorm_real v = clnorm_div(m2, clnorm_count_to_real(count)) + clnorm_eps(call);
   clnorm_spread k;
-  k.running_var = clnorm_div(m2, clnorm_count_to_float(biased ? count : count - 1));
+  k.running_var = clnorm_div(m2, clnorm_count_to_real(biased ? count : count - 1));
   k.invstd = v < CLNORM_INFINITY ? clnorm_rsqrt(v) : CLNORM_NAN;
   return k;
 }
 
-CLNORM_FN float clnorm_running(const clnorm_call *call, float running, float batch) {
-  return clnorm_fma(call->keep, running, call->take * batch);
+CLNORM_FN clnorm_real clnorm_running(const clnorm_call *call, clnorm_real running,
+                                     clnorm_real batch) {
+  return clnorm_fma(clnorm_keep(call), running, clnorm_take(call) * batch);
 }
 
 /* Updates the running statistics where there are some. */
 CLNORM_FN void clnorm_update_mean(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
-                                  float mean) {
+                                  clnorm_real mean) {
   if (call->flags & CLNORM_HAS_RUNNING)
     b->running_mean[c] = clnorm_running(call, b->running_mean[c], mean);
 }
 CLNORM_FN void clnorm_update_var(const clnorm_buffers *b, const clnorm_call *call, clnorm_ulong c,
-                                 float var) {
+                                 clnorm_real var) {
   if (call->flags & CLNORM_HAS_RUNNING)
     b->running_var[c] = clnorm_running(call, b->running_var[c], var);
 }

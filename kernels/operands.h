@@ -10,20 +10,21 @@
 
 /* A kernel's buffers. Absent ones are never accessed: call->flags says which are there. */
 typedef struct clnorm_buffers {
-  CLNORM_GLOBAL const float *x;
-  CLNORM_GLOBAL float *y;
-  CLNORM_GLOBAL const float *weight, *bias;
-  CLNORM_GLOBAL float *running_mean, *running_var;
-  CLNORM_GLOBAL float *saved_mean, *saved_mean_low, *saved_invstd;
+  CLNORM_GLOBAL const clnorm_in *x;
+  CLNORM_GLOBAL clnorm_out *y;
+  CLNORM_GLOBAL const clnorm_real *weight, *bias;
+  CLNORM_GLOBAL clnorm_real *running_mean, *running_var;
+  CLNORM_GLOBAL clnorm_real *saved_mean, *saved_mean_low, *saved_invstd;
   CLNORM_GLOBAL clnorm_partial *partials;
   CLNORM_GLOBAL clnorm_coefficients *coefficients;
 } clnorm_buffers;
 
 /* Parameters and buffers of every OpenCL kernel. */
 #define CLNORM_KERNEL_PARAMETERS                                                                   \
-  __global const float *x, __global float *y, __global const float *weight,                        \
-      __global const float *bias, __global float *running_mean, __global float *running_var,       \
-      __global float *saved_mean, __global float *saved_mean_low, __global float *saved_invstd,    \
+  __global const clnorm_in *x, __global clnorm_out *y, __global const clnorm_real *weight,         \
+      __global const clnorm_real *bias, __global clnorm_real *running_mean,                        \
+      __global clnorm_real *running_var, __global clnorm_real *saved_mean,                         \
+      __global clnorm_real *saved_mean_low, __global clnorm_real *saved_invstd,                    \
       __global uchar *workspace, clnorm_call call
 #define CLNORM_KERNEL_BUFFERS                                                                      \
   {                                                                                                \

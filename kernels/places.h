@@ -39,10 +39,10 @@ CLNORM_FN clnorm_geometry clnorm_geometry_make(clnorm_ulong batch, clnorm_ulong 
   return g;
 }
 
-/* Where a segment's elements are: `planes` runs of `extent` elements, one slot each; run k starts at
- * element `first + k * channels * spatial` from the channel's first plane. */
+/* A segment's values: of `planes` samples from `sample` on, one slot each, `extent` positions from `position`
+ * on. first: where they begin in a tensor without gaps, in elements from the channel's first plane. */
 typedef struct clnorm_segment {
-  clnorm_ulong first;
+  clnorm_ulong first, sample, position;
   clnorm_uint extent;
   clnorm_uint planes;
 } clnorm_segment;
@@ -56,6 +56,8 @@ CLNORM_FN clnorm_segment clnorm_segment_at(const clnorm_geometry *g, clnorm_uint
   const clnorm_ulong plane = (clnorm_ulong)group << slots_log2;
   const clnorm_ulong left = g->batch - plane;
   s.first = plane * plane_stride + position;
+  s.sample = plane;
+  s.position = position;
   s.extent = (clnorm_uint)(g->spatial - position < CLNORM_SEGMENT ? g->spatial - position
                                                                   : CLNORM_SEGMENT);
   s.planes =

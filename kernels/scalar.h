@@ -4,16 +4,32 @@
 #ifndef CLNORM_SCALAR_H
 #define CLNORM_SCALAR_H
 
-#include "base.h"
+#include "storage.h"
 
 /* -0 becomes +0. In bits, since to some compilers x + 0.0f is x. */
-CLNORM_FN float clnorm_plus_zero(float x) {
-  const clnorm_uint bits = clnorm_bits(x);
-  return clnorm_from_bits(bits & (0u - (clnorm_uint)(bits != 0x80000000u)));
+CLNORM_FN clnorm_real clnorm_plus_zero(clnorm_real x) {
+  const clnorm_word bits = clnorm_bits(x);
+  return clnorm_from_bits(bits & ((clnorm_word)0 - (clnorm_word)(bits != CLNORM_SIGN)));
 }
 
+#ifdef CLNORM_REAL_IS_DOUBLE
+
+/* The standard has these rounded correctly; the root is rounded before it is divided by, on every device. */
+CLNORM_FN double clnorm_count_to_real(clnorm_ulong n) { return (double)n; }
+CLNORM_FN double clnorm_div(double a, double b) { return a / b; }
+CLNORM_FN double clnorm_rsqrt(double v) {
+#ifdef CLNORM_OPENCL_C
+  const double root = sqrt(v);
+#else
+  const double root = __builtin_sqrt(v);
+#endif
+  return v == 0.0f ? CLNORM_INFINITY : 1.0f / root;
+}
+
+#else
+
 /* Exact for n < 2^24, correctly rounded for n < 2^48. */
-CLNORM_FN float clnorm_count_to_float(clnorm_ulong n) {
+CLNORM_FN float clnorm_count_to_real(clnorm_ulong n) {
   return clnorm_fma((float)(clnorm_uint)(n >> 24), 16777216.0f,
                     (float)(clnorm_uint)(n & 0xffffffu));
 }
@@ -55,5 +71,7 @@ CLNORM_FN float clnorm_rsqrt(float v) {
   y = v > 0.0f ? y : CLNORM_NAN;
   return v == 0.0f ? CLNORM_INFINITY : y;
 }
+
+#endif
 
 #endif

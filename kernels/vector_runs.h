@@ -47,7 +47,7 @@ CLNORM_FN clnorm_moments clnorm_rows_take(CLNORM_GLOBAL const float *p, clnorm_u
   if (rows >= CLNORM_BLOCK_ROWS && lanes >= CLNORM_LANES) {
     CLNORM_UNROLL
     for (clnorm_uint row = 0; row < CLNORM_BLOCK_ROWS; row++) {
-      if (fetch) clnorm_prefetch(p, row * step + CLNORM_LINE);
+      if (fetch) clnorm_prefetch(p, row * step + CLNORM_LINE / sizeof(clnorm_in));
       m = clnorm_moments_take(m, clnorm_vec_load(p + row * step), pivot, sweep);
     }
     return m;

@@ -56,7 +56,7 @@ CLNORM_FN void clnorm_slots_fetch(const clnorm_slots *s, clnorm_uint slot, clnor
   const clnorm_ulong first =
       slot < s->slots ? slot * s->sample : s->next + (slot - s->slots) * s->sample;
   const clnorm_uint end = clnorm_uint_min((at + 1) * CLNORM_STEP, s->extent);
-  for (clnorm_uint i = at * CLNORM_STEP; i < end; i += CLNORM_LINE)
+  for (clnorm_uint i = at * CLNORM_STEP; i < end; i += CLNORM_LINE / sizeof(clnorm_in))
     clnorm_prefetch(s->x, first + i);
 }
 

@@ -4,7 +4,7 @@
 #ifndef CLNORM_CPU_LANES_H
 #define CLNORM_CPU_LANES_H
 
-#include "base.h"
+#include "storage.h"
 
 #define CLNORM_UNROLL
 #define CLNORM_LANES 16u

@@ -52,11 +52,17 @@ static uint64_t num_groups(const clnorm_call *call) {
   return ceil_div(call->channels, call->channels_each);
 }
 
+/* Elements of y in a line of the cache. */
+static uint32_t line_elements(const clnorm_call *call) {
+  return CLNORM_LINE / clnorm__storage_bytes(call->views[CLNORM_VIEW_Y].storage);
+}
+
 /* Neighbouring channels whose planes are whole lines of the cache: a line that two workers write is moved
  * twice as often. */
 static uint32_t whole_lines(const clnorm_call *call) {
+  const uint32_t line = line_elements(call);
   uint32_t group = 1;
-  while (group < CLNORM_LINE && group * call->spatial % CLNORM_LINE) group *= 2;
+  while (group < line && group * call->spatial % line) group *= 2;
   return group;
 }
 
@@ -102,8 +108,9 @@ static void add_tiles_launch(clnorm_schedule *s, clnorm_stage stage) {
  * another worker writes goes to and fro. */
 static uint32_t channel_group(const clnorm_call *call, const clnorm_traits *traits,
                               uint64_t cached_elements) {
-  const uint64_t each = at_least(call->channels / traits->workers, CLNORM_LINE / call->spatial);
-  const uint64_t pair = 2 * CLNORM_LINE / call->spatial;
+  const uint64_t line = line_elements(call);
+  const uint64_t each = at_least(call->channels / traits->workers, line / call->spatial);
+  const uint64_t pair = 2 * line / call->spatial;
   const uint64_t lines = at_most(at_least(whole_lines(call), pair), each);
   const uint64_t share = call->channels / (GROUPS_PER_WORKER * (uint64_t)traits->workers);
   const uint64_t run = at_most(RUN_ELEMENTS / call->spatial, CLNORM_CHANNELS_MAX);
@@ -118,7 +125,8 @@ static uint32_t channel_group(const clnorm_call *call, const clnorm_traits *trai
 static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   clnorm_call *call = &s->call;
   const bool vector = traits->form == CLNORM_FORM_VECTOR;
-  const uint64_t cached = traits->cache_bytes * 3 / 8 / sizeof(float);
+  const uint64_t cached =
+      traits->cache_bytes * 3 / 8 / clnorm__storage_bytes(call->views[CLNORM_VIEW_X].storage);
   call->channels_each = vector ? channel_group(call, traits, cached) : 1;
   call->groups_each = 1;
   call->tile_batch = 1;
@@ -145,8 +153,9 @@ static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t
     call->chunk_log2++;
   call->chunks = (uint32_t)ceil_div(segments, 1ull << call->chunk_log2);
   call->partials = 0;
-  call->coefficients = round_up(call->channels * call->chunks * sizeof(clnorm_partial), 64);
-  s->workspace_size = call->coefficients + call->channels * sizeof(clnorm_coefficients);
+  const uint32_t x = call->views[CLNORM_VIEW_X].storage;
+  call->coefficients = round_up(call->channels * call->chunks * clnorm__partial_bytes(x), 64);
+  s->workspace_size = call->coefficients + call->channels * clnorm__coefficients_bytes(x);
   add_launch(s, CLNORM_STAGE_PARTIALS, lanes * call->chunks);
   add_launch(s, CLNORM_STAGE_FINALIZE, call->channels);
   add_tiles_launch(s, CLNORM_STAGE_APPLY);
@@ -208,6 +217,9 @@ unsigned clnorm__storage_bytes(uint32_t storage) {
                                         [CLNORM_STORAGE_F64] = 8};
   return bytes[storage];
 }
+
+unsigned clnorm__partial_bytes(uint32_t x) { return x == CLNORM_STORAGE_F64 ? 40 : 24; }
+unsigned clnorm__coefficients_bytes(uint32_t x) { return x == CLNORM_STORAGE_F64 ? 24 : 12; }
 
 clnorm_schedule clnorm__schedule_make(const clnorm_work *work, const clnorm_traits *traits) {
   clnorm_schedule s;

@@ -82,6 +82,10 @@ typedef struct clnorm_schedule {
 /* Bytes of an element. */
 unsigned clnorm__storage_bytes(uint32_t storage);
 
+/* Bytes of a clnorm_partial and of a clnorm_coefficients where x has this storage. */
+unsigned clnorm__partial_bytes(uint32_t x);
+unsigned clnorm__coefficients_bytes(uint32_t x);
+
 /* The product of count factors, none of them negative: false if it does not fit, which one with a factor 0
  * always does. */
 bool clnorm__checked_product(const int64_t *factors, int count, int64_t *product);

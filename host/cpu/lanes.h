@@ -5,7 +5,7 @@
 #ifndef CLNORM_CPU_LANES_H
 #define CLNORM_CPU_LANES_H
 
-#include "base.h"
+#include "storage.h"
 
 #define CLNORM_UNROLL /* compilers do it by themselves */
 
