@@ -2,7 +2,8 @@
  * Forward batch normalization, vector form: for OpenCL devices that are CPUs. A work-group is one
  * work-item; all work is in vector.h, this file says what a vector is in OpenCL C.
  *
- * Build option
+ * Build options
+ *   CLNORM_STAGES     which kernels there are (stages.h)
  *   CLNORM_SOFT_FMA   defined for devices without CL_FP_FMA (base.h)
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
  * CLNORM_KERNEL_PARAMETERS; local size 1, global size = items (clnorm_stage in host/core/schedule.h), and for
@@ -83,6 +84,7 @@ inline static float clnorm_fold_vec(float16 v) {
 }
 #endif
 
+#include "stages.h"
 #include "vector.h"
 
 /* Both attributes keep Intel's compiler for CPUs from packing work-items into vectors, for which it takes a
@@ -96,6 +98,7 @@ inline static float clnorm_fold_vec(float16 v) {
     clnorm_item_##stage(&b, &call, get_global_id(0));                                              \
   }
 
+#if CLNORM_WITH_CHANNEL
 CLNORM_KERNEL_OF_ONE clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
   clnorm_writer w;
   const clnorm_buffers b = CLNORM_KERNEL_BUFFERS;
@@ -106,8 +109,16 @@ CLNORM_KERNEL_OF_ONE clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
   for (ulong item = begin; item < end; item++) clnorm_item_channel(&b, &call, item, &w);
   clnorm_write_all(&w);
 }
-
+#endif
+#if CLNORM_WITH_PARTIALS
 CLNORM_KERNEL(partials)
+#endif
+#if CLNORM_WITH_FINALIZE
 CLNORM_KERNEL(finalize)
+#endif
+#if CLNORM_WITH_APPLY
 CLNORM_KERNEL(apply)
+#endif
+#if CLNORM_WITH_COPY
 CLNORM_KERNEL(copy)
+#endif

@@ -9,6 +9,7 @@
  *
  * Build options
  *   CLNORM_GROUP_SIZE      work-items in a work-group: 64, 128 or 256 (the default)
+ *   CLNORM_STAGES          which kernels there are (stages.h)
  *   CLNORM_SOFT_FMA        defined for devices without CL_FP_FMA (base.h)
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
  * CLNORM_KERNEL_PARAMETERS; one work-group per item (clnorm_stage in host/core/schedule.h).
@@ -19,6 +20,7 @@
 #define CLNORM_COUNTER_SPACE __local
 
 #include "counter.h"
+#include "stages.h"
 #include "tiles.h"
 
 #define CLNORM_TEAMS (CLNORM_GROUP_SIZE / 64)
@@ -264,8 +266,18 @@ CLNORM_FN void clnorm_group_copy(const clnorm_buffers *b, const clnorm_call *cal
     clnorm_group_##stage(&b, &call, get_group_id(0), &local_memory);                               \
   }
 
+#if CLNORM_WITH_CHANNEL
 CLNORM_KERNEL(channel, clnorm_local)
+#endif
+#if CLNORM_WITH_PARTIALS
 CLNORM_KERNEL(partials, clnorm_local)
+#endif
+#if CLNORM_WITH_FINALIZE
 CLNORM_KERNEL(finalize, clnorm_finalize_local)
+#endif
+#if CLNORM_WITH_APPLY
 CLNORM_KERNEL(apply, clnorm_apply_local)
+#endif
+#if CLNORM_WITH_COPY
 CLNORM_KERNEL(copy, clnorm_copy_local)
+#endif

@@ -22,6 +22,9 @@ typedef struct clnorm_opencl_device {
   cl_event timed[2];   /* profiling: the first and the last launch of the latest run; NULL where it
                           had none */
   bool has_run;        /* profiling: `timed` is of a run */
+  /* fp64.h: whether the answer is known, and it; "": it has f64 */
+  bool fp64_tried;
+  char fp64_fault[256];
   struct clnorm_opencl_programs *programs; /* programs.h */
 } clnorm_opencl_device;
 
@@ -47,6 +50,9 @@ clnorm_status clnorm__opencl_span(clnorm_device *base, clnorm_memory memory, con
                                   unsigned access, clnorm_span *span, clnorm_error *error);
 
 /* launch.c */
+clnorm_status clnorm__opencl_supports(clnorm_device *base, const clnorm_key *key,
+                                      clnorm_error *error);
+bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, uint32_t x, uint32_t y);
 clnorm_status clnorm__opencl_prepare(clnorm_device *base, const clnorm_schedule *schedule,
                                      void **prepared, clnorm_error *error);
 void clnorm__opencl_unprepare(clnorm_device *base, void *prepared);

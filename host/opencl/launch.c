@@ -1,10 +1,9 @@
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "device.h"
 #include "errors.h"
-#include "kernel_sources.h"
+#include "fp64.h"
 #include "order.h"
 #include "programs.h"
 
@@ -24,22 +23,19 @@ static const char *kernel_name(clnorm_stage stage) {
   return names[stage];
 }
 
-/* The device's program, of the form and group size of its traits, built when it is first needed. */
-static clnorm_status need_program(clnorm_opencl_device *device, cl_program *program,
-                                  clnorm_error *error) {
-  const bool wide = device->base.traits.form == CLNORM_FORM_WIDE;
-  char options[CLNORM_OPENCL_OPTIONS_SIZE], group_size[48] = "";
-  if (wide)
-    snprintf(group_size, sizeof group_size, " -D CLNORM_GROUP_SIZE=%u",
-             device->base.traits.group_size);
-  snprintf(options, sizeof options, "-cl-std=CL1.2%s%s", group_size,
-           device->soft_fma ? " -D CLNORM_SOFT_FMA" : "");
-  const clnorm_opencl_source source = {
-      wide ? clnorm__kernel_wide : clnorm__kernel_vector,
-      wide ? clnorm__kernel_wide_size : clnorm__kernel_vector_size, options,
-      device->keeps_programs ? device->base.cache_folder : NULL};
-  return clnorm__opencl_programs_get(device->programs, &device->api, device->context, device->id,
-                                     &source, program, error);
+clnorm_status clnorm__opencl_supports(clnorm_device *base, const clnorm_key *key,
+                                      clnorm_error *error) {
+  const bool doubles = key->x == CLNORM_STORAGE_F64 || key->y == CLNORM_STORAGE_F64;
+  return doubles ? clnorm__opencl_check_fp64((clnorm_opencl_device *)base, error) : CLNORM_OK;
+}
+
+/* Every pair of types can be compiled for every path. */
+bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, uint32_t x, uint32_t y) {
+  (void)base;
+  (void)path;
+  (void)x;
+  (void)y;
+  return true;
 }
 
 /* A driver may allow a kernel fewer work-items than it allows in general, for want of registers. Some
@@ -71,7 +67,7 @@ clnorm_status clnorm__opencl_prepare(clnorm_device *base, const clnorm_schedule 
   *prepared = NULL;
   if (schedule->num_launches == 0) return CLNORM_OK;
   cl_program program = NULL; /* the store's */
-  clnorm_status status = need_program(device, &program, error);
+  clnorm_status status = clnorm__opencl_programs_get(device, &schedule->key, &program, error);
   if (status != CLNORM_OK) return status;
   prepared_launches *launches = calloc(1, sizeof *launches);
   if (!launches)

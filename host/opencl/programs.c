@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernel_sources.h"
+#include "program.h"
+
 typedef struct built_program {
-  const char *text; /* of the source: which of the library's it is */
-  char options[CLNORM_OPENCL_OPTIONS_SIZE];
+  clnorm_key key;
   cl_program program;
   struct built_program *next;
 } built_program;
@@ -47,42 +49,63 @@ void clnorm__opencl_programs_release(clnorm_opencl_programs *programs,
   free(programs);
 }
 
-static built_program *find(const clnorm_opencl_programs *programs,
-                           const clnorm_opencl_source *source) {
+/* More stages than are asked for do as well. */
+static bool fits(const clnorm_key *built, const clnorm_key *key) {
+  clnorm_key same = *built;
+  same.stages = key->stages;
+  return (built->stages & key->stages) == key->stages && memcmp(&same, key, sizeof same) == 0;
+}
+
+static built_program *find(const clnorm_opencl_programs *programs, const clnorm_key *key) {
   built_program *built = programs->built;
-  while (built && (built->text != source->text || strcmp(built->options, source->options) != 0))
-    built = built->next;
+  while (built && !fits(&built->key, key)) built = built->next;
   return built;
 }
 
-static clnorm_status build(clnorm_opencl_programs *programs, const clnorm_opencl_api *api,
-                           cl_context context, cl_device_id device,
-                           const clnorm_opencl_source *source, built_program **built,
-                           clnorm_error *error) {
+/* The key as options of the compiler (the .cl files say what each means). */
+static void write_options(const clnorm_opencl_device *device, const clnorm_key *key, char *text,
+                          size_t size) {
+  char group_size[48] = "";
+  if (key->form == CLNORM_FORM_WIDE)
+    snprintf(group_size, sizeof group_size, " -D CLNORM_GROUP_SIZE=%u", key->group_size);
+  snprintf(text, size,
+           "-cl-std=CL1.2 -D CLNORM_X_STORAGE=%u -D CLNORM_Y_STORAGE=%u -D CLNORM_PATH=%u "
+           "-D CLNORM_STAGES=%u%s%s",
+           key->x, key->y, key->path, key->stages, group_size,
+           device->soft_fma ? " -D CLNORM_SOFT_FMA" : "");
+}
+
+static clnorm_status build(const clnorm_opencl_device *device, const clnorm_key *key,
+                           built_program **built, clnorm_error *error) {
+  const bool wide = key->form == CLNORM_FORM_WIDE;
+  char options[256];
+  write_options(device, key, options, sizeof options);
+  const clnorm_opencl_source source = {wide ? clnorm__kernel_wide : clnorm__kernel_vector,
+                                       wide ? clnorm__kernel_wide_size : clnorm__kernel_vector_size,
+                                       options,
+                                       device->keeps_programs ? device->base.cache_folder : NULL};
   built_program *result = calloc(1, sizeof *result);
   if (!result)
     return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY, "no host memory for a program");
-  const clnorm_status status =
-      clnorm__opencl_program_create(api, context, device, source, &result->program, error);
+  const clnorm_status status = clnorm__opencl_program_create(
+      &device->api, device->context, device->id, &source, &result->program, error);
   if (status != CLNORM_OK) {
     free(result);
     return status;
   }
-  result->text = source->text;
-  snprintf(result->options, sizeof result->options, "%s", source->options);
-  result->next = programs->built;
-  programs->built = *built = result;
+  result->key = *key;
+  result->next = device->programs->built;
+  device->programs->built = *built = result;
   return CLNORM_OK;
 }
 
-clnorm_status clnorm__opencl_programs_get(clnorm_opencl_programs *programs,
-                                          const clnorm_opencl_api *api, cl_context context,
-                                          cl_device_id device, const clnorm_opencl_source *source,
+clnorm_status clnorm__opencl_programs_get(const clnorm_opencl_device *device, const clnorm_key *key,
                                           cl_program *program, clnorm_error *error) {
+  clnorm_opencl_programs *programs = device->programs;
   pthread_mutex_lock(&programs->mutex);
-  built_program *built = find(programs, source);
+  built_program *built = find(programs, key);
   clnorm_status status = CLNORM_OK;
-  if (!built) status = build(programs, api, context, device, source, &built, error);
+  if (!built) status = build(device, key, &built, error);
   if (status == CLNORM_OK) *program = built->program;
   pthread_mutex_unlock(&programs->mutex);
   return status;

@@ -3,11 +3,9 @@
 #ifndef CLNORM_OPENCL_PROGRAMS_H
 #define CLNORM_OPENCL_PROGRAMS_H
 
-#include "program.h"
+#include "device.h"
 
 typedef struct clnorm_opencl_programs clnorm_opencl_programs;
-
-#define CLNORM_OPENCL_OPTIONS_SIZE 128
 
 /* Empty, held once; NULL where there is no host memory. */
 clnorm_opencl_programs *clnorm__opencl_programs_create(void);
@@ -17,11 +15,9 @@ clnorm_opencl_programs *clnorm__opencl_programs_hold(clnorm_opencl_programs *pro
 void clnorm__opencl_programs_release(clnorm_opencl_programs *programs,
                                      const clnorm_opencl_api *api);
 
-/* The program of that source and those options, built unless somebody did; it is the store's. Kernels are made
- * from it by each context for itself. Errors as clnorm__opencl_program_create. */
-clnorm_status clnorm__opencl_programs_get(clnorm_opencl_programs *programs,
-                                          const clnorm_opencl_api *api, cl_context context,
-                                          cl_device_id device, const clnorm_opencl_source *source,
+/* A program with at least the key's stages, and all else as in the key, built unless somebody did; it is the
+ * store's. Kernels are made from it by each context for itself. Errors as clnorm__opencl_program_create. */
+clnorm_status clnorm__opencl_programs_get(const clnorm_opencl_device *device, const clnorm_key *key,
                                           cl_program *program, clnorm_error *error);
 
 #endif
