@@ -7,6 +7,7 @@
  *
  * Build options
  *   CLNORM_X_STORAGE, CLNORM_Y_STORAGE   numbers from below; float without them
+ *   CLNORM_ANY_STORAGE   defined in C where they are said at run time, and CLNORM_X_STORAGE stands for the real
  *   CLNORM_SOFT_FMA    defined for devices without CL_FP_FMA
  *   CLNORM_SOFT_HALF   defined for devices whose vload_half and vstore_half_rte are not to be relied on
  */
@@ -124,6 +125,12 @@ CLNORM_FN clnorm_uint clnorm_bf16_narrow(float v) {
 
 /* ---- Storage ---------------------------------------------------------------------------------------- */
 
+#if defined(CLNORM_OPENCL_C) && !defined(CLNORM_SOFT_HALF)
+#define CLNORM_HARD_HALF
+#endif
+
+#ifndef CLNORM_ANY_STORAGE
+
 /* Halves of both kinds are integers to the language: what they mean is said where they are loaded and stored. */
 #if CLNORM_X_STORAGE == CLNORM_STORAGE_F16 || CLNORM_X_STORAGE == CLNORM_STORAGE_BF16
 typedef clnorm_ushort clnorm_in;
@@ -138,34 +145,90 @@ typedef double clnorm_out;
 typedef float clnorm_out;
 #endif
 
-#if defined(CLNORM_OPENCL_C) && !defined(CLNORM_SOFT_HALF)
-#define CLNORM_HARD_HALF
-#endif
-
 /* Exact. */
-CLNORM_FN clnorm_real clnorm_element_load(CLNORM_GLOBAL const clnorm_in *p, clnorm_ulong i) {
+CLNORM_FN clnorm_real clnorm_element_load(CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong i) {
 #if CLNORM_X_STORAGE == CLNORM_STORAGE_F16 && defined(CLNORM_HARD_HALF)
-  return vload_half(i, (CLNORM_GLOBAL const half *)p);
+  return vload_half(i, (CLNORM_GLOBAL const half *)x);
 #elif CLNORM_X_STORAGE == CLNORM_STORAGE_F16
-  return clnorm_f16_widen(p[i]);
+  return clnorm_f16_widen(x[i]);
 #elif CLNORM_X_STORAGE == CLNORM_STORAGE_BF16
-  return clnorm_bf16_widen(p[i]);
+  return clnorm_bf16_widen(x[i]);
 #else
-  return p[i];
+  return x[i];
 #endif
 }
 
 /* Rounded once, to nearest even. */
-CLNORM_FN void clnorm_element_store(CLNORM_GLOBAL clnorm_out *p, clnorm_ulong i, clnorm_real v) {
+CLNORM_FN void clnorm_element_store(CLNORM_GLOBAL clnorm_out *y, clnorm_ulong i, clnorm_real v) {
 #if CLNORM_Y_STORAGE == CLNORM_STORAGE_F16 && defined(CLNORM_HARD_HALF)
-  vstore_half_rte(v, i, (CLNORM_GLOBAL half *)p);
+  vstore_half_rte(v, i, (CLNORM_GLOBAL half *)y);
 #elif CLNORM_Y_STORAGE == CLNORM_STORAGE_F16
-  p[i] = (clnorm_out)clnorm_f16_narrow(v);
+  y[i] = (clnorm_out)clnorm_f16_narrow(v);
 #elif CLNORM_Y_STORAGE == CLNORM_STORAGE_BF16
-  p[i] = (clnorm_out)clnorm_bf16_narrow(v);
+  y[i] = (clnorm_out)clnorm_bf16_narrow(v);
 #else
-  p[i] = (clnorm_out)v;
+  y[i] = (clnorm_out)v;
 #endif
 }
+
+/* Element `from` of x becomes element `to` of y; its bits as they are, where both are one storage. */
+CLNORM_FN void clnorm_element_move(CLNORM_GLOBAL clnorm_out *y, clnorm_ulong to,
+                                   CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong from) {
+#if CLNORM_X_STORAGE == CLNORM_Y_STORAGE
+  y[to] = x[from];
+#else
+  clnorm_element_store(y, to, clnorm_element_load(x, from));
+#endif
+}
+
+/* The same, with storages that are said at run time where CLNORM_ANY_STORAGE is defined, in C alone. */
+#define clnorm_any_load(storage, x, i) ((void)(storage), clnorm_element_load(x, i))
+#define clnorm_any_store(storage, y, i, v) ((void)(storage), clnorm_element_store(y, i, v))
+#define clnorm_any_move(x_storage, y_storage, y, to, x, from)                                      \
+  ((void)(x_storage), (void)(y_storage), clnorm_element_move(y, to, x, from))
+
+#else
+
+typedef unsigned char clnorm_in, clnorm_out;
+
+CLNORM_FN clnorm_real clnorm_any_load(clnorm_uint storage, const void *x, clnorm_ulong i) {
+#ifdef CLNORM_REAL_IS_DOUBLE
+  (void)storage;
+  return ((const double *)x)[i];
+#else
+  if (storage == CLNORM_STORAGE_F32) return ((const float *)x)[i];
+  const clnorm_uint half_bits = ((const clnorm_ushort *)x)[i];
+  return storage == CLNORM_STORAGE_F16 ? clnorm_f16_widen(half_bits) : clnorm_bf16_widen(half_bits);
+#endif
+}
+
+CLNORM_FN void clnorm_any_store(clnorm_uint storage, void *y, clnorm_ulong i, clnorm_real v) {
+#ifdef CLNORM_REAL_IS_DOUBLE
+  if (storage == CLNORM_STORAGE_F64)
+    ((double *)y)[i] = v;
+  else
+    ((float *)y)[i] = (float)v;
+#else
+  if (storage == CLNORM_STORAGE_F32)
+    ((float *)y)[i] = v;
+  else
+    ((clnorm_ushort *)y)[i] =
+        (clnorm_ushort)(storage == CLNORM_STORAGE_F16 ? clnorm_f16_narrow(v)
+                                                      : clnorm_bf16_narrow(v));
+#endif
+}
+
+CLNORM_FN void clnorm_any_move(clnorm_uint x_storage, clnorm_uint y_storage, void *y,
+                               clnorm_ulong to, const void *x, clnorm_ulong from) {
+#ifndef CLNORM_REAL_IS_DOUBLE
+  if (x_storage == y_storage && x_storage != CLNORM_STORAGE_F32) {
+    ((clnorm_ushort *)y)[to] = ((const clnorm_ushort *)x)[from];
+    return;
+  }
+#endif
+  clnorm_any_store(y_storage, y, to, clnorm_any_load(x_storage, x, from));
+}
+
+#endif
 
 #endif

@@ -28,6 +28,14 @@ CLNORM_FN clnorm_tile clnorm_tile_at(const clnorm_call *call, clnorm_ulong index
   return t;
 }
 
+/* A group of channels as a whole. */
+CLNORM_FN clnorm_tile clnorm_tile_of_group(const clnorm_call *call, clnorm_ulong group) {
+  const clnorm_ulong c0 = group * call->channels_each;
+  const clnorm_tile t = {
+      c0, clnorm_min(c0 + call->channels_each, call->channels), 0, call->batch, 0, call->spatial};
+  return t;
+}
+
 /* The first tile of a channel saves given statistics. */
 CLNORM_FN int clnorm_tile_saves(const clnorm_tile *t) { return t->n0 == 0 && t->p0 == 0; }
 

@@ -23,17 +23,18 @@
 #ifndef CLNORM_VECTOR_H
 #define CLNORM_VECTOR_H
 
-#include "counter.h"
+#include "vector_finalize.h"
 #include "vector_runs.h"
 #include "vector_slots.h"
 
 /* What the segments of a group of channels work with. */
 typedef struct clnorm_group {
-  CLNORM_GLOBAL const float *x; /* the first plane */
+  CLNORM_GLOBAL const clnorm_in *x; /* the first plane */
+  clnorm_ulong sample, channel;     /* elements from sample to sample, from channel to channel */
   clnorm_uint channels;
   clnorm_uint count, first; /* of the last segment that was not whole, */
   clnorm_reciprocals part;  /* and their reciprocals */
-  clnorm_run run;
+  clnorm_run_sums run;
 } clnorm_group;
 
 /* Runs are whole vectors where they can be: `vectors` channels are. */
@@ -43,8 +44,11 @@ CLNORM_FN void clnorm_group_runs(clnorm_group *k, const clnorm_geometry *g, cons
   const clnorm_uint vectors = CLNORM_LANES / clnorm_uint_min(spatial & -spatial, CLNORM_LANES);
   clnorm_uint most = CLNORM_RUN_MAX / spatial;
   if (most > vectors) most -= most % vectors;
-  for (clnorm_uint c = 0; c < k->channels; c += most)
-    clnorm_run_segment(&k->run, k->x, g, s, r, c, clnorm_uint_min(most, k->channels - c), nodes, w);
+  for (clnorm_uint c = 0; c < k->channels; c += most) {
+    const clnorm_uint channels = clnorm_uint_min(most, k->channels - c);
+    const clnorm_samples samples = clnorm_samples_at(k->x + c * spatial, k->sample, g, s, channels);
+    clnorm_run_segment(&k->run, &samples, spatial, r, c, channels, nodes, w);
+  }
 }
 
 CLNORM_FN clnorm_reciprocals clnorm_group_reciprocals(clnorm_group *k, clnorm_uint count,
@@ -55,6 +59,20 @@ CLNORM_FN clnorm_reciprocals clnorm_group_reciprocals(clnorm_group *k, clnorm_ui
   k->count = count;
   k->first = first;
   return k->part;
+}
+
+CLNORM_FN void clnorm_group_start(clnorm_group *k, const clnorm_buffers *b, const clnorm_call *call,
+                                  const clnorm_tile *t) {
+  k->sample = call->views[CLNORM_VIEW_X].sample;
+  k->channel = call->views[CLNORM_VIEW_X].channel;
+  k->x = b->x + t->c0 * k->channel;
+  k->channels = (clnorm_uint)(t->c1 - t->c0);
+  k->count = 0;
+}
+
+/* Where a segment begins, from the group's first plane. */
+CLNORM_FN clnorm_ulong clnorm_group_first(const clnorm_group *k, const clnorm_segment *s) {
+  return s->sample * k->sample + s->position;
 }
 
 /* Nodes of segment `index`. */
@@ -68,28 +86,32 @@ CLNORM_FN void clnorm_group_segment(clnorm_group *k, const clnorm_geometry *g, c
     clnorm_group_runs(k, g, &s, r, nodes, w);
     return;
   }
-  const clnorm_ulong after =
-      index + 1 < g->segments ? clnorm_segment_at(g, index + 1).first : k->channels * g->spatial;
+  const clnorm_ulong first = clnorm_group_first(k, &s);
+  clnorm_ulong after = k->channels * k->channel;
+  if (index + 1 < g->segments) {
+    const clnorm_segment following = clnorm_segment_at(g, index + 1);
+    after = clnorm_group_first(k, &following);
+  }
   for (clnorm_uint c = 0; c < k->channels; c++) {
-    const clnorm_ulong next = c + 1 < k->channels ? g->spatial : after - s.first - c * g->spatial;
-    const clnorm_slots slots = clnorm_slots_at(k->x + c * g->spatial, g, &s, next);
+    const clnorm_ulong at = first + c * k->channel;
+    const clnorm_ulong next = c + 1 < k->channels ? k->channel : after - at;
+    const clnorm_slots slots = clnorm_slots_at(k->x + at, g, k->sample, &s, next);
     clnorm_nodes_set(nodes, c, clnorm_slots_partial(&slots, r, w));
   }
 }
 
 /* Nodes of segments [begin, end) of channels [c0, c1), at most CLNORM_CHANNELS_MAX of them, merged as by a
  * counter (counter.h), all channels alike. w is written on the way. */
-CLNORM_FN void clnorm_group_nodes(const clnorm_buffers *b, const clnorm_geometry *g,
-                                  clnorm_ulong c0, clnorm_ulong c1, clnorm_uint begin,
-                                  clnorm_uint end, clnorm_nodes *nodes, clnorm_writer *w) {
+CLNORM_FN void clnorm_group_nodes(const clnorm_buffers *b, const clnorm_call *call,
+                                  const clnorm_tile *t, clnorm_uint begin, clnorm_uint end,
+                                  clnorm_nodes *nodes, clnorm_writer *w) {
+  const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
   clnorm_group k;
   clnorm_nodes stack[32];
   clnorm_uint depth = 0;
-  k.x = b->x + c0 * g->spatial;
-  k.channels = (clnorm_uint)(c1 - c0);
-  k.count = 0;
+  clnorm_group_start(&k, b, call, t);
   for (clnorm_uint i = begin; i < end; i++) {
-    clnorm_group_segment(&k, g, i, &stack[depth], w);
+    clnorm_group_segment(&k, &g, i, &stack[depth], w);
     for (clnorm_uint ones = i - begin; ones & 1; ones >>= 1, depth--)
       clnorm_nodes_merge(&stack[depth - 1], &stack[depth], k.channels);
     depth++;
@@ -132,9 +154,9 @@ CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffe
   const clnorm_call call = *forward;
   const clnorm_ulong c0 = t->c0;
   const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
-  float invstd[CLNORM_CHANNELS_MAX];
+  clnorm_real invstd[CLNORM_CHANNELS_MAX];
   for (clnorm_uint c = 0; c < channels; c++)
-    invstd[c] = clnorm_rsqrt(b.running_var[c0 + c] + call.eps);
+    invstd[c] = clnorm_rsqrt(b.running_var[c0 + c] + clnorm_eps(&call));
   if (clnorm_tile_saves(t)) {
     for (clnorm_uint c = 0; c < channels; c++)
       clnorm_save_mean(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f);
@@ -152,10 +174,8 @@ CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_call *c
                                    clnorm_ulong item, clnorm_writer *w) {
   clnorm_nodes nodes;
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
-  const clnorm_ulong c0 = item * call->channels_each;
-  const clnorm_tile t = {c0,       clnorm_min(c0 + call->channels_each, g.channels), 0, g.batch, 0,
-                         g.spatial};
-  clnorm_group_nodes(b, &g, t.c0, t.c1, 0, g.segments, &nodes, w);
+  const clnorm_tile t = clnorm_tile_of_group(call, item);
+  clnorm_group_nodes(b, call, &t, 0, g.segments, &nodes, w);
   clnorm_write_all(w);
   clnorm_writer_start(w, b, call, &t, 1);
   clnorm_writer_batch(w, b, call, &t, &nodes);
@@ -169,23 +189,13 @@ CLNORM_FN void clnorm_item_partials(const clnorm_buffers *b, const clnorm_call *
   clnorm_nodes nodes;
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
   const clnorm_ulong group = item / call->chunks, chunk = item - group * call->chunks;
-  const clnorm_ulong c0 = group * call->channels_each,
-                     c1 = clnorm_min(c0 + call->channels_each, g.channels);
+  const clnorm_tile t = clnorm_tile_of_group(call, group);
   const clnorm_ulong begin = chunk << call->chunk_log2;
   const clnorm_ulong end = clnorm_min(begin + ((clnorm_ulong)1 << call->chunk_log2), g.segments);
   clnorm_writer_none(&none);
-  clnorm_group_nodes(b, &g, c0, c1, (clnorm_uint)begin, (clnorm_uint)end, &nodes, &none);
-  for (clnorm_uint c = 0; c < c1 - c0; c++)
-    b->partials[(c0 + c) * call->chunks + chunk] = clnorm_nodes_get(&nodes, c);
-}
-
-CLNORM_FN void clnorm_item_finalize(const clnorm_buffers *b, const clnorm_call *call,
-                                    clnorm_ulong item) {
-  clnorm_counter counter;
-  counter.count = counter.depth = 0;
-  for (clnorm_uint i = 0; i < call->chunks; i++)
-    clnorm_counter_push(&counter, b->partials[item * call->chunks + i]);
-  b->coefficients[item] = clnorm_coefficients_batch(b, call, item, clnorm_counter_result(&counter));
+  clnorm_group_nodes(b, call, &t, (clnorm_uint)begin, (clnorm_uint)end, &nodes, &none);
+  for (clnorm_uint c = 0; c < t.c1 - t.c0; c++)
+    b->partials[(t.c0 + c) * call->chunks + chunk] = clnorm_nodes_get(&nodes, c);
 }
 
 CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_call *call,

@@ -5,25 +5,27 @@
 #define CLNORM_VECTOR_RUNS_H
 
 #include "vector_sums.h"
+#include "vector_write.h"
 
 /* One segment of a group: in each of `samples` samples one run, the planes of its channels. A row of the
  * segment is 2^share_log2 samples. Sums are vectors over the run. */
 typedef struct clnorm_samples {
-  CLNORM_GLOBAL const float *x; /* the first run */
+  CLNORM_GLOBAL const clnorm_in *x; /* the first run */
   clnorm_ulong stride;
   clnorm_uint samples, run; /* elements of a run */
   clnorm_uint share_log2, lead;
 } clnorm_samples;
 
-CLNORM_FN clnorm_samples clnorm_samples_at(CLNORM_GLOBAL const float *x, const clnorm_geometry *g,
-                                           const clnorm_segment *segment, clnorm_uint channels) {
+CLNORM_FN clnorm_samples clnorm_samples_at(CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong stride,
+                                           const clnorm_geometry *g, const clnorm_segment *segment,
+                                           clnorm_uint channels) {
   clnorm_samples s;
-  s.x = x + segment->first;
-  s.stride = g->channels * g->spatial;
+  s.x = x + segment->sample * stride;
+  s.stride = stride;
   s.samples = segment->planes;
   s.run = channels * segment->extent;
   s.share_log2 = 6 - g->slot_log2;
-  s.lead = clnorm_lead(s.x);
+  s.lead = clnorm_lead(s.x, sizeof *s.x);
   return s;
 }
 
@@ -40,7 +42,7 @@ CLNORM_FN clnorm_uint clnorm_samples_column(const clnorm_samples *s, clnorm_uint
 
 /* Up to a block of rows, `step` elements apart; `lanes` of each are there. Whole vectors fetch what follows
  * them in memory where `fetch`, a constant, says so. */
-CLNORM_FN clnorm_moments clnorm_rows_take(CLNORM_GLOBAL const float *p, clnorm_ulong step,
+CLNORM_FN clnorm_moments clnorm_rows_take(CLNORM_GLOBAL const clnorm_in *p, clnorm_ulong step,
                                           clnorm_uint rows, clnorm_uint lanes, clnorm_vec pivot,
                                           int sweep, int fetch) {
   clnorm_moments m = clnorm_moments_none();
@@ -57,14 +59,13 @@ CLNORM_FN clnorm_moments clnorm_rows_take(CLNORM_GLOBAL const float *p, clnorm_u
   return m;
 }
 
-/* Of the first `samples` samples every 2^share_log2-th from `sample` on, block after block. */
+/* Of the samples every 2^share_log2-th from `sample` on, block after block. */
 CLNORM_FN clnorm_moments clnorm_column_take(const clnorm_samples *s, clnorm_uint sample,
-                                            clnorm_uint samples, clnorm_uint column,
-                                            clnorm_uint lanes, clnorm_vec pivot, int sweep,
-                                            int fetch) {
-  CLNORM_GLOBAL const float *p = s->x + sample * s->stride + column;
+                                            clnorm_uint column, clnorm_uint lanes, clnorm_vec pivot,
+                                            int sweep, int fetch) {
+  CLNORM_GLOBAL const clnorm_in *p = s->x + sample * s->stride + column;
   const clnorm_ulong step = s->stride << s->share_log2;
-  clnorm_uint rows = (samples - sample + (1u << s->share_log2) - 1) >> s->share_log2;
+  clnorm_uint rows = (s->samples - sample + (1u << s->share_log2) - 1) >> s->share_log2;
   clnorm_moments sum = clnorm_rows_take(p, step, rows, lanes, pivot, sweep, fetch);
   while (rows > CLNORM_BLOCK_ROWS) {
     rows -= CLNORM_BLOCK_ROWS;
@@ -86,45 +87,45 @@ CLNORM_FN clnorm_moments clnorm_moments_fold(clnorm_moments *m) {
 /* 8 of a row's places from `first` on, `step` apart, folded. There is one row, or, where `several`, a
  * constant, says so, one block of rows. */
 CLNORM_FN clnorm_moments clnorm_column_fold(const clnorm_samples *s, clnorm_uint first,
-                                            clnorm_uint step, clnorm_uint samples,
-                                            clnorm_uint column, clnorm_vec pivot, int sweep,
-                                            int several) {
+                                            clnorm_uint step, clnorm_uint column, clnorm_vec pivot,
+                                            int sweep, int several) {
   clnorm_moments m[8];
   clnorm_uint sample = first;
   CLNORM_UNROLL
   for (clnorm_uint i = 0; i < 8; i++) m[i] = clnorm_moments_none();
   do {
-    CLNORM_GLOBAL const float *p = s->x + sample * s->stride + column;
+    CLNORM_GLOBAL const clnorm_in *p = s->x + sample * s->stride + column;
     CLNORM_UNROLL
     for (clnorm_uint i = 0; i < 8; i++)
-      if (sample + i * step < samples)
+      if (sample + i * step < s->samples)
         m[i] = clnorm_moments_take(m[i], clnorm_vec_load(p + i * step * s->stride), pivot, sweep);
     sample += 1u << s->share_log2;
-  } while (several && sample < samples);
+  } while (several && sample < s->samples);
   return clnorm_moments_fold(m);
 }
 
-/* A column of the first `samples` samples, which share rows: up to 64 places, folded by halves. Where there
+/* A column of samples which share rows: up to 64 places, folded by halves. Where there
  * is one row, or one block of rows with 8 places at least, 8 places are folded in registers, then 8 such
  * results. */
-CLNORM_NOINLINE clnorm_moments clnorm_column_shared(const clnorm_samples *s, clnorm_uint samples,
-                                                    clnorm_uint column, clnorm_uint lanes,
-                                                    clnorm_vec pivot, int sweep) {
+CLNORM_NOINLINE clnorm_moments clnorm_column_shared(const clnorm_samples *s, clnorm_uint column,
+                                                    clnorm_uint lanes, clnorm_vec pivot,
+                                                    int sweep) {
   clnorm_moments m[CLNORM_ROW];
+  const clnorm_uint samples = s->samples;
   const clnorm_uint places = 1u << s->share_log2, step = clnorm_uint_max(places / 8, 1);
   const int whole = lanes >= CLNORM_LANES;
   clnorm_uint width = step / 2, there = clnorm_uint_min(samples, step);
   if (whole && samples <= places) {
     for (clnorm_uint i = 0; i < there; i++)
-      m[i] = clnorm_column_fold(s, i, step, samples, column, pivot, sweep, 0);
+      m[i] = clnorm_column_fold(s, i, step, column, pivot, sweep, 0);
   } else if (whole && places >= 8 && samples <= places * CLNORM_BLOCK_ROWS) {
     for (clnorm_uint i = 0; i < there; i++)
-      m[i] = clnorm_column_fold(s, i, step, samples, column, pivot, sweep, 1);
+      m[i] = clnorm_column_fold(s, i, step, column, pivot, sweep, 1);
   } else {
     width = places / 2;
     there = clnorm_uint_min(samples, places);
     for (clnorm_uint i = 0; i < there; i++)
-      m[i] = clnorm_column_take(s, i, samples, column, lanes, pivot, sweep, 0);
+      m[i] = clnorm_column_take(s, i, column, lanes, pivot, sweep, 0);
   }
   for (clnorm_uint w = width; w; w /= 2) {
     for (clnorm_uint i = 0; i + w < there; i++) m[i] = clnorm_moments_add(m[i], m[i + w]);
@@ -133,35 +134,35 @@ CLNORM_NOINLINE clnorm_moments clnorm_column_shared(const clnorm_samples *s, cln
   return m[0];
 }
 
-CLNORM_FN clnorm_moments clnorm_column_moments(const clnorm_samples *s, clnorm_uint samples,
-                                               clnorm_uint column, clnorm_vec pivot, int sweep) {
-  if (s->share_log2 && samples > 1)
-    return clnorm_column_shared(s, samples, column, s->run - column, pivot, sweep);
+CLNORM_FN clnorm_moments clnorm_column_moments(const clnorm_samples *s, clnorm_uint column,
+                                               clnorm_vec pivot, int sweep) {
+  if (s->share_log2 && s->samples > 1)
+    return clnorm_column_shared(s, column, s->run - column, pivot, sweep);
   if (s->run >= CLNORM_LANES)
-    return clnorm_column_take(s, 0, samples, column, CLNORM_LANES, pivot, sweep,
+    return clnorm_column_take(s, 0, column, CLNORM_LANES, pivot, sweep,
                               sweep == CLNORM_SECOND_SWEEP);
-  return clnorm_column_take(s, 0, samples, column, s->run, pivot, sweep, 0);
+  return clnorm_column_take(s, 0, column, s->run, pivot, sweep, 0);
 }
 
-CLNORM_NOINLINE void clnorm_run_first(const clnorm_samples *s, float *sums) {
-  const clnorm_uint columns = clnorm_samples_columns(s);
-  const clnorm_uint samples = clnorm_uint_min(s->samples, CLNORM_BLOCK_ROWS << s->share_log2);
+CLNORM_NOINLINE void clnorm_run_first(const clnorm_samples *all, clnorm_real *sums) {
+  clnorm_samples s = *all;
+  const clnorm_uint columns = clnorm_samples_columns(&s);
+  s.samples = clnorm_uint_min(s.samples, CLNORM_BLOCK_ROWS << s.share_log2);
   for (clnorm_uint i = 0; i < columns; i++) {
-    const clnorm_uint column = clnorm_samples_column(s, i);
+    const clnorm_uint column = clnorm_samples_column(&s, i);
     const clnorm_moments m =
-        clnorm_column_moments(s, samples, column, clnorm_splat(0.0f), CLNORM_FIRST_SWEEP);
+        clnorm_column_moments(&s, column, clnorm_splat(0.0f), CLNORM_FIRST_SWEEP);
     clnorm_vec_store_private(sums + column, m.d);
   }
 }
 
-CLNORM_NOINLINE void clnorm_run_moments(const clnorm_samples *s, const float *pivots, float *d,
-                                        float *dd, clnorm_writer *w) {
+CLNORM_NOINLINE void clnorm_run_moments(const clnorm_samples *s, const clnorm_real *pivots,
+                                        clnorm_real *d, clnorm_real *dd, clnorm_writer *w) {
   const clnorm_uint columns = clnorm_samples_columns(s);
   for (clnorm_uint i = 0; i < columns; i++) {
     const clnorm_uint column = clnorm_samples_column(s, i);
     const clnorm_vec pivot = clnorm_vec_load_private(pivots + column);
-    const clnorm_moments m =
-        clnorm_column_moments(s, s->samples, column, pivot, CLNORM_SECOND_SWEEP);
+    const clnorm_moments m = clnorm_column_moments(s, column, pivot, CLNORM_SECOND_SWEEP);
     clnorm_vec_store_private(d + column, m.d);
     clnorm_vec_store_private(dd + column, m.dd);
     if (w->samples) clnorm_write_some(w, clnorm_uint_max(s->samples + s->samples / 2, 8));
@@ -169,8 +170,8 @@ CLNORM_NOINLINE void clnorm_run_moments(const clnorm_samples *s, const float *pi
 }
 
 /* The tree over what is left of each channel: up to n columns of values, n a constant. */
-CLNORM_FN void clnorm_fold_planes(const float *values, clnorm_uint channels, clnorm_uint spatial,
-                                  float *sums, clnorm_uint n) {
+CLNORM_FN void clnorm_fold_planes(const clnorm_real *values, clnorm_uint channels,
+                                  clnorm_uint spatial, clnorm_real *sums, clnorm_uint n) {
   clnorm_part parts[CLNORM_COLUMNS];
   clnorm_vec columns[CLNORM_COLUMNS];
   CLNORM_UNROLL
@@ -187,15 +188,15 @@ CLNORM_FN void clnorm_fold_planes(const float *values, clnorm_uint channels, cln
 }
 
 /* The tree over up to 4 values. */
-CLNORM_FN float clnorm_fold_few(const float *values, clnorm_uint n) {
-  float even = values[0];
+CLNORM_FN clnorm_real clnorm_fold_few(const clnorm_real *values, clnorm_uint n) {
+  clnorm_real even = values[0];
   if (n > 2) even = even + values[2];
   if (n == 1) return even;
   return even + (n > 3 ? values[1] + values[3] : values[1]);
 }
 
-CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
-                                      clnorm_uint spatial, float *sums) {
+CLNORM_NOINLINE void clnorm_fold_runs(const clnorm_real *values, clnorm_uint channels,
+                                      clnorm_uint spatial, clnorm_real *sums) {
   if (spatial <= 4)
     for (clnorm_uint c = 0; c < channels; c++)
       sums[c] = clnorm_fold_few(values + c * spatial, spatial);
@@ -210,7 +211,7 @@ CLNORM_NOINLINE void clnorm_fold_runs(const float *values, clnorm_uint channels,
 /* Nodes of a group's channels, which count alike. */
 typedef struct clnorm_nodes {
   clnorm_ulong count;
-  float hi[CLNORM_CHANNELS_MAX], lo[CLNORM_CHANNELS_MAX], m2[CLNORM_CHANNELS_MAX];
+  clnorm_real hi[CLNORM_CHANNELS_MAX], lo[CLNORM_CHANNELS_MAX], m2[CLNORM_CHANNELS_MAX];
 } clnorm_nodes;
 
 CLNORM_FN clnorm_partial clnorm_nodes_get(const clnorm_nodes *n, clnorm_ulong c) {
@@ -237,28 +238,25 @@ CLNORM_FN void clnorm_nodes_merge(clnorm_nodes *a, const clnorm_nodes *b, clnorm
 
 /* One value for each element of a run, aligned like the run in the first sample. */
 typedef struct clnorm_run_values {
-  float at[CLNORM_RUN_MAX + 2 * CLNORM_LANES + CLNORM_ROW] __attribute__((aligned(64)));
+  clnorm_real at[CLNORM_RUN_MAX + 2 * CLNORM_LANES + CLNORM_ROW] __attribute__((aligned(64)));
 } clnorm_run_values;
 
 /* What the segments of some channels work with. */
-typedef struct clnorm_run {
+typedef struct clnorm_run_sums {
   clnorm_run_values d, dd, pivots; /* one for each element */
-  float pivot[CLNORM_CHANNELS_MAX], sum_d[CLNORM_CHANNELS_MAX], sum_dd[CLNORM_CHANNELS_MAX];
-} clnorm_run;
+  clnorm_real pivot[CLNORM_CHANNELS_MAX], sum_d[CLNORM_CHANNELS_MAX], sum_dd[CLNORM_CHANNELS_MAX];
+} clnorm_run_sums;
 
-/* Nodes of one segment of `channels` channels from c0 on of a group whose first plane is at x. */
-CLNORM_FN void clnorm_run_segment(clnorm_run *k, CLNORM_GLOBAL const float *x,
-                                  const clnorm_geometry *g, const clnorm_segment *segment,
+/* Nodes of one segment of `channels` channels from c0 on of a group. */
+CLNORM_FN void clnorm_run_segment(clnorm_run_sums *k, const clnorm_samples *s, clnorm_uint spatial,
                                   clnorm_reciprocals r, clnorm_ulong c0, clnorm_uint channels,
                                   clnorm_nodes *nodes, clnorm_writer *w) {
-  const clnorm_uint spatial = (clnorm_uint)g->spatial;
-  const clnorm_samples s = clnorm_samples_at(x + c0 * g->spatial, g, segment, channels);
-  float *d = k->d.at + s.lead, *dd = k->dd.at + s.lead, *pivots = k->pivots.at + s.lead;
-  clnorm_run_first(&s, d);
+  clnorm_real *d = k->d.at + s->lead, *dd = k->dd.at + s->lead, *pivots = k->pivots.at + s->lead;
+  clnorm_run_first(s, d);
   clnorm_fold_runs(d, channels, spatial, k->pivot);
   for (clnorm_uint c = 0; c < channels; c++) k->pivot[c] = clnorm_plus_zero(k->pivot[c]) * r.first;
   clnorm_expand(pivots, k->pivot, channels, spatial);
-  clnorm_run_moments(&s, pivots, d, dd, w);
+  clnorm_run_moments(s, pivots, d, dd, w);
   clnorm_fold_runs(d, channels, spatial, k->sum_d);
   clnorm_fold_runs(dd, channels, spatial, k->sum_dd);
   for (clnorm_uint c = 0; c < channels; c++)

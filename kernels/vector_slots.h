@@ -5,10 +5,11 @@
 #define CLNORM_VECTOR_SLOTS_H
 
 #include "vector_sums.h"
+#include "vector_write.h"
 
 /* A segment of one channel. Row r of a slot begins at x + 64 * r, the next slot at x + sample. */
 typedef struct clnorm_slots {
-  CLNORM_GLOBAL const float *x;
+  CLNORM_GLOBAL const clnorm_in *x;
   clnorm_ulong sample;
   clnorm_ulong next;     /* elements from x to what is swept after the last slot, modulo 2^64 */
   clnorm_uint extent;    /* elements of each slot */
@@ -16,12 +17,13 @@ typedef struct clnorm_slots {
   clnorm_uint rows_log2; /* and how many rows one has */
 } clnorm_slots;
 
-CLNORM_FN clnorm_slots clnorm_slots_at(CLNORM_GLOBAL const float *x, const clnorm_geometry *g,
-                                       const clnorm_segment *segment, clnorm_ulong next) {
+CLNORM_FN clnorm_slots clnorm_slots_at(CLNORM_GLOBAL const clnorm_in *x, const clnorm_geometry *g,
+                                       clnorm_ulong sample, const clnorm_segment *segment,
+                                       clnorm_ulong next) {
   clnorm_slots s;
-  s.x = x + segment->first;
+  s.x = x;
   s.next = next;
-  s.sample = g->channels * g->spatial;
+  s.sample = sample;
   s.extent = segment->extent;
   s.slots = segment->planes;
   s.rows_log2 = g->slot_log2 - 6;
@@ -34,8 +36,8 @@ CLNORM_FN clnorm_slots clnorm_slots_at(CLNORM_GLOBAL const float *x, const clnor
 #define CLNORM_AHEAD 3u
 
 /* Adds n neighbouring values to a row's columns, row after row. */
-CLNORM_FN void clnorm_columns_take(clnorm_moments *m, CLNORM_GLOBAL const float *p, clnorm_uint n,
-                                   clnorm_vec pivot, int sweep) {
+CLNORM_FN void clnorm_columns_take(clnorm_moments *m, CLNORM_GLOBAL const clnorm_in *p,
+                                   clnorm_uint n, clnorm_vec pivot, int sweep) {
   for (; n >= CLNORM_ROW; n -= CLNORM_ROW, p += CLNORM_ROW) {
     CLNORM_UNROLL
     for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++)
@@ -72,7 +74,7 @@ CLNORM_FN void clnorm_slots_step(clnorm_moments *m, const clnorm_slots *s, clnor
   }
   const clnorm_uint at = step * CLNORM_STEP - (slot << s->rows_log2) * CLNORM_ROW;
   if (slot >= s->slots || at >= s->extent) return;
-  CLNORM_GLOBAL const float *p = s->x + slot * s->sample + at;
+  CLNORM_GLOBAL const clnorm_in *p = s->x + slot * s->sample + at;
   if (sweep == CLNORM_SECOND_SWEEP) clnorm_slots_fetch(s, slot, at / CLNORM_STEP);
   if (s->extent - at >= CLNORM_STEP)
     clnorm_columns_take(m, p, CLNORM_STEP, pivot, sweep);
@@ -81,7 +83,7 @@ CLNORM_FN void clnorm_slots_step(clnorm_moments *m, const clnorm_slots *s, clnor
 }
 
 /* The pivot, but for the division. */
-CLNORM_FN float clnorm_slots_first(const clnorm_slots *s) {
+CLNORM_FN clnorm_real clnorm_slots_first(const clnorm_slots *s) {
   clnorm_moments m[CLNORM_COLUMNS];
   clnorm_vec sum[CLNORM_COLUMNS];
   CLNORM_UNROLL
@@ -103,7 +105,7 @@ CLNORM_FN clnorm_partial clnorm_slots_partial(const clnorm_slots *s, clnorm_reci
       s->slots == 1 ? (s->extent + CLNORM_ROW - 1) / CLNORM_ROW : s->slots << s->rows_log2;
   const clnorm_uint steps = (rows + CLNORM_STEP_ROWS - 1) / CLNORM_STEP_ROWS;
   const clnorm_uint share = (count / steps + CLNORM_LANES - 1) / CLNORM_LANES;
-  const float pivot = clnorm_plus_zero(clnorm_slots_first(s)) * r.first;
+  const clnorm_real pivot = clnorm_plus_zero(clnorm_slots_first(s)) * r.first;
   CLNORM_UNROLL
   for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) d[i] = dd[i] = clnorm_splat(0.0f);
   for (clnorm_uint step = 0; step < steps;) {

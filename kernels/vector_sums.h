@@ -4,15 +4,12 @@
 #ifndef CLNORM_VECTOR_SUMS_H
 #define CLNORM_VECTOR_SUMS_H
 
-#include "vector_write.h"
+#include "tiles.h"
+
+#define CLNORM_COLUMNS (CLNORM_ROW / CLNORM_LANES)
 
 CLNORM_FN clnorm_uint clnorm_uint_min(clnorm_uint a, clnorm_uint b) { return a < b ? a : b; }
 CLNORM_FN clnorm_uint clnorm_uint_max(clnorm_uint a, clnorm_uint b) { return a < b ? b : a; }
-
-/* Up to LANES values, the other lanes from `fill`. */
-CLNORM_FN clnorm_vec clnorm_some(CLNORM_GLOBAL const float *p, clnorm_uint n, clnorm_vec fill) {
-  return n >= CLNORM_LANES ? clnorm_vec_load(p) : clnorm_vec_load_part(p, n, fill);
-}
 
 /* Deviations from the pivot and, in the second sweep, their squares, summed. In the first sweep, which is
  * over the first block alone, the pivot is 0. */
@@ -44,7 +41,8 @@ CLNORM_FN clnorm_moments clnorm_moments_add(clnorm_moments a, clnorm_moments b) 
 
 /* 64 places to one: columns by halves, in loops that every compiler unrolls, then lanes by halves. Of
  * columns from n on, a constant, which is a power of two, all places are 0. */
-CLNORM_FN float clnorm_fold(clnorm_vec *columns, clnorm_uint n) {
+CLNORM_FN clnorm_real clnorm_fold(clnorm_vec *columns, clnorm_uint n) {
+  for (clnorm_uint i = 0; n > 16 && i < 16; i++) columns[i] = columns[i] + columns[i + 16];
   for (clnorm_uint i = 0; n > 8 && i < 8; i++) columns[i] = columns[i] + columns[i + 8];
   for (clnorm_uint i = 0; n > 4 && i < 4; i++) columns[i] = columns[i] + columns[i + 4];
   for (clnorm_uint i = 0; n > 2 && i < 2; i++) columns[i] = columns[i] + columns[i + 2];

@@ -1,17 +1,19 @@
 /*
  * The vector form's output. The includer of any vector_*.h says before what a vector is; it defines
- *   CLNORM_LANES                   floats in a vector: 4, 8 or 16
+ *   CLNORM_LANES                   reals in a vector: 2, 4, 8 or 16
  *   clnorm_vec                     the vector; + - * work on it
  *   clnorm_splat(s)                all lanes s
  *   clnorm_vec_fma(a, b, c)
- *   clnorm_vec_load(p)                 LANES floats from memory, any alignment
- *   clnorm_vec_load_part(p, n, fill)   n < LANES floats, the other lanes from `fill`, nothing else is read
- *   clnorm_vec_store(p, v), clnorm_vec_store_part(p, v, n)
+ *   clnorm_vec_load(p)                 LANES elements of x, at any multiple of their size
+ *   clnorm_vec_load_part(p, n, fill)   n < LANES elements, the other lanes from `fill`, nothing else is read
+ *   clnorm_vec_store(p, v), clnorm_vec_store_part(p, v, n)   elements of y
+ *   clnorm_vec_stream(p, v)            at a multiple of LANES elements; written around the caches
+ *   clnorm_vec_move(y, x), clnorm_vec_move_part(y, x, n), clnorm_vec_move_stream(y, x)   x to y; the bits as they
+ *                                      are, where both are one storage
  *   clnorm_vec_blend(n, a, b)          n lanes of a, the others of b
- *   clnorm_vec_load_private(t), clnorm_vec_store_private(t, v)   the same for private arrays;
+ *   clnorm_vec_load_private(t), clnorm_vec_store_private(t, v)   private arrays of reals;
  *   clnorm_vec_load_private_part(t, part)                        lanes that the part has not are 0
  *   clnorm_part, clnorm_part_of(n)     the first n <= LANES lanes; made once, used often
- *   clnorm_vec_stream(p, v)            aligned to the vector's size; written around the caches
  *   clnorm_prefetch(p, i)          element i from p on, modulo 2^64: it may lie anywhere
  *   CLNORM_UNROLL                  before a loop that is to become straight code: its arrays, registers
  *   clnorm_fold_vec(v)             lanes folded by halves: (lane i) + (lane i + LANES / 2), ...
@@ -21,16 +23,19 @@
 
 #include "tiles.h"
 
-#define CLNORM_COLUMNS (CLNORM_ROW / CLNORM_LANES)
+/* Elements, of `size` bytes, from the vector before p to p. */
+CLNORM_FN clnorm_uint clnorm_lead(CLNORM_GLOBAL const void *p, clnorm_uint size) {
+  return (clnorm_uint)((uintptr_t)p / size) % CLNORM_LANES;
+}
 
-/* Elements from the vector before p to p. */
-CLNORM_FN clnorm_uint clnorm_lead(CLNORM_GLOBAL const float *p) {
-  return (clnorm_uint)((uintptr_t)p / sizeof(float)) % CLNORM_LANES;
+/* Up to LANES values, the other lanes from `fill`. */
+CLNORM_FN clnorm_vec clnorm_some(CLNORM_GLOBAL const clnorm_in *p, clnorm_uint n, clnorm_vec fill) {
+  return n >= CLNORM_LANES ? clnorm_vec_load(p) : clnorm_vec_load_part(p, n, fill);
 }
 
 /* values[c * spatial + p] = each[c] for all p < spatial. What is stored past a channel's end, the next one
  * replaces; the vector after the last one is 0. */
-CLNORM_FN void clnorm_expand(float *values, const float *each, clnorm_uint channels,
+CLNORM_FN void clnorm_expand(clnorm_real *values, const clnorm_real *each, clnorm_uint channels,
                              clnorm_uint spatial) {
   for (clnorm_uint c = 0; spatial == 1 && c < channels; c++) values[c] = each[c]; /* in vectors */
   for (clnorm_uint c = 0; spatial > 1 && c < channels; c++)
@@ -44,12 +49,13 @@ CLNORM_FN void clnorm_expand(float *values, const float *each, clnorm_uint chann
 /* One value for each element of a run of planes of up to EXPAND_MAX values, aligned like the run itself:
  * element i is at[lead + i]. */
 typedef struct clnorm_expanded {
-  float at[CLNORM_CHANNELS_MAX * CLNORM_EXPAND_MAX + 2 * CLNORM_LANES] __attribute__((aligned(64)));
+  clnorm_real at[CLNORM_CHANNELS_MAX * CLNORM_EXPAND_MAX + 2 * CLNORM_LANES]
+      __attribute__((aligned(64)));
 } clnorm_expanded;
 
 /* The coefficients of a tile's channels. */
 typedef struct clnorm_coefficient_rows {
-  float hi[CLNORM_CHANNELS_MAX], scale[CLNORM_CHANNELS_MAX], shift[CLNORM_CHANNELS_MAX];
+  clnorm_real hi[CLNORM_CHANNELS_MAX], scale[CLNORM_CHANNELS_MAX], shift[CLNORM_CHANNELS_MAX];
 } clnorm_coefficient_rows;
 
 CLNORM_FN void clnorm_coefficient_rows_set(clnorm_coefficient_rows *all, clnorm_ulong c,
@@ -63,12 +69,13 @@ CLNORM_FN void clnorm_coefficient_rows_set(clnorm_coefficient_rows *all, clnorm_
  * computes something else. A run is what the tile has of one sample: the planes of its channels, side by
  * side, or a piece of one plane. */
 typedef struct clnorm_writer {
-  CLNORM_GLOBAL const float *x; /* the present run */
-  CLNORM_GLOBAL float *y;
+  CLNORM_GLOBAL const clnorm_in *x; /* the present run */
+  CLNORM_GLOBAL clnorm_out *y;
   clnorm_ulong run, at; /* a run's elements; how many of the present one are written */
   clnorm_ulong plane,
-      edge;         /* elements of each channel; where the present channel ends in the run */
-  clnorm_long step; /* elements from run to run; negative where the last run is the first written */
+      edge; /* elements of each channel; where the present channel ends in the run */
+  /* elements from run to run; negative where the last run is the first written */
+  clnorm_long step_x, step_y;
   clnorm_ulong samples; /* runs still to write, the present one included */
   clnorm_ulong last;    /* elements of the last run */
   clnorm_uint flags, lead, channel;
@@ -111,39 +118,54 @@ CLNORM_FN clnorm_splats clnorm_splats_expanded(const clnorm_writer *w, clnorm_ul
 /* y from the vector v, which is element i of a run and what follows. */
 CLNORM_FN clnorm_vec clnorm_normalized(const clnorm_writer *w, clnorm_splats a, clnorm_vec v,
                                        clnorm_ulong i, int mode) {
-  if (mode == CLNORM_RUN_COPY) return v;
   if (mode == CLNORM_RUN_EXPANDED) a = clnorm_splats_expanded(w, i);
   return clnorm_vec_fma(v - a.hi, a.scale, a.shift);
 }
 
-CLNORM_FN void clnorm_write_part(const clnorm_writer *w, clnorm_splats a, CLNORM_GLOBAL float *y,
-                                 CLNORM_GLOBAL const float *x, clnorm_ulong i, clnorm_ulong n,
-                                 int mode) {
+CLNORM_FN void clnorm_write_part(const clnorm_writer *w, clnorm_splats a,
+                                 CLNORM_GLOBAL clnorm_out *y, CLNORM_GLOBAL const clnorm_in *x,
+                                 clnorm_ulong i, clnorm_ulong n, int mode) {
+  if (mode == CLNORM_RUN_COPY) {
+    clnorm_vec_move_part(y + i, x + i, (clnorm_uint)n);
+    return;
+  }
   const clnorm_vec v = clnorm_vec_load_part(x + i, (clnorm_uint)n, clnorm_splat(0.0f));
   clnorm_vec_store_part(y + i, clnorm_normalized(w, a, v, i, mode), (clnorm_uint)n);
+}
+
+CLNORM_FN void clnorm_write_vector(const clnorm_writer *w, clnorm_splats a,
+                                   CLNORM_GLOBAL clnorm_out *y, CLNORM_GLOBAL const clnorm_in *x,
+                                   clnorm_ulong i, int mode, int streamed) {
+  if (mode == CLNORM_RUN_COPY && streamed)
+    clnorm_vec_move_stream(y + i, x + i);
+  else if (mode == CLNORM_RUN_COPY)
+    clnorm_vec_move(y + i, x + i);
+  else if (streamed)
+    clnorm_vec_stream(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
+  else
+    clnorm_vec_store(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
 }
 
 /* Elements [i, end) of a run that starts at x and y, all of one channel or as mode says, as far as whole
  * vectors go; y may be x. Streamed stores are aligned. */
 CLNORM_FN clnorm_ulong clnorm_write_whole(const clnorm_writer *w, clnorm_splats a,
-                                          CLNORM_GLOBAL float *y, CLNORM_GLOBAL const float *x,
-                                          clnorm_ulong i, clnorm_ulong end, int mode) {
-  if (w->flags & CLNORM_STREAMED && clnorm_lead(y + i) == 0)
-    for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
-      clnorm_vec_stream(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
-  for (; i + CLNORM_LANES <= end; i += CLNORM_LANES)
-    clnorm_vec_store(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
+                                          CLNORM_GLOBAL clnorm_out *y,
+                                          CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong i,
+                                          clnorm_ulong end, int mode) {
+  if (w->flags & CLNORM_STREAMED && clnorm_lead(y + i, sizeof *y) == 0)
+    for (; i + CLNORM_LANES <= end; i += CLNORM_LANES) clnorm_write_vector(w, a, y, x, i, mode, 1);
+  for (; i + CLNORM_LANES <= end; i += CLNORM_LANES) clnorm_write_vector(w, a, y, x, i, mode, 0);
   return i;
 }
 
 /* Elements [w->at, end) of a run: channel by channel, a vector that has two as one. */
-CLNORM_FN void clnorm_write_run(clnorm_writer *w, CLNORM_GLOBAL float *y,
-                                CLNORM_GLOBAL const float *x, clnorm_ulong end, int mode) {
+CLNORM_FN void clnorm_write_run(clnorm_writer *w, CLNORM_GLOBAL clnorm_out *y,
+                                CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong end, int mode) {
   clnorm_ulong i = w->at;
   while (i < end) {
     const clnorm_splats a = clnorm_splats_make(&w->coefficients, w->channel);
     const clnorm_ulong edge = mode == CLNORM_RUN_CHANNELS ? clnorm_min(w->edge, end) : end;
-    const clnorm_uint into = clnorm_lead(y + i);
+    const clnorm_uint into = clnorm_lead(y + i, sizeof *y);
     if (into && i + CLNORM_LANES - into <= edge) {
       clnorm_write_part(w, a, y, x, i, CLNORM_LANES - into, mode);
       i += CLNORM_LANES - into;
@@ -170,7 +192,8 @@ CLNORM_FN void clnorm_write(clnorm_writer *w, clnorm_ulong vectors, int mode) {
   while (w->samples && vectors) {
     const clnorm_ulong all = (w->run - w->at + CLNORM_LANES - 1) / CLNORM_LANES;
     if (vectors < all) {
-      const clnorm_ulong end = w->at + vectors * CLNORM_LANES - clnorm_lead(w->y + w->at);
+      const clnorm_ulong end =
+          w->at + vectors * CLNORM_LANES - clnorm_lead(w->y + w->at, sizeof *w->y);
       clnorm_write_run(w, w->y, w->x, end, mode);
       return;
     }
@@ -181,8 +204,8 @@ CLNORM_FN void clnorm_write(clnorm_writer *w, clnorm_ulong vectors, int mode) {
     w->samples--;
     if (!w->samples) return; /* there is no run to point to */
     if (w->samples == 1) w->run = w->last;
-    w->x += w->step;
-    w->y += w->step;
+    w->x += w->step_x;
+    w->y += w->step_y;
   }
 }
 
@@ -197,7 +220,7 @@ CLNORM_NOINLINE void clnorm_write_any(clnorm_writer *w, clnorm_ulong vectors) {
 CLNORM_FN void clnorm_write_some(clnorm_writer *w, clnorm_ulong vectors) {
   const clnorm_ulong end = w->at + vectors * CLNORM_LANES;
   if (end >= w->edge || (w->flags & (CLNORM_STREAMED | CLNORM_EXPANDED)) != CLNORM_STREAMED ||
-      clnorm_lead(w->y + w->at)) {
+      clnorm_lead(w->y + w->at, sizeof *w->y)) {
     clnorm_write_any(w, vectors);
     return;
   }
@@ -215,25 +238,25 @@ CLNORM_FN void clnorm_writer_none(clnorm_writer *w) { w->samples = w->flags = 0;
 /* backwards: the last sample is written first; what was read last is still in the cache. */
 CLNORM_FN void clnorm_writer_start(clnorm_writer *w, const clnorm_buffers *b,
                                    const clnorm_call *call, const clnorm_tile *t, int backwards) {
-  const clnorm_ulong sample = call->channels * call->spatial;
-  const clnorm_ulong first =
-      (backwards ? t->n1 - 1 : t->n0) * sample + t->c0 * call->spatial + t->p0;
-  w->x = b->x + first;
-  w->y = b->y + first;
+  const clnorm_view *x = &call->views[CLNORM_VIEW_X], *y = &call->views[CLNORM_VIEW_Y];
+  const clnorm_ulong first = backwards ? t->n1 - 1 : t->n0;
+  w->x = b->x + first * x->sample + t->c0 * x->channel + t->p0;
+  w->y = b->y + first * y->sample + t->c0 * y->channel + t->p0;
   w->plane = w->edge = t->p1 - t->p0;
   w->run = w->last = (t->c1 - t->c0) * w->plane;
-  w->step = backwards ? -(clnorm_long)sample : (clnorm_long)sample;
+  w->step_x = backwards ? -(clnorm_long)x->sample : (clnorm_long)x->sample;
+  w->step_y = backwards ? -(clnorm_long)y->sample : (clnorm_long)y->sample;
   w->at = w->channel = 0;
   w->samples = t->n1 - t->n0;
   w->flags = call->flags & CLNORM_STREAMED;
-  w->lead = clnorm_lead(w->y);
+  w->lead = clnorm_lead(w->y, sizeof *w->y);
 }
 
 #define CLNORM_REPEATED 256u /* elements of a run that are worth the work of repeating it */
 
 /* How many runs become one, so that it is long: all channels of a sample lie beside those of the next. */
 CLNORM_FN clnorm_uint clnorm_writer_repeats(const clnorm_writer *w) {
-  if (w->step != (clnorm_long)w->run) return 1;
+  if (w->step_x != (clnorm_long)w->run || w->step_y != (clnorm_long)w->run) return 1;
   clnorm_ulong n = clnorm_min(w->samples / 4, CLNORM_REPEATED / w->run);
   if (n > CLNORM_LANES) n -= n % CLNORM_LANES;
   return n ? (clnorm_uint)n : 1;
@@ -244,7 +267,8 @@ CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   const clnorm_uint plane = (clnorm_uint)w->plane, channels = (clnorm_uint)(w->run / plane);
   if (w->plane > (w->samples < 3 ? CLNORM_LANES : CLNORM_EXPAND_MAX)) return;
   const clnorm_uint repeats = clnorm_writer_repeats(w);
-  float *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead, *shift = w->shift.at + w->lead;
+  clnorm_real *hi = w->hi.at + w->lead, *scale = w->scale.at + w->lead,
+              *shift = w->shift.at + w->lead;
   for (clnorm_uint k = 0; k < repeats; k++, hi += w->run, scale += w->run, shift += w->run) {
     clnorm_expand(hi, w->coefficients.hi, channels, plane);
     clnorm_expand(scale, w->coefficients.scale, channels, plane);
@@ -255,7 +279,7 @@ CLNORM_FN void clnorm_writer_expand(clnorm_writer *w) {
   w->last = ((w->samples - 1) % repeats + 1) * w->run;
   w->samples = (w->samples - 1) / repeats + 1; /* two at least */
   w->run *= repeats;
-  w->step = (clnorm_long)w->run;
+  w->step_x = w->step_y = (clnorm_long)w->run;
 }
 
 #endif

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "cases.h"
-#include "forward.h"
+#include "isa.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -55,8 +55,9 @@ static clnorm_call make_call(const clnorm_schedule *schedule, const clnorm_probl
   return call;
 }
 
-static void run(const clnorm_problem *problem, const clnorm_items_functions *functions,
-                unsigned mode, results *r) {
+static void run(const clnorm_problem *problem, clnorm_isa isa, unsigned mode, results *r) {
+  const clnorm_items_functions *functions =
+      clnorm__isa_functions(isa, CLNORM_PATH_POSITIONS, CLNORM_STORAGE_F32, CLNORM_STORAGE_F32);
   const clnorm_traits traits = {.form = CLNORM_FORM_VECTOR,
                                 .workers = 1,
                                 .group_size = 1,
@@ -70,18 +71,16 @@ static void run(const clnorm_problem *problem, const clnorm_items_functions *fun
   results_make(r, problem);
   const bool given = problem->desc.statistics == CLNORM_GIVEN_STATISTICS;
   float *const *v = r->values;
-  const clnorm_buffers b = {
-      problem->x,
-      v[CLNORM_OUTPUT_Y],
-      problem->weight,
-      problem->bias,
-      given ? (float *)(uintptr_t)problem->running_mean : v[CLNORM_OUTPUT_RUNNING_MEAN],
-      given ? (float *)(uintptr_t)problem->running_var : v[CLNORM_OUTPUT_RUNNING_VAR],
-      v[CLNORM_OUTPUT_SAVED_MEAN],
-      NULL, /* saved_mean_low */
-      v[CLNORM_OUTPUT_SAVED_INVSTD],
-      (clnorm_partial *)(void *)(workspace + call.partials),
-      (clnorm_coefficients *)(void *)(workspace + call.coefficients)};
+  const void *operands[CLNORM_NUM_OPERANDS] = {
+      [CLNORM_OPERAND_X] = problem->x,
+      [CLNORM_OPERAND_Y] = v[CLNORM_OUTPUT_Y],
+      [CLNORM_OPERAND_WEIGHT] = problem->weight,
+      [CLNORM_OPERAND_BIAS] = problem->bias,
+      [CLNORM_OPERAND_RUNNING_MEAN] = given ? problem->running_mean : v[CLNORM_OUTPUT_RUNNING_MEAN],
+      [CLNORM_OPERAND_RUNNING_VAR] = given ? problem->running_var : v[CLNORM_OUTPUT_RUNNING_VAR],
+      [CLNORM_OPERAND_SAVED_MEAN] = v[CLNORM_OUTPUT_SAVED_MEAN],
+      [CLNORM_OPERAND_SAVED_INVSTD] = v[CLNORM_OUTPUT_SAVED_INVSTD],
+      [CLNORM_OPERAND_WORKSPACE] = workspace};
   for (unsigned i = 0; i < schedule.num_launches; i++) {
     clnorm_range all = {0, schedule.launches[i].items};
     clnorm_items items = {&all, 1, 0, 0};
@@ -89,7 +88,8 @@ static void run(const clnorm_problem *problem, const clnorm_items_functions *fun
     const unsigned control = _mm_getcsr();
     _mm_setcsr(0x1f80 | mode);
 #endif
-    functions->stages[schedule.launches[i].stage](&b, &call, &items);
+    functions->stages[CLNORM_PATH_POSITIONS][schedule.launches[i].stage](
+        (void *const *)(uintptr_t)operands, &call, &items);
 #if defined(__SSE2__)
     _mm_setcsr(control);
 #endif
@@ -139,15 +139,6 @@ typedef struct tally {
   int64_t cases, elements, outside, differing;
 } tally;
 
-static const clnorm_items_functions *const *instruction_sets(void) {
-  static const clnorm_items_functions *sets[3] = {&clnorm__forward_plain};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    sets[1] = &clnorm__forward_avx2;
-#endif
-  return sets;
-}
-
 static void check_case(const clnorm_case *item, tally *t) {
   static const unsigned modes[] = {0x8000 /* results */, 0x0040 /* operands */, 0x8040};
   clnorm_case_operands operands;
@@ -160,13 +151,13 @@ static void check_case(const clnorm_case *item, tally *t) {
   clnorm_promise *promise = clnorm_promise_create(&operands.problem);
   assert_non_null(promise);
   results kept, flushed;
-  run(&operands.problem, &clnorm__forward_plain, 0, &kept);
+  run(&operands.problem, CLNORM_ISA_PLAIN, 0, &kept);
   t->cases++;
   t->outside += count_outside(promise, &kept, text);
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) t->elements += kept.counts[o];
-  for (const clnorm_items_functions *const *set = instruction_sets(); *set; set++)
-    for (size_t m = 0; m < FIXTURE_LENGTH(modes); m++) {
-      run(&operands.problem, *set, modes[m], &flushed);
+  for (int isa = CLNORM_ISA_PLAIN; isa <= CLNORM_ISA_AVX2; isa++)
+    for (size_t m = 0; clnorm__isa_available((clnorm_isa)isa) && m < FIXTURE_LENGTH(modes); m++) {
+      run(&operands.problem, (clnorm_isa)isa, modes[m], &flushed);
       t->differing += check_flushed(promise, &kept, &flushed, text);
       results_free(&flushed);
     }

@@ -66,6 +66,13 @@ static uint32_t whole_lines(const clnorm_call *call) {
   return group;
 }
 
+/* Planes of neighbouring channels are one piece of memory, in x and in y. */
+static bool planes_touch(const clnorm_schedule *s) {
+  const clnorm_view *x = &s->call.views[CLNORM_VIEW_X], *y = &s->call.views[CLNORM_VIEW_Y];
+  return s->key.path == CLNORM_PATH_POSITIONS && x->channel == s->call.spatial &&
+         y->channel == s->call.spatial;
+}
+
 /* Channels that the vector form takes together, at most so many; whole lines where it can be. */
 static uint32_t side_by_side(const clnorm_call *call, uint64_t most) {
   uint64_t group = whole_lines(call);
@@ -88,8 +95,9 @@ static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits) {
   } else {
     const uint64_t most = at_most(at_least(tile / call->spatial, 1), CLNORM_CHANNELS_MAX);
     const bool vector = traits->form == CLNORM_FORM_VECTOR;
-    call->channels_each =
-        vector ? side_by_side(call, most) : (uint32_t)at_most(most, call->channels);
+    call->channels_each = !planes_touch(s) ? 1
+                          : vector         ? side_by_side(call, most)
+                                           : (uint32_t)at_most(most, call->channels);
     const uint64_t samples = at_least(tile / (call->spatial * call->channels_each), 1);
     call->tile_spatial = (uint32_t)call->spatial;
     call->tile_batch = (uint32_t)ceil_div(call->batch, ceil_div(call->batch, samples));
@@ -127,7 +135,7 @@ static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   const bool vector = traits->form == CLNORM_FORM_VECTOR;
   const uint64_t cached =
       traits->cache_bytes * 3 / 8 / clnorm__storage_bytes(call->views[CLNORM_VIEW_X].storage);
-  call->channels_each = vector ? channel_group(call, traits, cached) : 1;
+  call->channels_each = vector && planes_touch(s) ? channel_group(call, traits, cached) : 1;
   call->groups_each = 1;
   call->tile_batch = 1;
   call->tile_spatial = 1;
@@ -161,10 +169,15 @@ static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t
   add_tiles_launch(s, CLNORM_STAGE_APPLY);
 }
 
-/* A tensor is one long plane to a copy. */
+/* A tensor without gaps is one long plane to a copy. */
 static void plan_copy(clnorm_schedule *s, const clnorm_traits *traits) {
-  s->call.spatial *= s->call.batch * s->call.channels;
-  s->call.batch = s->call.channels = 1;
+  const uint64_t sample = s->call.channels * s->call.spatial;
+  if (planes_touch(s) && s->call.views[CLNORM_VIEW_X].sample == sample &&
+      s->call.views[CLNORM_VIEW_Y].sample == sample) {
+    s->call.spatial *= s->call.batch * s->call.channels;
+    s->call.batch = s->call.channels = 1;
+    s->call.extent[1] = s->call.spatial;
+  }
   plan_tiles(s, traits);
   add_tiles_launch(s, CLNORM_STAGE_COPY);
 }

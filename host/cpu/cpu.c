@@ -12,14 +12,14 @@
 #endif
 
 #include "environment.h"
-#include "forward.h"
+#include "isa.h"
 #include "pool.h"
 #include "tuning.h"
 
 typedef struct cpu_device {
   clnorm_device base; /* first */
   clnorm_pool *pool;
-  const clnorm_items_functions *functions;
+  clnorm_isa isa;
   double last_run; /* seconds of the last run with profiling; below 0: there was none */
 } cpu_device;
 
@@ -49,48 +49,6 @@ static void processor_name(char *name, size_t size) {
     break;
   }
   if (file) fclose(file);
-}
-
-/* ---- Instruction sets ----------------------------------------------------------------------------- */
-
-/* Every extension that the objects are built with is asked for. */
-static bool isa_available(clnorm_isa isa) {
-#if defined(CLNORM_WITH_AVX512)
-  if (isa == CLNORM_ISA_AVX512)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
-#endif
-#if defined(CLNORM_WITH_AVX2)
-  if (isa == CLNORM_ISA_AVX2)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-  return isa == CLNORM_ISA_PLAIN;
-}
-
-static clnorm_isa best_isa(void) {
-  clnorm_isa isa = CLNORM_ISA_AVX512;
-  while (!isa_available(isa)) isa = (clnorm_isa)((int)isa - 1);
-  return isa;
-}
-
-/* Of one that is available. */
-static const clnorm_items_functions *isa_functions(clnorm_isa isa) {
-#if defined(CLNORM_WITH_AVX512)
-  if (isa == CLNORM_ISA_AVX512) return &clnorm__forward_avx512;
-#endif
-#if defined(CLNORM_WITH_AVX2)
-  if (isa == CLNORM_ISA_AVX2) return &clnorm__forward_avx2;
-#endif
-  (void)isa;
-  return &clnorm__forward_plain;
-}
-
-/* In the environment that items run in. */
-static bool keeps_subnormals(clnorm_isa isa) {
-  const clnorm_environment saved = clnorm__environment_enter();
-  const bool kept = isa_functions(isa)->keeps_subnormals();
-  clnorm__environment_leave(saved);
-  return kept;
 }
 
 /* ---- Device operations ---------------------------------------------------------------------------- */
@@ -164,6 +122,19 @@ static clnorm_status cpu_span(clnorm_device *device, clnorm_memory memory, const
   return CLNORM_OK;
 }
 
+/* Every pair that plans may have, in double precision too. */
+static clnorm_status cpu_supports(clnorm_device *device, const clnorm_key *key,
+                                  clnorm_error *error) {
+  (void)device;
+  (void)key;
+  (void)error;
+  return CLNORM_OK;
+}
+
+static bool cpu_has_path(const clnorm_device *device, clnorm_path path, uint32_t x, uint32_t y) {
+  return clnorm__isa_functions(((const cpu_device *)device)->isa, path, x, y) != NULL;
+}
+
 static clnorm_status cpu_prepare(clnorm_device *device, const clnorm_schedule *schedule,
                                  void **prepared, clnorm_error *error) {
   (void)device;
@@ -182,48 +153,18 @@ static void cpu_unprepare(clnorm_device *device, void *prepared) {
 
 typedef struct cpu_run {
   clnorm_items_function function;
-  clnorm_buffers buffers;
+  void *operands[CLNORM_NUM_OPERANDS];
   const clnorm_call *call;
 } cpu_run;
 
 static void run_items(void *argument, clnorm_items *items) {
   const cpu_run *run = argument;
   const clnorm_environment saved = clnorm__environment_enter();
-  run->function(&run->buffers, run->call, items);
+  run->function(run->operands, run->call, items);
 #if defined(__SSE2__)
   _mm_sfence(); /* streamed stores are seen by whoever sees that the items are done */
 #endif
   clnorm__environment_leave(saved);
-}
-
-static clnorm_buffers make_buffers(const clnorm_call *call,
-                                   const clnorm_memory operands[CLNORM_NUM_OPERANDS]) {
-  char *workspace = operands[CLNORM_OPERAND_WORKSPACE].host;
-  clnorm_buffers b;
-  memset(&b, 0, sizeof b);
-#define PLACE(member, at)                                                                          \
-  if (operands[at].host)                                                                           \
-    b.member = (float *)operands[at].host + *offset++;                                             \
-  else                                                                                             \
-    offset++
-  const clnorm_ulong *offset = call->parameters;
-  if (operands[CLNORM_OPERAND_X].host)
-    b.x = (float *)operands[CLNORM_OPERAND_X].host + call->views[CLNORM_VIEW_X].offset;
-  if (operands[CLNORM_OPERAND_Y].host)
-    b.y = (float *)operands[CLNORM_OPERAND_Y].host + call->views[CLNORM_VIEW_Y].offset;
-  PLACE(weight, CLNORM_OPERAND_WEIGHT);
-  PLACE(bias, CLNORM_OPERAND_BIAS);
-  PLACE(running_mean, CLNORM_OPERAND_RUNNING_MEAN);
-  PLACE(running_var, CLNORM_OPERAND_RUNNING_VAR);
-  PLACE(saved_mean, CLNORM_OPERAND_SAVED_MEAN);
-  PLACE(saved_mean_low, CLNORM_OPERAND_SAVED_MEAN_LOW);
-  PLACE(saved_invstd, CLNORM_OPERAND_SAVED_INVSTD);
-#undef PLACE
-  if (workspace) {
-    b.partials = (clnorm_partial *)(void *)(workspace + call->partials);
-    b.coefficients = (clnorm_coefficients *)(void *)(workspace + call->coefficients);
-  }
-  return b;
 }
 
 static bool is_small(const clnorm_call *call) {
@@ -260,9 +201,12 @@ static clnorm_status cpu_run_schedule(clnorm_device *device, const clnorm_run *r
   if (status != CLNORM_OK) return status;
   const bool small = is_small(&request->call);
   const double start = self->base.profiling ? now() : 0;
-  cpu_run run = {NULL, make_buffers(&request->call, request->operands), &request->call};
+  cpu_run run = {.call = &request->call};
+  for (int i = 0; i < CLNORM_NUM_OPERANDS; i++) run.operands[i] = request->operands[i].host;
+  const clnorm_items_functions *functions = clnorm__isa_functions(
+      self->isa, (clnorm_path)schedule->key.path, schedule->key.x, schedule->key.y);
   for (unsigned i = 0; i < schedule->num_launches; i++) {
-    run.function = self->functions->stages[schedule->launches[i].stage];
+    run.function = functions->stages[schedule->key.path][schedule->launches[i].stage];
     clnorm__pool_run(self->pool, run_items, &run, schedule->launches[i].items, small);
   }
   if (self->base.profiling) self->last_run = schedule->num_launches > 0 ? now() - start : 0;
@@ -290,6 +234,8 @@ static const clnorm_device_operations cpu_operations = {
     .write = cpu_write,
     .read = cpu_read,
     .span = cpu_span,
+    .supports = cpu_supports,
+    .has_path = cpu_has_path,
     .prepare = cpu_prepare,
     .unprepare = cpu_unprepare,
     .run = cpu_run_schedule,
@@ -309,7 +255,7 @@ static clnorm_status cpu_list(clnorm_device_list *list) {
   snprintf(info.form, sizeof info.form, "vector");
   snprintf(info.status, sizeof info.status, "ok");
   info.usable = true;
-  info.denormals = keeps_subnormals(best_isa());
+  info.denormals = clnorm__isa_keeps_subnormals(clnorm__isa_best());
   info.compute_units = (int)usable_threads();
   info.memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
   info.max_alloc_bytes = info.memory_bytes;
@@ -318,8 +264,8 @@ static clnorm_status cpu_list(clnorm_device_list *list) {
 
 static clnorm_status choose_isa(clnorm_isa wanted, clnorm_isa *isa, clnorm_error *error) {
   static const char *const names[] = {"automatic", "plain", "AVX2", "AVX-512"};
-  *isa = wanted == CLNORM_ISA_AUTO ? best_isa() : wanted;
-  if (!isa_available(*isa))
+  *isa = wanted == CLNORM_ISA_AUTO ? clnorm__isa_best() : wanted;
+  if (!clnorm__isa_available(*isa))
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                         "isa is %s, but this processor, or this build, does not have it",
                         names[*isa]);
@@ -349,12 +295,12 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
     return clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
                         "no memory for %u threads, or no thread to be had", threads);
   }
-  self->functions = isa_functions(isa);
+  self->isa = isa;
   self->last_run = -1;
   self->base.operations = &cpu_operations;
   self->base.profiling = options->profiling;
   self->base.info = *info;
-  self->base.info.denormals = keeps_subnormals(isa);
+  self->base.info.denormals = clnorm__isa_keeps_subnormals(isa);
   self->base.traits.form = CLNORM_FORM_VECTOR;
   self->base.traits.workers = threads;
   self->base.traits.group_size = 1;
@@ -362,7 +308,7 @@ static clnorm_status cpu_open(const clnorm_device_info *info, const clnorm_conte
   self->base.traits.split_below = 4;
   clnorm__tuning_choose(&self->base, options, error);
   snprintf(self->base.description, sizeof self->base.description, "CPU path: %s, %s, %u thread%s%s",
-           info->name, self->functions->name, threads, threads == 1 ? "" : "s",
+           info->name, clnorm__isa_name(isa), threads, threads == 1 ? "" : "s",
            self->base.info.denormals ? "" : ", no subnormals");
   *device = &self->base;
   return CLNORM_OK;

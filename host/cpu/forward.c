@@ -1,31 +1,107 @@
-/* Compiled once per instruction set, with CLNORM_FORWARD_NAME set to the table's name. */
+/* Compiled once per instruction set and pair of storages, with CLNORM_FORWARD_NAME set to the table's name,
+ * CLNORM_X_STORAGE and CLNORM_Y_STORAGE; and for each real with CLNORM_ANY_STORAGE, for what has no object of
+ * its own (storage.h). */
 #include "forward.h"
 #include "lanes.h"
 
+#ifdef CLNORM_ANY_STORAGE
+#include "vector_general.h"
+#else
 #include "vector.h"
+#endif
 
-#define CLNORM_ITEMS(stage)                                                                        \
-  static void clnorm_items_##stage(const clnorm_buffers *b, const clnorm_call *call,               \
-                                   clnorm_items *items) {                                          \
+/* ---- Operands ---------------------------------------------------------------------------------------- */
+
+#ifdef CLNORM_ANY_STORAGE
+static clnorm_ulong element_bytes(const clnorm_view *view) {
+  return clnorm__storage_bytes(view->storage);
+}
+#else
+#define element_bytes(view) 1
+#endif
+
+static const clnorm_in *place_x(void *const *operands, const clnorm_call *call) {
+  const clnorm_view *view = &call->views[CLNORM_VIEW_X];
+  const clnorm_in *x = operands[CLNORM_OPERAND_X];
+  return x ? x + view->offset * element_bytes(view) : NULL;
+}
+
+static clnorm_out *place_y(void *const *operands, const clnorm_call *call) {
+  const clnorm_view *view = &call->views[CLNORM_VIEW_Y];
+  clnorm_out *y = operands[CLNORM_OPERAND_Y];
+  return y ? y + view->offset * element_bytes(view) : NULL;
+}
+
+static clnorm_real *place(void *const *operands, const clnorm_call *call, clnorm_operand operand) {
+  clnorm_real *p = operands[operand];
+  return p ? p + call->parameters[operand - CLNORM_OPERAND_WEIGHT] : NULL;
+}
+
+static clnorm_buffers make_buffers(void *const *operands, const clnorm_call *call) {
+  char *workspace = operands[CLNORM_OPERAND_WORKSPACE];
+  const clnorm_buffers b = {
+      place_x(operands, call),
+      place_y(operands, call),
+      place(operands, call, CLNORM_OPERAND_WEIGHT),
+      place(operands, call, CLNORM_OPERAND_BIAS),
+      place(operands, call, CLNORM_OPERAND_RUNNING_MEAN),
+      place(operands, call, CLNORM_OPERAND_RUNNING_VAR),
+      place(operands, call, CLNORM_OPERAND_SAVED_MEAN),
+      place(operands, call, CLNORM_OPERAND_SAVED_MEAN_LOW),
+      place(operands, call, CLNORM_OPERAND_SAVED_INVSTD),
+      workspace ? (clnorm_partial *)(void *)(workspace + call->partials) : NULL,
+      workspace ? (clnorm_coefficients *)(void *)(workspace + call->coefficients) : NULL};
+  return b;
+}
+
+/* ---- Items ------------------------------------------------------------------------------------------- */
+
+#define CLNORM_ITEMS(function)                                                                     \
+  static void function##_items(void *const *operands, const clnorm_call *call,                     \
+                               clnorm_items *items) {                                              \
+    const clnorm_buffers b = make_buffers(operands, call);                                         \
     uint64_t begin, end;                                                                           \
     while (clnorm__items_take(items, &begin, &end))                                                \
-      for (uint64_t item = begin; item < end; item++) clnorm_item_##stage(b, call, item);          \
+      for (uint64_t item = begin; item < end; item++) function(&b, call, item);                    \
   }
-CLNORM_ITEMS(partials)
-CLNORM_ITEMS(finalize)
-CLNORM_ITEMS(apply)
-CLNORM_ITEMS(copy)
 
-static void clnorm_items_channel(const clnorm_buffers *b, const clnorm_call *call,
-                                 clnorm_items *items) {
+CLNORM_ITEMS(clnorm_item_finalize)
+
+#ifdef CLNORM_ANY_STORAGE
+
+CLNORM_ITEMS(clnorm_general_channel)
+CLNORM_ITEMS(clnorm_general_partials)
+CLNORM_ITEMS(clnorm_general_apply)
+CLNORM_ITEMS(clnorm_general_copy)
+
+const clnorm_items_functions CLNORM_FORWARD_NAME = {
+    .name = CLNORM_ISA_NAME,
+    .stages[CLNORM_PATH_GENERAL] = {
+        [CLNORM_STAGE_CHANNEL] = clnorm_general_channel_items,
+        [CLNORM_STAGE_PARTIALS] = clnorm_general_partials_items,
+        [CLNORM_STAGE_FINALIZE] = clnorm_item_finalize_items,
+        [CLNORM_STAGE_APPLY] = clnorm_general_apply_items,
+        [CLNORM_STAGE_COPY] = clnorm_general_copy_items,
+    }};
+
+#else
+
+CLNORM_ITEMS(clnorm_item_partials)
+CLNORM_ITEMS(clnorm_item_apply)
+CLNORM_ITEMS(clnorm_item_copy)
+
+static void clnorm_item_channel_items(void *const *operands, const clnorm_call *call,
+                                      clnorm_items *items) {
+  const clnorm_buffers b = make_buffers(operands, call);
   clnorm_writer w;
   uint64_t begin, end;
   clnorm_writer_none(&w);
   while (clnorm__items_take(items, &begin, &end))
-    for (uint64_t item = begin; item < end; item++) clnorm_item_channel(b, call, item, &w);
+    for (uint64_t item = begin; item < end; item++) clnorm_item_channel(&b, call, item, &w);
   clnorm_write_all(&w);
 }
 
+#if CLNORM_X_STORAGE == CLNORM_STORAGE_F32 && CLNORM_Y_STORAGE == CLNORM_STORAGE_F32
 /* Subnormal values as they are given to a sum, a product and an fma, and come out of one; in lanes and alone,
  * since some processors keep them in one of the two only (NEON of 32 bits). Every operand is read from
  * volatile memory: compilers compute neither constants nor equal lanes alone. */
@@ -34,12 +110,12 @@ static bool clnorm_keeps_subnormals(void) {
   static const uint32_t wanted[4] = {2, 1, 0x400000, 0x400001};
   float in[4][CLNORM_LANES], got[4][CLNORM_LANES];
   for (uint32_t i = 0; i < 4 * CLNORM_LANES; i++) in[i % 4][i / 4] = values[i % 4];
-  const clnorm_vec tiny = clnorm_vec_load(in[0]), one = clnorm_vec_load(in[1]);
-  const clnorm_vec least = clnorm_vec_load(in[2]), half = clnorm_vec_load(in[3]);
-  clnorm_vec_store(got[0], tiny + tiny);
-  clnorm_vec_store(got[1], tiny * one);
-  clnorm_vec_store(got[2], least * half);
-  clnorm_vec_store(got[3], clnorm_vec_fma(least, half, tiny));
+  const clnorm_vec tiny = clnorm_vec_load_private(in[0]), one = clnorm_vec_load_private(in[1]);
+  const clnorm_vec least = clnorm_vec_load_private(in[2]), half = clnorm_vec_load_private(in[3]);
+  clnorm_vec_store_private(got[0], tiny + tiny);
+  clnorm_vec_store_private(got[1], tiny * one);
+  clnorm_vec_store_private(got[2], least * half);
+  clnorm_vec_store_private(got[3], clnorm_vec_fma(least, half, tiny));
   const float t = values[0], u = values[1], l = values[2], h = values[3];
   const float alone[4] = {t + t, t * u, l * h, clnorm_fma(l, h, t)};
   bool kept = true;
@@ -50,13 +126,19 @@ static bool clnorm_keeps_subnormals(void) {
   return kept;
 }
 
+#else
+#define clnorm_keeps_subnormals NULL
+#endif
+
 const clnorm_items_functions CLNORM_FORWARD_NAME = {
     .name = CLNORM_ISA_NAME,
     .keeps_subnormals = clnorm_keeps_subnormals,
-    .stages = {
-        [CLNORM_STAGE_CHANNEL] = clnorm_items_channel,
-        [CLNORM_STAGE_PARTIALS] = clnorm_items_partials,
-        [CLNORM_STAGE_FINALIZE] = clnorm_items_finalize,
-        [CLNORM_STAGE_APPLY] = clnorm_items_apply,
-        [CLNORM_STAGE_COPY] = clnorm_items_copy,
+    .stages[CLNORM_PATH_POSITIONS] = {
+        [CLNORM_STAGE_CHANNEL] = clnorm_item_channel_items,
+        [CLNORM_STAGE_PARTIALS] = clnorm_item_partials_items,
+        [CLNORM_STAGE_FINALIZE] = clnorm_item_finalize_items,
+        [CLNORM_STAGE_APPLY] = clnorm_item_apply_items,
+        [CLNORM_STAGE_COPY] = clnorm_item_copy_items,
     }};
+
+#endif
