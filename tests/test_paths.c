@@ -1,0 +1,444 @@
+/* The CPU path's item functions themselves, every instruction set, path and pair of storages, whatever views the
+ * tensors have: the bits are those of floats (or doubles) side by side, rounded once for y's storage by
+ * cases/halves.c; nothing but the tensor's elements is read or written. */
+#include "fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "data.h"
+#include "halves.h"
+#include "isa.h"
+
+enum { MAX_CHANNELS = 70, GUARD = 0xa5 };
+
+static const char *const storage_names[] = {"f32", "f16", "bf16", "f64"};
+
+static uint64_t state = 1;
+
+/* 0 to limit - 1. */
+static uint32_t random_below(uint32_t limit) { return (uint32_t)(clnorm_random(&state) % limit); }
+
+/* ---- Elements ---------------------------------------------------------------------------------------- */
+
+static void element_set(void *base, uint32_t storage, uint64_t i, double value) {
+  switch (storage) {
+  case CLNORM_STORAGE_F32:
+    ((float *)base)[i] = (float)value;
+    break;
+  case CLNORM_STORAGE_F16:
+    ((uint16_t *)base)[i] = clnorm_float_to_half((float)value);
+    break;
+  case CLNORM_STORAGE_BF16:
+    ((uint16_t *)base)[i] = clnorm_float_to_bfloat((float)value);
+    break;
+  default:
+    ((double *)base)[i] = value;
+  }
+}
+
+static double element_get(const void *base, uint32_t storage, uint64_t i) {
+  switch (storage) {
+  case CLNORM_STORAGE_F32:
+    return ((const float *)base)[i];
+  case CLNORM_STORAGE_F16:
+    return clnorm_half_to_float(((const uint16_t *)base)[i]);
+  case CLNORM_STORAGE_BF16:
+    return clnorm_bfloat_to_float(((const uint16_t *)base)[i]);
+  default:
+    return ((const double *)base)[i];
+  }
+}
+
+/* ---- Tensors ----------------------------------------------------------------------------------------- */
+
+/* Its last element ends, or its first begins, where a page begins that nobody may touch. */
+typedef struct tensor {
+  clnorm_view view;
+  unsigned char *pages, *base, *mine; /* mine: 1 for bytes of elements, 2 for those of the tail */
+  size_t mapped, bytes;
+} tensor;
+
+/* By the words of kernels/call.h, and not by its functions. */
+static uint64_t address(const clnorm_call *call, const clnorm_view *v, uint64_t n, uint64_t c,
+                        uint64_t p) {
+  const uint64_t k = p % call->extent[1], j = p / call->extent[1] % call->extent[0];
+  const uint64_t i = p / call->extent[1] / call->extent[0];
+  return v->offset + n * v->sample + c / v->block * v->channel + c % v->block + i * v->position[0] +
+         j * v->position[1] + k * v->position[2];
+}
+
+static uint64_t padded_channels(const clnorm_call *call, const clnorm_view *v) {
+  return (call->channels + v->block - 1) / v->block * v->block;
+}
+
+static void tensor_make(tensor *t, const clnorm_call *call, const clnorm_view *view) {
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE), size = clnorm__storage_bytes(view->storage);
+  t->view = *view;
+  const uint64_t channels = padded_channels(call, view);
+  t->bytes = (address(call, view, call->batch - 1, channels - 1, call->spatial - 1) + 1) * size;
+  t->mapped = (t->bytes + page - 1) / page * page + 2 * page;
+  t->pages = mmap(NULL, t->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_true(t->pages != MAP_FAILED);
+  assert_int_equal(mprotect(t->pages + page, t->mapped - 2 * page, PROT_READ | PROT_WRITE), 0);
+  memset(t->pages + page, GUARD, t->mapped - 2 * page);
+  t->base = random_below(2) ? t->pages + page : t->pages + t->mapped - page - t->bytes;
+  t->mine = calloc(t->bytes, 1);
+  assert_non_null(t->mine);
+  for (uint64_t n = 0; n < call->batch; n++)
+    for (uint64_t c = 0; c < channels; c++)
+      for (uint64_t p = 0; p < call->spatial; p++) {
+        unsigned char *mine = t->mine + address(call, view, n, c, p) * size;
+        assert_int_equal(*mine, 0); /* the view overlaps nowhere */
+        memset(mine, c < call->channels ? 1 : 2, size);
+      }
+}
+
+static void tensor_free(tensor *t) {
+  munmap(t->pages, t->mapped);
+  free(t->mine);
+}
+
+/* ---- Problems ---------------------------------------------------------------------------------------- */
+
+/* Values of a problem without a layout, and what comes of them. */
+typedef struct problem {
+  clnorm_work work;
+  clnorm_traits traits;
+  uint64_t count;
+  /* in the order of (n, c, p); what x's storage can hold */
+  double *x;
+  /* in reals; operands by clnorm_operand */
+  size_t real_bytes;
+  unsigned char parameters[CLNORM_NUM_OPERANDS][MAX_CHANNELS * sizeof(double)];
+  bool affine, running;
+} problem;
+
+static void problem_parameters(problem *p) {
+  static const struct {
+    double mean, spread;
+  } of[CLNORM_NUM_OPERANDS] = {[CLNORM_OPERAND_WEIGHT] = {1, 1},
+                               [CLNORM_OPERAND_BIAS] = {0, 1},
+                               [CLNORM_OPERAND_RUNNING_MEAN] = {7, 1},
+                               [CLNORM_OPERAND_RUNNING_VAR] = {9, 1}};
+  const bool doubles = p->real_bytes == sizeof(double);
+  memset(p->parameters, GUARD, sizeof p->parameters);
+  for (unsigned o = CLNORM_OPERAND_WEIGHT; o < CLNORM_OPERAND_SAVED_MEAN; o++) {
+    float values[MAX_CHANNELS];
+    fixture_fill(values, MAX_CHANNELS, o, of[o].mean, of[o].spread);
+    for (uint64_t c = 0; c < p->work.call.channels; c++)
+      element_set(p->parameters[o], doubles ? CLNORM_STORAGE_F64 : CLNORM_STORAGE_F32, c,
+                  values[c]);
+  }
+}
+
+static void set_factors(clnorm_call *call, double eps, double keep) {
+  const double values[3] = {eps, keep, 1 - keep};
+  call->eps = (float)eps;
+  call->keep = (float)keep;
+  call->take = (float)(1 - keep);
+  memcpy(&call->eps_bits, &values[0], sizeof(double));
+  memcpy(&call->keep_bits, &values[1], sizeof(double));
+  memcpy(&call->take_bits, &values[2], sizeof(double));
+}
+
+static void problem_make(problem *p, const uint64_t shape[3], uint32_t x_storage) {
+  memset(p, 0, sizeof *p);
+  clnorm_call *call = &p->work.call;
+  call->batch = shape[0];
+  call->channels = shape[1];
+  call->spatial = shape[2];
+  set_factors(call, 1e-3, 0.9);
+  p->count = shape[0] * shape[1] * shape[2];
+  p->real_bytes = x_storage == CLNORM_STORAGE_F64 ? sizeof(double) : sizeof(float);
+  p->x = malloc(p->count * sizeof(double));
+  float *values = malloc(p->count * sizeof(float));
+  assert_true(p->x && values);
+  fixture_fill(values, p->count, clnorm_random(&state), 3, 2);
+  for (uint64_t i = 0; i < p->count; i++) {
+    double stored;
+    element_set(&stored, x_storage, 0, values[i] * (x_storage == CLNORM_STORAGE_F64 ? 1.1 : 1));
+    p->x[i] = element_get(&stored, x_storage, 0);
+  }
+  free(values);
+  p->affine = random_below(4) != 0;
+  p->running = random_below(4) != 0;
+  problem_parameters(p);
+}
+
+static clnorm_view dense_view(const clnorm_call *call, uint32_t storage) {
+  const clnorm_view v = {.storage = storage,
+                         .block = 1,
+                         .channel = call->spatial,
+                         .sample = call->channels * call->spatial,
+                         .position = {call->spatial, call->spatial, 1}};
+  return v;
+}
+
+/* ---- A run ------------------------------------------------------------------------------------------- */
+
+typedef struct results {
+  unsigned char parameters[CLNORM_NUM_OPERANDS][MAX_CHANNELS * sizeof(double)];
+} results;
+
+static clnorm_call run_call(const problem *p, const clnorm_schedule *schedule, unsigned tail) {
+  clnorm_call call = schedule->call;
+  call.flags |= CLNORM_SAVE_MEAN | CLNORM_SAVE_MEAN_LOW | CLNORM_SAVE_INVSTD | tail;
+  if (p->affine) call.flags |= CLNORM_HAS_WEIGHT | CLNORM_HAS_BIAS;
+  if (p->running || p->work.statistics == CLNORM_GIVEN_STATISTICS) call.flags |= CLNORM_HAS_RUNNING;
+  return call;
+}
+
+/* The work's views are those of x and y. */
+static void run(const problem *p, clnorm_isa isa, const tensor *x, const tensor *y, unsigned tail,
+                results *r) {
+  const clnorm_schedule schedule = clnorm__schedule_make(&p->work, &p->traits);
+  const clnorm_call call = run_call(p, &schedule, tail);
+  const clnorm_items_functions *functions =
+      clnorm__isa_functions(isa, p->work.path, x->view.storage, y->view.storage);
+  assert_non_null(functions);
+  void *operands[CLNORM_NUM_OPERANDS];
+  memcpy(r->parameters, p->parameters, sizeof r->parameters);
+  for (int o = 0; o < CLNORM_NUM_OPERANDS; o++) operands[o] = r->parameters[o];
+  operands[CLNORM_OPERAND_X] = x->base;
+  operands[CLNORM_OPERAND_Y] = y->base;
+  operands[CLNORM_OPERAND_WORKSPACE] = aligned_alloc(64, (schedule.workspace_size + 64) / 64 * 64);
+  assert_non_null(operands[CLNORM_OPERAND_WORKSPACE]);
+  if (!(call.flags & CLNORM_HAS_WEIGHT))
+    operands[CLNORM_OPERAND_WEIGHT] = operands[CLNORM_OPERAND_BIAS] = NULL;
+  for (unsigned i = 0; i < schedule.num_launches; i++) {
+    clnorm_range all = {0, schedule.launches[i].items};
+    clnorm_items items = {&all, 1, 0, 0};
+    functions->stages[p->work.path][schedule.launches[i].stage](operands, &call, &items);
+  }
+  free(operands[CLNORM_OPERAND_WORKSPACE]);
+}
+
+/* ---- What is right ----------------------------------------------------------------------------------- */
+
+/* y before it is stored, and the parameters: from reals side by side, by the plain instructions. */
+typedef struct expected {
+  double *y;
+  results results;
+} expected;
+
+static void fill(const clnorm_call *call, tensor *t, const double *values) {
+  for (uint64_t n = 0; n < call->batch; n++)
+    for (uint64_t c = 0; c < call->channels; c++)
+      for (uint64_t p = 0; p < call->spatial; p++)
+        element_set(t->base, t->view.storage, address(call, &t->view, n, c, p), *values++);
+}
+
+static void expect(const problem *p, expected *e) {
+  problem dense = *p;
+  clnorm_call *call = &dense.work.call;
+  tensor x, y;
+  const uint32_t real = p->real_bytes == sizeof(double) ? CLNORM_STORAGE_F64 : CLNORM_STORAGE_F32;
+  call->extent[0] = 1;
+  call->extent[1] = call->spatial;
+  for (int v = 0; v < CLNORM_NUM_VIEWS; v++) call->views[v] = dense_view(call, real);
+  dense.work.path = CLNORM_PATH_POSITIONS;
+  dense.work.cut = CLNORM_VARIANT_CHANNEL;
+  dense.work.store = CLNORM_STORE_CACHED;
+  tensor_make(&x, call, &call->views[CLNORM_VIEW_X]);
+  tensor_make(&y, call, &call->views[CLNORM_VIEW_Y]);
+  fill(call, &x, p->x);
+  run(&dense, CLNORM_ISA_PLAIN, &x, &y, 0, &e->results);
+  e->y = malloc(p->count * sizeof(double));
+  assert_non_null(e->y);
+  for (uint64_t i = 0; i < p->count; i++) e->y[i] = element_get(y.base, real, i);
+  tensor_free(&x);
+  tensor_free(&y);
+}
+
+/* Elements of y, byte by byte, its tail, and all around it. */
+static void check_y(const problem *p, const tensor *y, unsigned tail, const double *values,
+                    const char *text) {
+  const clnorm_call *call = &p->work.call;
+  const size_t size = clnorm__storage_bytes(y->view.storage);
+  unsigned char *right = malloc(y->bytes);
+  assert_non_null(right);
+  for (size_t i = 0; i < y->bytes; i++) right[i] = y->mine[i] == 2 && tail ? 0 : GUARD;
+  for (uint64_t n = 0; n < call->batch; n++)
+    for (uint64_t c = 0; c < call->channels; c++)
+      for (uint64_t s = 0; s < call->spatial; s++)
+        element_set(right, y->view.storage, address(call, &y->view, n, c, s), *values++);
+  for (size_t i = 0; i < y->bytes; i++)
+    if (y->base[i] != right[i])
+      fail_msg("%s: y's element %zu is %a, expected %a", text, i / size,
+               element_get(y->base, y->view.storage, i / size),
+               element_get(right, y->view.storage, i / size));
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  for (unsigned char *at = y->pages + page; at < y->pages + y->mapped - page; at++)
+    if ((at < y->base || at >= y->base + y->bytes) && *at != GUARD)
+      fail_msg("%s: byte %td from y on was written", text, at - y->base);
+  free(right);
+}
+
+static void check_results(const problem *p, const results *got, const results *right,
+                          const char *text) {
+  for (int o = CLNORM_OPERAND_RUNNING_MEAN; o <= CLNORM_OPERAND_SAVED_INVSTD; o++)
+    for (size_t i = 0; i < MAX_CHANNELS * sizeof(double); i++)
+      if (got->parameters[o][i] != right->parameters[o][i])
+        fail_msg("%s: operand %d differs in channel %zu", text, o, i / p->real_bytes);
+}
+
+/* ---- Views ------------------------------------------------------------------------------------------- */
+
+typedef enum layout { DENSE, PADDED, STRIDED, BLOCKED, NUM_LAYOUTS } layout;
+
+/* Axes are laid out one behind the other, with gaps: a random order of samples, channels and positions, or, where
+ * lanes are to be positions, positions within the channels or within the samples. */
+static void view_strides(clnorm_view *v, const clnorm_call *call, bool positions) {
+  const uint64_t outer = call->spatial / call->extent[1] / call->extent[0];
+  const struct {
+    uint64_t *stride, size;
+  } axes[5] = {{&v->position[2], call->extent[1]},
+               {&v->position[1], call->extent[0]},
+               {&v->position[0], outer},
+               {&v->channel, (call->channels + v->block - 1) / v->block},
+               {&v->sample, call->batch}};
+  int order[5] = {0, 1, 2, 3, 4};
+  for (int i = positions ? 3 : 0; i < 5; i++) {
+    const int k = i + (int)random_below((uint32_t)(5 - i)), moved = order[k];
+    order[k] = order[i];
+    order[i] = moved;
+  }
+  uint64_t stride = v->block;
+  for (int i = 0; i < 5; i++) {
+    if (!positions || i >= 3) stride += random_below(2) * random_below(7) * v->block;
+    *axes[order[i]].stride = stride;
+    stride *= axes[order[i]].size;
+  }
+  v->offset = random_below(20);
+}
+
+static clnorm_view make_view(const clnorm_call *call, layout l, uint32_t storage) {
+  clnorm_view v = dense_view(call, storage);
+  v.block = l == BLOCKED ? 4u << random_below(3) : 1;
+  if (l != DENSE) view_strides(&v, call, l == PADDED);
+  return v;
+}
+
+/* Of the positions' axes, where a path may have several. */
+static void set_extents(clnorm_call *call, bool several) {
+  call->extent[0] = 1;
+  call->extent[1] = call->spatial;
+  for (int i = 0; several && i < 2; i++) {
+    const uint64_t divisor = 2 + random_below(9);
+    if (call->extent[1] % divisor) continue;
+    call->extent[1] /= divisor;
+    call->extent[0] = i || random_below(2) ? divisor : 1;
+  }
+}
+
+/* ---- Cases ------------------------------------------------------------------------------------------- */
+
+static void check_layout(problem *p, const expected *e, const char *text) {
+  clnorm_call *call = &p->work.call;
+  const bool general = p->work.path == CLNORM_PATH_GENERAL;
+  const layout x_layout = (layout)random_below(general ? NUM_LAYOUTS : 2);
+  const layout y_layout = (layout)random_below(general ? NUM_LAYOUTS : 2);
+  const bool in_place = call->views[0].storage == call->views[1].storage && random_below(3) == 0;
+  const unsigned tail = general && !in_place && random_below(2) ? CLNORM_OWNS_TAIL : 0;
+  tensor x, y;
+  results r;
+  set_extents(call, general && x_layout > PADDED && y_layout > PADDED);
+  call->views[CLNORM_VIEW_X] = make_view(call, x_layout, call->views[CLNORM_VIEW_X].storage);
+  call->views[CLNORM_VIEW_Y] = in_place
+                                   ? call->views[CLNORM_VIEW_X]
+                                   : make_view(call, y_layout, call->views[CLNORM_VIEW_Y].storage);
+  p->work.store = random_below(2) ? CLNORM_STORE_STREAMED : CLNORM_STORE_CACHED;
+  p->traits.workers = 1 + random_below(5);
+  tensor_make(&x, call, &call->views[CLNORM_VIEW_X]);
+  if (!in_place) tensor_make(&y, call, &call->views[CLNORM_VIEW_Y]);
+  fill(call, &x, p->x);
+  for (int isa = CLNORM_ISA_PLAIN; isa <= CLNORM_ISA_AVX512; isa++) {
+    char of[400];
+    if (!clnorm__isa_available((clnorm_isa)isa)) continue;
+    snprintf(of, sizeof of, "%s, isa %d, layouts %d %d%s%s", text, isa, x_layout, y_layout,
+             in_place ? ", in place" : "", tail ? ", with a tail" : "");
+    if (in_place) fill(call, &x, p->x);
+    run(p, (clnorm_isa)isa, &x, in_place ? &x : &y, tail, &r);
+    check_y(p, in_place ? &x : &y, tail, e->y, of);
+    if (p->work.statistics != CLNORM_NO_STATISTICS) check_results(p, &r, &e->results, of);
+  }
+  tensor_free(&x);
+  if (!in_place) tensor_free(&y);
+}
+
+typedef struct mode {
+  const char *name;
+  clnorm_statistics statistics;
+  clnorm_variant cut;
+} mode;
+
+static const mode modes[] = {{"channel", CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_CHANNEL},
+                             {"split", CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_SPLIT},
+                             {"given", CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_AUTO},
+                             {"copy", CLNORM_NO_STATISTICS, CLNORM_VARIANT_AUTO}};
+
+static void check_shape(const uint64_t shape[3], uint32_t x, uint32_t y) {
+  problem p;
+  problem_make(&p, shape, x);
+  p.traits = (clnorm_traits){.form = CLNORM_FORM_VECTOR,
+                             .workers = 1,
+                             .group_size = 1,
+                             .stream_bytes = UINT64_MAX,
+                             .cache_bytes = 1 << 20,
+                             .split_below = 1};
+  for (size_t m = 0; m < FIXTURE_LENGTH(modes); m++)
+    for (int path = CLNORM_PATH_GENERAL; path <= CLNORM_PATH_POSITIONS; path++) {
+      char text[200];
+      expected e;
+      if (!clnorm__isa_functions(CLNORM_ISA_PLAIN, (clnorm_path)path, x, y)) continue;
+      p.work.statistics = modes[m].statistics;
+      p.work.cut = modes[m].cut;
+      p.work.call.flags = random_below(2) ? CLNORM_BIASED_RUNNING_VAR : 0;
+      expect(&p, &e);
+      p.work.path = (clnorm_path)path;
+      p.work.call.views[CLNORM_VIEW_X].storage = x;
+      p.work.call.views[CLNORM_VIEW_Y].storage = y;
+      snprintf(text, sizeof text, "%s to %s, %dx%dx%d, %s, path %d", storage_names[x],
+               storage_names[y], (int)shape[0], (int)shape[1], (int)shape[2], modes[m].name, path);
+      check_layout(&p, &e, text);
+      free(e.y);
+    }
+  free(p.x);
+}
+
+static const uint64_t batches[] = {1, 2, 33}, channels[] = {1, 3, 16, 70},
+                      spatials[] = {1, 7, 49, 64, 65, 100, 2048, 5000};
+
+static void check_pair(uint32_t x, uint32_t y) {
+  const uint64_t most = 40000; /* elements */
+  for (size_t n = 0; n < FIXTURE_LENGTH(batches); n++)
+    for (size_t c = 0; c < FIXTURE_LENGTH(channels); c++)
+      for (size_t s = 0; s < FIXTURE_LENGTH(spatials); s++) {
+        const uint64_t shape[3] = {batches[n], channels[c], spatials[s]};
+        if (shape[0] * shape[1] * shape[2] <= most) check_shape(shape, x, y);
+      }
+}
+
+static void floats_and_halves(void **unused) {
+  (void)unused;
+  for (uint32_t x = CLNORM_STORAGE_F32; x <= CLNORM_STORAGE_BF16; x++)
+    for (uint32_t y = CLNORM_STORAGE_F32; y <= CLNORM_STORAGE_BF16; y++) check_pair(x, y);
+}
+
+static void doubles(void **unused) {
+  (void)unused;
+  check_pair(CLNORM_STORAGE_F64, CLNORM_STORAGE_F64);
+  check_pair(CLNORM_STORAGE_F64, CLNORM_STORAGE_F32);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(floats_and_halves),
+      cmocka_unit_test(doubles),
+  };
+  return cmocka_run_group_tests_name("paths", tests, NULL, NULL);
+}
