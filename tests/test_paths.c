@@ -3,6 +3,7 @@
  * cases/halves.c; nothing but the tensor's elements is read or written. */
 #include "fixture.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -435,8 +436,118 @@ static void doubles(void **unused) {
   check_pair(CLNORM_STORAGE_F64, CLNORM_STORAGE_F32);
 }
 
+/* ---- Conversions -------------------------------------------------------------------------------------- */
+
+/* Floats at and beside what decides a rounding to either half, of both signs: all middles and all values of halves
+ * from 2^-27 on, and all of bfloats, NaN and infinities among them. */
+static uint32_t *make_floats(uint64_t *count) {
+  uint32_t *bits = malloc(1000000 * sizeof *bits), *end = bits;
+  assert_non_null(bits);
+  for (uint32_t sign = 0; sign < 2; sign++)
+    for (uint32_t steps = 100u << 11; steps < 146u << 11; steps++)
+      for (uint32_t beside = 0; beside < 3; beside++)
+        *end++ = sign << 31 | ((steps << 12) + beside - 1);
+  for (uint32_t high = 0; high < 65536; high++) {
+    static const uint32_t low[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+    for (size_t i = 0; i < FIXTURE_LENGTH(low); i++) *end++ = high << 16 | low[i];
+  }
+  *count = (uint64_t)(end - bits);
+  return bits;
+}
+
+/* Doubles at and beside the middles between floats and at floats, where floats end and are subnormal too. */
+static double *make_doubles(uint64_t *count) {
+  double *values = malloc(1000000 * sizeof *values), *end = values;
+  assert_non_null(values);
+  for (uint64_t i = 0; i < 100000; i++) {
+    uint32_t bits = (uint32_t)clnorm_random(&state);
+    if (i % 3 == 0) bits = (bits & 0x80ffffffu) | 0x7f000000u * (i % 2);
+    float from, to;
+    memcpy(&from, &bits, sizeof from);
+    bits++;
+    memcpy(&to, &bits, sizeof to);
+    const double middle = ((double)from + (double)to) / 2;
+    const double beside[] = {from, middle, nextafter(middle, from), nextafter(middle, to)};
+    for (size_t k = 0; k < FIXTURE_LENGTH(beside); k++) *end++ = beside[k];
+  }
+  const double last = 0x1.ffffffp+127; /* the middle from where on a float is infinite */
+  const double ends[] = {last, nextafter(last, 0), INFINITY, -INFINITY, NAN, 0x1p-150, 0x1.8p-150};
+  for (size_t k = 0; k < FIXTURE_LENGTH(ends); k++) *end++ = ends[k];
+  *count = (uint64_t)(end - values);
+  return values;
+}
+
+static bool same_element(const void *a, const void *b, uint32_t storage, bool moved, uint64_t i) {
+  const size_t size = clnorm__storage_bytes(storage);
+  if (memcmp((const char *)a + i * size, (const char *)b + i * size, size) == 0) return true;
+  return !moved && isnan(element_get(a, storage, i)) && isnan(element_get(b, storage, i));
+}
+
+/* A copy of count elements, by every path and instruction set. */
+static void check_copy(uint32_t from, uint32_t to, const void *elements, uint64_t count) {
+  const size_t from_size = clnorm__storage_bytes(from), to_size = clnorm__storage_bytes(to);
+  problem p = {.count = count, .real_bytes = sizeof(float)};
+  clnorm_call *call = &p.work.call;
+  call->batch = call->channels = call->extent[0] = 1;
+  call->spatial = call->extent[1] = count;
+  p.work.statistics = CLNORM_NO_STATISTICS;
+  p.traits = (clnorm_traits){.form = CLNORM_FORM_VECTOR, .workers = 1, .group_size = 1};
+  call->views[CLNORM_VIEW_X] = dense_view(call, from);
+  call->views[CLNORM_VIEW_Y] = dense_view(call, to);
+  unsigned char *right = malloc(count * to_size);
+  assert_non_null(right);
+  for (uint64_t i = 0; i < count; i++) element_set(right, to, i, element_get(elements, from, i));
+  if (from == to) memcpy(right, elements, count * to_size);
+  for (int path = CLNORM_PATH_GENERAL; path <= CLNORM_PATH_POSITIONS; path++)
+    for (int isa = CLNORM_ISA_PLAIN; isa <= CLNORM_ISA_AVX512; isa++)
+      for (int streamed = 0; streamed < 2; streamed++) {
+        tensor x, y;
+        results r;
+        if (!clnorm__isa_available((clnorm_isa)isa) ||
+            !clnorm__isa_functions((clnorm_isa)isa, (clnorm_path)path, from, to))
+          continue;
+        p.work.path = (clnorm_path)path;
+        p.work.store = streamed ? CLNORM_STORE_STREAMED : CLNORM_STORE_CACHED;
+        call->views[CLNORM_VIEW_Y].offset = random_below(20);
+        tensor_make(&x, call, &call->views[CLNORM_VIEW_X]);
+        tensor_make(&y, call, &call->views[CLNORM_VIEW_Y]);
+        memcpy(x.base, elements, count * from_size);
+        run(&p, (clnorm_isa)isa, &x, &y, 0, &r);
+        const unsigned char *got = y.base + call->views[CLNORM_VIEW_Y].offset * to_size;
+        for (uint64_t i = 0; i < count; i++)
+          if (!same_element(got, right, to, from == to, i))
+            fail_msg("%s to %s, path %d, isa %d: %a became %a, not %a", storage_names[from],
+                     storage_names[to], path, isa, element_get(elements, from, i),
+                     element_get(got, to, i), element_get(right, to, i));
+        tensor_free(&x);
+        tensor_free(&y);
+      }
+  free(right);
+}
+
+static void conversions(void **unused) {
+  (void)unused;
+  uint64_t count;
+  uint32_t *floats = make_floats(&count);
+  for (uint32_t to = CLNORM_STORAGE_F32; to <= CLNORM_STORAGE_BF16; to++)
+    check_copy(CLNORM_STORAGE_F32, to, floats, count);
+  free(floats);
+  uint16_t *halves = malloc(65536 * sizeof *halves);
+  assert_non_null(halves);
+  for (uint32_t i = 0; i < 65536; i++) halves[i] = (uint16_t)i;
+  for (uint32_t from = CLNORM_STORAGE_F16; from <= CLNORM_STORAGE_BF16; from++)
+    for (uint32_t to = CLNORM_STORAGE_F32; to <= CLNORM_STORAGE_BF16; to++)
+      check_copy(from, to, halves, 65536);
+  free(halves);
+  double *values = make_doubles(&count);
+  check_copy(CLNORM_STORAGE_F64, CLNORM_STORAGE_F64, values, count);
+  check_copy(CLNORM_STORAGE_F64, CLNORM_STORAGE_F32, values, count);
+  free(values);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(conversions),
       cmocka_unit_test(floats_and_halves),
       cmocka_unit_test(doubles),
   };
