@@ -1,6 +1,7 @@
-/* The CPU path's item functions themselves, every instruction set, path and pair of storages, whatever views the
- * tensors have: the bits are those of floats (or doubles) side by side, rounded once for y's storage by
- * cases/halves.c; nothing but the tensor's elements is read or written. */
+/* Back ends below the interface, every path and pair of storages, on the CPU path every instruction set, whatever
+ * views the tensors have: the bits are those that the CPU path's plain instructions give for floats (or doubles)
+ * side by side, rounded once for y's storage by cases/halves.c; nothing but the tensor's elements is written, and
+ * where memory is the host's, nothing around them read. */
 #include "fixture.h"
 
 #include <math.h>
@@ -10,9 +11,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "backend.h"
 #include "data.h"
 #include "halves.h"
-#include "isa.h"
+#include "objects.h"
 
 enum { MAX_CHANNELS = 70, GUARD = 0xa5 };
 
@@ -108,7 +110,7 @@ static void tensor_free(tensor *t) {
 /* Values of a problem without a layout, and what comes of them. */
 typedef struct problem {
   clnorm_work work;
-  clnorm_traits traits;
+  unsigned workers;
   uint64_t count;
   /* in the order of (n, c, p); what x's storage can hold */
   double *x;
@@ -193,29 +195,109 @@ static clnorm_call run_call(const problem *p, const clnorm_schedule *schedule, u
   return call;
 }
 
+/* Memory of the host as a context has it. */
+typedef struct lent {
+  clnorm_memory memory;
+  void *host;
+} lent;
+
+static lent lend(clnorm_context *context, void *host, size_t size) {
+  lent l = {clnorm_host_memory(host, size), host};
+  if (!fixture_is_opencl(context)) return l;
+  assert_ok(context, clnorm_memory_alloc(context, size, &l.memory));
+  assert_ok(context, clnorm_memory_write(context, l.memory, host, size));
+  return l;
+}
+
+static void give_back(clnorm_context *context, lent *l) {
+  if (!fixture_is_opencl(context)) return;
+  assert_ok(context, clnorm_memory_read(context, l->memory, l->host, l->memory.size));
+  clnorm_memory_free(context, &l->memory);
+}
+
+static void submit(clnorm_context *context, const clnorm_schedule *schedule,
+                   const clnorm_call *call, const lent *operands) {
+  clnorm_device *device = clnorm__context_opened(context);
+  clnorm_run run = {.schedule = schedule, .call = *call};
+  for (int o = 0; o < CLNORM_NUM_OPERANDS; o++) run.operands[o] = operands[o].memory;
+  assert_ok(context, device->operations->prepare(device, schedule, &run.prepared, &context->error));
+  assert_ok(context, device->operations->run(device, &run, &context->error));
+  assert_ok(context, device->operations->finish(device, &context->error));
+  device->operations->unprepare(device, run.prepared);
+}
+
 /* The work's views are those of x and y. */
-static void run(const problem *p, clnorm_isa isa, const tensor *x, const tensor *y, unsigned tail,
-                results *r) {
-  const clnorm_schedule schedule = clnorm__schedule_make(&p->work, &p->traits);
+static void run(const problem *p, clnorm_context *context, const tensor *x, const tensor *y,
+                unsigned tail, results *r) {
+  clnorm_traits traits = clnorm__context_opened(context)->traits;
+  traits.workers = p->workers;
+  const clnorm_schedule schedule = clnorm__schedule_make(&p->work, &traits);
   const clnorm_call call = run_call(p, &schedule, tail);
-  const clnorm_items_functions *functions =
-      clnorm__isa_functions(isa, p->work.path, x->view.storage, y->view.storage);
-  assert_non_null(functions);
-  void *operands[CLNORM_NUM_OPERANDS];
+  lent operands[CLNORM_NUM_OPERANDS];
+  memset(operands, 0, sizeof operands);
   memcpy(r->parameters, p->parameters, sizeof r->parameters);
-  for (int o = 0; o < CLNORM_NUM_OPERANDS; o++) operands[o] = r->parameters[o];
-  operands[CLNORM_OPERAND_X] = x->base;
-  operands[CLNORM_OPERAND_Y] = y->base;
-  operands[CLNORM_OPERAND_WORKSPACE] = aligned_alloc(64, (schedule.workspace_size + 64) / 64 * 64);
-  assert_non_null(operands[CLNORM_OPERAND_WORKSPACE]);
-  if (!(call.flags & CLNORM_HAS_WEIGHT))
-    operands[CLNORM_OPERAND_WEIGHT] = operands[CLNORM_OPERAND_BIAS] = NULL;
-  for (unsigned i = 0; i < schedule.num_launches; i++) {
-    clnorm_range all = {0, schedule.launches[i].items};
-    clnorm_items items = {&all, 1, 0, 0};
-    functions->stages[p->work.path][schedule.launches[i].stage](operands, &call, &items);
+  for (int o = CLNORM_OPERAND_WEIGHT; o <= CLNORM_OPERAND_SAVED_INVSTD; o++)
+    if (call.flags & CLNORM_HAS_WEIGHT || o > CLNORM_OPERAND_BIAS)
+      operands[o] = lend(context, r->parameters[o], sizeof r->parameters[o]);
+  operands[CLNORM_OPERAND_X] = lend(context, x->base, x->bytes);
+  operands[CLNORM_OPERAND_Y] =
+      x == y ? operands[CLNORM_OPERAND_X] : lend(context, y->base, y->bytes);
+  const size_t size = (schedule.workspace_size + 64) / 64 * 64;
+  void *workspace = aligned_alloc(64, size);
+  assert_non_null(workspace);
+  memset(workspace, GUARD, size);
+  operands[CLNORM_OPERAND_WORKSPACE] = lend(context, workspace, size);
+  submit(context, &schedule, &call, operands);
+  for (int o = 0; o < CLNORM_NUM_OPERANDS; o++)
+    if (operands[o].host && (o != CLNORM_OPERAND_Y || x != y)) give_back(context, &operands[o]);
+  free(workspace);
+}
+
+/* ---- Contexts ---------------------------------------------------------------------------------------- */
+
+/* What is tested, NULL behind the last: on the CPU path a context for each instruction set, unless the environment
+ * names one. */
+static clnorm_context *contexts[4];
+static clnorm_context *plain;
+
+static int set_up(void **unused) {
+  clnorm_context_options options = fixture_options();
+  const clnorm_isa wanted = options.isa;
+  int count = 0;
+  (void)unused;
+  options.isa = CLNORM_ISA_PLAIN;
+  plain = fixture_open_with("cpu", &options);
+  const bool one = strcmp(fixture_device(), "cpu") != 0 || wanted != CLNORM_ISA_AUTO;
+  if (one) contexts[count++] = fixture_open();
+  for (int isa = CLNORM_ISA_PLAIN; !one && isa <= CLNORM_ISA_AVX512; isa++) {
+    options.isa = (clnorm_isa)isa;
+    if (clnorm_context_create("cpu", &options, &contexts[count], NULL) == CLNORM_OK) count++;
   }
-  free(operands[CLNORM_OPERAND_WORKSPACE]);
+  for (int i = 0; i < count; i++) print_message("%s\n", clnorm_context_description(contexts[i]));
+  return 0;
+}
+
+static int tear_down(void **unused) {
+  (void)unused;
+  for (int i = 0; contexts[i]; i++) clnorm_context_destroy(contexts[i]);
+  clnorm_context_destroy(plain);
+  return 0;
+}
+
+/* f64 may be what a device has not; every other pair it has. */
+static bool has(clnorm_context *context, clnorm_path path, uint32_t x, uint32_t y) {
+  clnorm_device *device = clnorm__context_opened(context);
+  clnorm_key key = {.form = device->traits.form,
+                    .group_size = device->traits.group_size,
+                    .x = x,
+                    .y = y,
+                    .path = path};
+  if (!device->operations->has_path(device, path, x, y)) return false;
+  const clnorm_status status = device->operations->supports(device, &key, &context->error);
+  if (status == CLNORM_OK) return true;
+  if (x != CLNORM_STORAGE_F64) fail_msg("%s", clnorm_last_error(context));
+  print_message("%s\n", clnorm_last_error(context));
+  return false;
 }
 
 /* ---- What is right ----------------------------------------------------------------------------------- */
@@ -247,7 +329,7 @@ static void expect(const problem *p, expected *e) {
   tensor_make(&x, call, &call->views[CLNORM_VIEW_X]);
   tensor_make(&y, call, &call->views[CLNORM_VIEW_Y]);
   fill(call, &x, p->x);
-  run(&dense, CLNORM_ISA_PLAIN, &x, &y, 0, &e->results);
+  run(&dense, plain, &x, &y, 0, &e->results);
   e->y = malloc(p->count * sizeof(double));
   assert_non_null(e->y);
   for (uint64_t i = 0; i < p->count; i++) e->y[i] = element_get(y.base, real, i);
@@ -353,17 +435,18 @@ static void check_layout(problem *p, const expected *e, const char *text) {
                                    ? call->views[CLNORM_VIEW_X]
                                    : make_view(call, y_layout, call->views[CLNORM_VIEW_Y].storage);
   p->work.store = random_below(2) ? CLNORM_STORE_STREAMED : CLNORM_STORE_CACHED;
-  p->traits.workers = 1 + random_below(5);
+  p->workers = 1 + random_below(5);
   tensor_make(&x, call, &call->views[CLNORM_VIEW_X]);
   if (!in_place) tensor_make(&y, call, &call->views[CLNORM_VIEW_Y]);
   fill(call, &x, p->x);
-  for (int isa = CLNORM_ISA_PLAIN; isa <= CLNORM_ISA_AVX512; isa++) {
+  for (int i = 0; contexts[i]; i++) {
     char of[400];
-    if (!clnorm__isa_available((clnorm_isa)isa)) continue;
-    snprintf(of, sizeof of, "%s, isa %d, layouts %d %d%s%s", text, isa, x_layout, y_layout,
+    if (!has(contexts[i], p->work.path, x.view.storage, call->views[CLNORM_VIEW_Y].storage))
+      continue;
+    snprintf(of, sizeof of, "context %d, %s, layouts %d %d%s%s", i, text, x_layout, y_layout,
              in_place ? ", in place" : "", tail ? ", with a tail" : "");
     if (in_place) fill(call, &x, p->x);
-    run(p, (clnorm_isa)isa, &x, in_place ? &x : &y, tail, &r);
+    run(p, contexts[i], &x, in_place ? &x : &y, tail, &r);
     check_y(p, in_place ? &x : &y, tail, e->y, of);
     if (p->work.statistics != CLNORM_NO_STATISTICS) check_results(p, &r, &e->results, of);
   }
@@ -385,17 +468,11 @@ static const mode modes[] = {{"channel", CLNORM_BATCH_STATISTICS, CLNORM_VARIANT
 static void check_shape(const uint64_t shape[3], uint32_t x, uint32_t y) {
   problem p;
   problem_make(&p, shape, x);
-  p.traits = (clnorm_traits){.form = CLNORM_FORM_VECTOR,
-                             .workers = 1,
-                             .group_size = 1,
-                             .stream_bytes = UINT64_MAX,
-                             .cache_bytes = 1 << 20,
-                             .split_below = 1};
+  p.workers = 1;
   for (size_t m = 0; m < FIXTURE_LENGTH(modes); m++)
     for (int path = CLNORM_PATH_GENERAL; path <= CLNORM_PATH_POSITIONS; path++) {
       char text[200];
       expected e;
-      if (!clnorm__isa_functions(CLNORM_ISA_PLAIN, (clnorm_path)path, x, y)) continue;
       p.work.statistics = modes[m].statistics;
       p.work.cut = modes[m].cut;
       p.work.call.flags = random_below(2) ? CLNORM_BIASED_RUNNING_VAR : 0;
@@ -491,7 +568,7 @@ static void check_copy(uint32_t from, uint32_t to, const void *elements, uint64_
   call->batch = call->channels = call->extent[0] = 1;
   call->spatial = call->extent[1] = count;
   p.work.statistics = CLNORM_NO_STATISTICS;
-  p.traits = (clnorm_traits){.form = CLNORM_FORM_VECTOR, .workers = 1, .group_size = 1};
+  p.workers = 3;
   call->views[CLNORM_VIEW_X] = dense_view(call, from);
   call->views[CLNORM_VIEW_Y] = dense_view(call, to);
   unsigned char *right = malloc(count * to_size);
@@ -499,25 +576,23 @@ static void check_copy(uint32_t from, uint32_t to, const void *elements, uint64_
   for (uint64_t i = 0; i < count; i++) element_set(right, to, i, element_get(elements, from, i));
   if (from == to) memcpy(right, elements, count * to_size);
   for (int path = CLNORM_PATH_GENERAL; path <= CLNORM_PATH_POSITIONS; path++)
-    for (int isa = CLNORM_ISA_PLAIN; isa <= CLNORM_ISA_AVX512; isa++)
+    for (int c = 0; contexts[c]; c++)
       for (int streamed = 0; streamed < 2; streamed++) {
         tensor x, y;
         results r;
-        if (!clnorm__isa_available((clnorm_isa)isa) ||
-            !clnorm__isa_functions((clnorm_isa)isa, (clnorm_path)path, from, to))
-          continue;
+        if (!has(contexts[c], (clnorm_path)path, from, to)) continue;
         p.work.path = (clnorm_path)path;
         p.work.store = streamed ? CLNORM_STORE_STREAMED : CLNORM_STORE_CACHED;
         call->views[CLNORM_VIEW_Y].offset = random_below(20);
         tensor_make(&x, call, &call->views[CLNORM_VIEW_X]);
         tensor_make(&y, call, &call->views[CLNORM_VIEW_Y]);
         memcpy(x.base, elements, count * from_size);
-        run(&p, (clnorm_isa)isa, &x, &y, 0, &r);
+        run(&p, contexts[c], &x, &y, 0, &r);
         const unsigned char *got = y.base + call->views[CLNORM_VIEW_Y].offset * to_size;
         for (uint64_t i = 0; i < count; i++)
           if (!same_element(got, right, to, from == to, i))
-            fail_msg("%s to %s, path %d, isa %d: %a became %a, not %a", storage_names[from],
-                     storage_names[to], path, isa, element_get(elements, from, i),
+            fail_msg("context %d, %s to %s, path %d: %a became %a, not %a", c, storage_names[from],
+                     storage_names[to], path, element_get(elements, from, i),
                      element_get(got, to, i), element_get(right, to, i));
         tensor_free(&x);
         tensor_free(&y);
@@ -545,11 +620,13 @@ static void conversions(void **unused) {
   free(values);
 }
 
-int main(void) {
+/* test_paths [CASE] */
+int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(conversions),
       cmocka_unit_test(floats_and_halves),
       cmocka_unit_test(doubles),
   };
-  return cmocka_run_group_tests_name("paths", tests, NULL, NULL);
+  if (argc > 1) cmocka_set_test_filter(argv[1]);
+  return cmocka_run_group_tests_name("paths", tests, set_up, tear_down);
 }
