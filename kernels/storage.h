@@ -9,7 +9,6 @@
  *   CLNORM_X_STORAGE, CLNORM_Y_STORAGE   numbers from below; float without them
  *   CLNORM_ANY_STORAGE   defined in C where they are said at run time, and CLNORM_X_STORAGE stands for the real
  *   CLNORM_SOFT_FMA    defined for devices without CL_FP_FMA
- *   CLNORM_SOFT_HALF   defined for devices whose vload_half and vstore_half_rte are not to be relied on
  */
 #ifndef CLNORM_STORAGE_H
 #define CLNORM_STORAGE_H
@@ -92,7 +91,8 @@ static inline clnorm_real clnorm_from_bits(clnorm_word b) {
 /* ---- Half precision --------------------------------------------------------------------------------- */
 
 #ifndef CLNORM_REAL_IS_DOUBLE
-/* In whole numbers: some processors flush subnormal halves or floats, none an integer. */
+#ifndef CLNORM_OPENCL_C /* which has functions for it, of every device */
+/* Subnormal halves are no subnormal floats anywhere in between: nothing is flushed. */
 CLNORM_FN float clnorm_f16_widen(clnorm_uint half_bits) {
   const clnorm_uint magnitude = half_bits & 0x7fffu;
   const clnorm_uint scale = magnitude < 0x7c00u ? 0x38000000u : 0x70000000u;
@@ -112,6 +112,8 @@ CLNORM_FN clnorm_uint clnorm_f16_narrow(float v) {
   return half_bits | (bits >> 16 & 0x8000u);
 }
 
+#endif
+
 CLNORM_FN float clnorm_bf16_widen(clnorm_uint half_bits) {
   return clnorm_from_bits(half_bits << 16);
 }
@@ -124,10 +126,6 @@ CLNORM_FN clnorm_uint clnorm_bf16_narrow(float v) {
 #endif
 
 /* ---- Storage ---------------------------------------------------------------------------------------- */
-
-#if defined(CLNORM_OPENCL_C) && !defined(CLNORM_SOFT_HALF)
-#define CLNORM_HARD_HALF
-#endif
 
 #ifndef CLNORM_ANY_STORAGE
 
@@ -147,7 +145,7 @@ typedef float clnorm_out;
 
 /* Exact. */
 CLNORM_FN clnorm_real clnorm_element_load(CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong i) {
-#if CLNORM_X_STORAGE == CLNORM_STORAGE_F16 && defined(CLNORM_HARD_HALF)
+#if CLNORM_X_STORAGE == CLNORM_STORAGE_F16 && defined(CLNORM_OPENCL_C)
   return vload_half(i, (CLNORM_GLOBAL const half *)x);
 #elif CLNORM_X_STORAGE == CLNORM_STORAGE_F16
   return clnorm_f16_widen(x[i]);
@@ -160,7 +158,7 @@ CLNORM_FN clnorm_real clnorm_element_load(CLNORM_GLOBAL const clnorm_in *x, clno
 
 /* Rounded once, to nearest even. */
 CLNORM_FN void clnorm_element_store(CLNORM_GLOBAL clnorm_out *y, clnorm_ulong i, clnorm_real v) {
-#if CLNORM_Y_STORAGE == CLNORM_STORAGE_F16 && defined(CLNORM_HARD_HALF)
+#if CLNORM_Y_STORAGE == CLNORM_STORAGE_F16 && defined(CLNORM_OPENCL_C)
   vstore_half_rte(v, i, (CLNORM_GLOBAL half *)y);
 #elif CLNORM_Y_STORAGE == CLNORM_STORAGE_F16
   y[i] = (clnorm_out)clnorm_f16_narrow(v);

@@ -3,7 +3,7 @@
  * work-item; all work is in vector.h, this file says what a vector is in OpenCL C.
  *
  * Build options
- *   CLNORM_X_STORAGE, CLNORM_Y_STORAGE, CLNORM_SOFT_FMA, CLNORM_SOFT_HALF   storage.h
+ *   CLNORM_X_STORAGE, CLNORM_Y_STORAGE, CLNORM_SOFT_FMA   storage.h
  *   CLNORM_STAGES     which kernels there are (stages.h)
  *   CLNORM_PATH       clnorm_path in host/core/schedule.h
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
@@ -88,12 +88,8 @@ inline static clnorm_real clnorm_fold_vec(clnorm_vec v) {
 /* ---- Storages of x and y ---------------------------------------------------------------------------- */
 
 inline static clnorm_vec clnorm_vec_load(__global const clnorm_in *p) {
-#if CLNORM_X_STORAGE == CLNORM_STORAGE_F16 && defined(CLNORM_HARD_HALF)
+#if CLNORM_X_STORAGE == CLNORM_STORAGE_F16
   return vload_half16(0, (__global const half *)p);
-#elif CLNORM_X_STORAGE == CLNORM_STORAGE_F16
-  float lanes[16];
-  for (uint i = 0; i < 16; i++) lanes[i] = clnorm_f16_widen(p[i]);
-  return vload16(0, lanes);
 #elif CLNORM_X_STORAGE == CLNORM_STORAGE_BF16
   return as_float16(convert_uint16(vload16(0, p)) << 16);
 #else
@@ -112,12 +108,7 @@ inline static clnorm_vec clnorm_vec_load_part(__global const clnorm_in *p, uint 
 #define clnorm_narrow ushort16
 inline static ushort16 clnorm_vec_narrow(float16 v) {
   ushort lanes[16];
-#ifdef CLNORM_HARD_HALF
   vstore_half16_rte(v, 0, (half *)lanes);
-#else
-  const float *wide = (const float *)&v;
-  for (uint i = 0; i < 16; i++) lanes[i] = (ushort)clnorm_f16_narrow(wide[i]);
-#endif
   return vload16(0, lanes);
 }
 #elif CLNORM_Y_STORAGE == CLNORM_STORAGE_BF16
@@ -135,7 +126,7 @@ inline static ushort16 clnorm_vec_narrow(float16 v) {
 #endif
 
 inline static void clnorm_vec_store(__global clnorm_out *p, clnorm_vec v) {
-#if CLNORM_Y_STORAGE == CLNORM_STORAGE_F16 && defined(CLNORM_HARD_HALF)
+#if CLNORM_Y_STORAGE == CLNORM_STORAGE_F16
   vstore_half16_rte(v, 0, (__global half *)p);
 #elif defined(clnorm_narrow)
   vstore16(clnorm_vec_narrow(v), 0, p);
