@@ -75,17 +75,24 @@ static inline clnorm_vec clnorm_from_f16(clnorm_narrow v) { return _mm512_cvtph_
 static inline clnorm_narrow clnorm_to_f16(clnorm_vec v) {
   return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
+/* A permutation of halves puts 16 of them into the upper halves of words, or takes them from there, in one step. */
 static inline clnorm_vec clnorm_from_bf16(clnorm_narrow v) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
+  const __m512i from = _mm512_slli_epi32(
+      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 16);
+  return _mm512_castsi512_ps(
+      _mm512_maskz_permutexvar_epi16(0xaaaaaaaa, from, _mm512_castsi256_si512(v)));
 }
 /* clnorm_bf16_narrow in storage.h; the processor's own instruction flushes subnormals. */
 static inline clnorm_narrow clnorm_to_bf16(clnorm_vec v) {
-  const __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
-  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-  const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-  return _mm512_cvtepi32_epi16(
-      _mm512_mask_or_epi32(_mm512_srli_epi32(sum, 16), nan, high, _mm512_set1_epi32(0x40)));
+  const __m512i bits = _mm512_castps_si512(v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __m512i quiet = _mm512_set1_epi32(0x400000);
+  const __m512i rounded =
+      _mm512_mask_or_epi32(sum, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), bits, quiet);
+  const __m512i from = _mm512_setr_epi32(0x30001, 0x70005, 0xb0009, 0xf000d, 0x130011, 0x170015,
+                                         0x1b0019, 0x1f001d, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm512_castsi512_si256(_mm512_permutexvar_epi16(from, rounded));
 }
 static inline float clnorm_fold_vec(clnorm_vec v) {
   const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v),
