@@ -140,6 +140,41 @@ static void test_cover(void **state) {
         }
 }
 
+/* Channels go together, and a copy is one plane, only where planes touch in x and in y, and only on the path that
+ * is made of planes. */
+static void test_views(void **state) {
+  static const struct {
+    uint64_t x_channel, y_channel, x_sample, y_sample;
+    clnorm_path path;
+    bool together, one_plane;
+  } rows[] = {
+      {49, 49, 64 * 49, 64 * 49, CLNORM_PATH_POSITIONS, true, true},
+      {49, 49, 64 * 49, 99 * 49, CLNORM_PATH_POSITIONS, true, false},
+      {49, 49, 65 * 49, 64 * 49, CLNORM_PATH_POSITIONS, true, false},
+      {50, 49, 64 * 50, 64 * 49, CLNORM_PATH_POSITIONS, false, false},
+      {49, 50, 64 * 49, 64 * 50, CLNORM_PATH_POSITIONS, false, false},
+      {49, 49, 64 * 49, 64 * 49, CLNORM_PATH_GENERAL, false, false},
+  };
+  static const clnorm_statistics statistics[] = {CLNORM_BATCH_STATISTICS, CLNORM_GIVEN_STATISTICS,
+                                                 CLNORM_NO_STATISTICS};
+  const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 22, 1 << 22, 1 << 20, 4};
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++)
+    for (size_t k = 0; k < FIXTURE_LENGTH(statistics); k++) {
+      const clnorm_forward_desc desc = clnorm_forward_desc_defaults(statistics[k], 32, 64, 49);
+      clnorm_work work = clnorm__work_make(&desc);
+      work.path = rows[i].path;
+      work.call.views[CLNORM_VIEW_X].channel = rows[i].x_channel;
+      work.call.views[CLNORM_VIEW_Y].channel = rows[i].y_channel;
+      work.call.views[CLNORM_VIEW_X].sample = rows[i].x_sample;
+      work.call.views[CLNORM_VIEW_Y].sample = rows[i].y_sample;
+      const clnorm_schedule s = clnorm__schedule_make(&work, &traits);
+      const bool copy = statistics[k] == CLNORM_NO_STATISTICS;
+      assert_int_equal(s.call.batch == 1, copy && rows[i].one_plane);
+      if (s.call.batch > 1) assert_int_equal(s.call.channels_each > 1, rows[i].together);
+    }
+}
+
 static void test_nothing_to_do(void **state) {
   const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 22, 1 << 22, 1 << 20, 4};
   const int64_t shapes[][3] = {{0, 3, 4}, {2, 0, 4}, {2, 3, 0}, {0, INT64_MAX, INT64_MAX}};
@@ -284,10 +319,11 @@ static void test_own_caches(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_products),      cmocka_unit_test(test_overflow),
-      cmocka_unit_test(test_huge),          cmocka_unit_test(test_cover),
-      cmocka_unit_test(test_nothing_to_do), cmocka_unit_test(test_stores),
-      cmocka_unit_test(test_caches),        cmocka_unit_test(test_own_caches),
+      cmocka_unit_test(test_products),   cmocka_unit_test(test_overflow),
+      cmocka_unit_test(test_huge),       cmocka_unit_test(test_cover),
+      cmocka_unit_test(test_views),      cmocka_unit_test(test_nothing_to_do),
+      cmocka_unit_test(test_stores),     cmocka_unit_test(test_caches),
+      cmocka_unit_test(test_own_caches),
   };
   return cmocka_run_group_tests_name("schedule", tests, NULL, NULL);
 }

@@ -10,6 +10,10 @@
 #include "vector.h"
 #endif
 
+_Static_assert(sizeof(clnorm_partial) == (sizeof(clnorm_real) == sizeof(float) ? 24 : 40) &&
+                   sizeof(clnorm_coefficients) == 3 * sizeof(clnorm_real),
+               "the sizes that clnorm__partial_bytes and clnorm__coefficients_bytes say");
+
 /* ---- Operands ---------------------------------------------------------------------------------------- */
 
 #ifdef CLNORM_ANY_STORAGE
