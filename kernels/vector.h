@@ -47,7 +47,7 @@ CLNORM_FN void clnorm_group_runs(clnorm_group *k, const clnorm_geometry *g, cons
   for (clnorm_uint c = 0; c < k->channels; c += most) {
     const clnorm_uint channels = clnorm_uint_min(most, k->channels - c);
     const clnorm_samples samples = clnorm_samples_at(k->x + c * spatial, k->sample, g, s, channels);
-    clnorm_run_segment(&k->run, &samples, spatial, r, c, channels, nodes, w);
+    clnorm_run_segment(&k->run, &samples, spatial, r, c, nodes, w);
   }
 }
 

@@ -12,7 +12,7 @@
 typedef struct clnorm_samples {
   CLNORM_GLOBAL const clnorm_in *x; /* the first run */
   clnorm_ulong stride;
-  clnorm_uint samples, run; /* elements of a run */
+  clnorm_uint samples, channels, run; /* elements of a run */
   clnorm_uint share_log2, lead;
 } clnorm_samples;
 
@@ -23,6 +23,7 @@ CLNORM_FN clnorm_samples clnorm_samples_at(CLNORM_GLOBAL const clnorm_in *x, cln
   s.x = x + segment->sample * stride;
   s.stride = stride;
   s.samples = segment->planes;
+  s.channels = channels;
   s.run = channels * segment->extent;
   s.share_log2 = 6 - g->slot_log2;
   s.lead = clnorm_lead(s.x, sizeof *s.x);
@@ -247,10 +248,11 @@ typedef struct clnorm_run_sums {
   clnorm_real pivot[CLNORM_CHANNELS_MAX], sum_d[CLNORM_CHANNELS_MAX], sum_dd[CLNORM_CHANNELS_MAX];
 } clnorm_run_sums;
 
-/* Nodes of one segment of `channels` channels from c0 on of a group. */
+/* Nodes of one segment of the samples' channels, which are those from c0 on of a group. */
 CLNORM_FN void clnorm_run_segment(clnorm_run_sums *k, const clnorm_samples *s, clnorm_uint spatial,
-                                  clnorm_reciprocals r, clnorm_ulong c0, clnorm_uint channels,
-                                  clnorm_nodes *nodes, clnorm_writer *w) {
+                                  clnorm_reciprocals r, clnorm_ulong c0, clnorm_nodes *nodes,
+                                  clnorm_writer *w) {
+  const clnorm_uint channels = s->channels;
   clnorm_real *d = k->d.at + s->lead, *dd = k->dd.at + s->lead, *pivots = k->pivots.at + s->lead;
   clnorm_run_first(s, d);
   clnorm_fold_runs(d, channels, spatial, k->pivot);
