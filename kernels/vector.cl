@@ -38,20 +38,26 @@
 #define clnorm_prefetch(p, i) (void)(i)
 #endif
 
-/* ---- Reals ------------------------------------------------------------------------------------------ */
+/* ---- Memory and reals ------------------------------------------------------------------------------------------ */
 
-/* PoCL builds vload16 from loads of two floats, and its compiler then computes in twos. */
+/* At any multiple of an element's size. PoCL builds vload16 from loads of two, and its compiler then computes in
+ * twos. */
 #ifdef POCL_DEVICE_ADDRESS_BITS
 typedef clnorm_vec clnorm_vec_anywhere __attribute__((aligned(4)));
+typedef ushort16 clnorm_halves_anywhere __attribute__((aligned(2)));
 #define clnorm_real_load(p) (*(__global const clnorm_vec_anywhere *)(p))
 #define clnorm_vec_load_private(t) (*(const clnorm_vec_anywhere *)(t))
 #define clnorm_real_store(p, v) (*(__global clnorm_vec_anywhere *)(p) = (v))
 #define clnorm_vec_store_private(t, v) (*(clnorm_vec_anywhere *)(t) = (v))
+#define clnorm_halves_load(p) (*(__global const clnorm_halves_anywhere *)(p))
+#define clnorm_halves_store(p, v) (*(__global clnorm_halves_anywhere *)(p) = (v))
 #else
 #define clnorm_real_load(p) vload16(0, p)
 #define clnorm_vec_load_private(t) vload16(0, t)
 #define clnorm_real_store(p, v) vstore16(v, 0, p)
 #define clnorm_vec_store_private(t, v) vstore16(v, 0, t)
+#define clnorm_halves_load(p) vload16(0, p)
+#define clnorm_halves_store(p, v) vstore16(v, 0, p)
 #endif
 
 /* Lane i of `a` where i < n, else of `b`. */
@@ -91,7 +97,7 @@ inline static clnorm_vec clnorm_vec_load(__global const clnorm_in *p) {
 #if CLNORM_X_STORAGE == CLNORM_STORAGE_F16
   return vload_half16(0, (__global const half *)p);
 #elif CLNORM_X_STORAGE == CLNORM_STORAGE_BF16
-  return as_float16(convert_uint16(vload16(0, p)) << 16);
+  return as_float16(convert_uint16(clnorm_halves_load(p)) << 16);
 #else
   return clnorm_real_load(p);
 #endif
@@ -128,6 +134,8 @@ inline static ushort16 clnorm_vec_narrow(float16 v) {
 inline static void clnorm_vec_store(__global clnorm_out *p, clnorm_vec v) {
 #if CLNORM_Y_STORAGE == CLNORM_STORAGE_F16
   vstore_half16_rte(v, 0, (__global half *)p);
+#elif CLNORM_Y_STORAGE == CLNORM_STORAGE_BF16
+  clnorm_halves_store(p, clnorm_vec_narrow(v));
 #elif defined(clnorm_narrow)
   vstore16(clnorm_vec_narrow(v), 0, p);
 #else
@@ -150,9 +158,9 @@ inline static void clnorm_vec_store_part(__global clnorm_out *p, clnorm_vec v, u
 
 /* The bits as they are, where both are one storage. */
 #if CLNORM_X_STORAGE == CLNORM_Y_STORAGE && defined(clnorm_narrow)
-#define clnorm_vec_move(y, x) vstore16(vload16(0, x), 0, y)
+#define clnorm_vec_move(y, x) clnorm_halves_store(y, clnorm_halves_load(x))
 #ifdef clnorm_stream_at
-#define clnorm_vec_move_stream(y, x) clnorm_stream_at(clnorm_narrow, y, vload16(0, x))
+#define clnorm_vec_move_stream(y, x) clnorm_stream_at(clnorm_narrow, y, clnorm_halves_load(x))
 #else
 #define clnorm_vec_move_stream(y, x) clnorm_vec_move(y, x)
 #endif
