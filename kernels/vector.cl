@@ -176,6 +176,7 @@ inline static void clnorm_vec_move_part(__global clnorm_out *y, __global const c
 #include "stages.h"
 #include "vector_finalize.h"
 #include "vector_sums.h"
+#include "view.h"
 #if defined(CLNORM_PATH) && CLNORM_PATH == 0 /* GENERAL */
 #include "vector_general.h"
 #define CLNORM_ITEM(stage) clnorm_general_##stage
