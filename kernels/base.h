@@ -10,6 +10,9 @@
 #ifndef CLNORM_BASE_H
 #define CLNORM_BASE_H
 
+/* Which arithmetic this is (docs/arithmetic.md): another number where any result has other bits. */
+#define CLNORM_ARITHMETIC 2
+
 #if defined(__OPENCL_C_VERSION__) || defined(__OPENCL_VERSION__)
 #define CLNORM_OPENCL_C
 #pragma OPENCL FP_CONTRACT OFF

@@ -37,11 +37,13 @@ CLNORM_FN float clnorm_count_to_real(clnorm_ulong n) {
 /* a / b for b in [1, 2^63]: correctly rounded where the quotient is normal. Four Newton steps
  * from an integer guess make y the correctly rounded 1 / b, but for the largest mantissa, where they end
  * one unit below; then the residual corrects the quotient (Markstein 1990). Small |a| is scaled up, so that
- * the residual is exact. No branches: loops over channels become vectors. */
+ * the residual is exact. The sign is put back as a bit, since the steps make +0 of -0. No branches: loops over
+ * channels become vectors. */
 CLNORM_FN float clnorm_div(float a, float b) {
-  const float magnitude = clnorm_from_bits(clnorm_bits(a) & 0x7fffffffu);
+  const clnorm_uint sign = clnorm_bits(a) & 0x80000000u;
+  const float magnitude = clnorm_from_bits(clnorm_bits(a) ^ sign);
   const int tiny = magnitude < 0x1p-60f;
-  const float s = a * (tiny ? 0x1p+64f : 1.0f);
+  const float s = magnitude * (tiny ? 0x1p+64f : 1.0f);
   float y = clnorm_from_bits(0x7ef311c7u - clnorm_bits(b));
   y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
   y = clnorm_fma(clnorm_fma(-b, y, 1.0f), y, y);
@@ -50,7 +52,7 @@ CLNORM_FN float clnorm_div(float a, float b) {
   y = clnorm_from_bits(clnorm_bits(y) + ((clnorm_bits(b) & 0x7fffffu) == 0x7fffffu));
   float q = s * y;
   q = clnorm_fma(clnorm_fma(-b, q, s), y, q) * (tiny ? 0x1p-64f : 1.0f);
-  return magnitude < CLNORM_INFINITY ? q : a;
+  return magnitude < CLNORM_INFINITY ? clnorm_from_bits(clnorm_bits(q) | sign) : a;
 }
 
 /* 1 / sqrt(v), correctly rounded for every v > 0; +inf for 0, NaN below 0. Three Newton steps from an

@@ -11,6 +11,7 @@
 #include "statistics.h"
 
 __extension__ typedef unsigned __int128 wide_uint;
+__extension__ typedef __int128 wide_int;
 
 /* ---- Reciprocal square root -------------------------------------------------------------------- */
 
@@ -96,13 +97,17 @@ static void rsqrt_of_what_is_not_positive(void **state) {
 
 /* ---- Division ---------------------------------------------------------------------------------- */
 
-/* The host rounds / correctly (IEEE-754), at run time too: volatile keeps the compiler out of it. */
+/* The host rounds / correctly (IEEE-754), at run time too: volatile keeps the compiler out of it. The negative
+ * dividend is asked of the host as well: nothing is concluded from symmetry. */
 static void check_div(float a, float b) {
-  volatile float dividend = a;
-  const float expected = dividend / b;
-  const float actual = clnorm_div(a, b);
-  if (clnorm_bits(actual) != clnorm_bits(expected)) {
-    fail_msg("div(%a, %a) is %a, expected %a", a, b, actual, expected);
+  const float signs[] = {a, -a};
+  for (int i = 0; i < 2; i++) {
+    volatile float dividend = signs[i];
+    const float expected = dividend / b;
+    const float actual = clnorm_div(signs[i], b);
+    if (clnorm_bits(actual) != clnorm_bits(expected)) {
+      fail_msg("div(%a, %a) is %a, expected %a", signs[i], b, actual, expected);
+    }
   }
 }
 
@@ -151,8 +156,43 @@ static void div_of_special_values(void **state) {
     check_div(b, b);
     check_div(FLT_MIN * b, b); /* the smallest normal quotient */
     check_div(0x1p-60f * b, b);
-    assert_true(clnorm_div(INFINITY, b) == INFINITY);
-    assert_true(isnan(clnorm_div(NAN, b)));
+    check_div(0x1p-60f, b);
+    check_div(clnorm_from_bits(clnorm_bits(0x1p-60f) - 1), b);
+    check_div(2e19f, b); /* times 2^64 it would be infinite */
+    assert_true(clnorm_div(INFINITY, b) == INFINITY && clnorm_div(-INFINITY, b) == -INFINITY);
+    assert_true(isnan(clnorm_div(NAN, b)) && isnan(clnorm_div(-NAN, b)));
+    assert_true(signbit(clnorm_div(-0.0f, b)) && !signbit(clnorm_div(0.0f, b)));
+    /* what underflows keeps its sign */
+    assert_true(signbit(clnorm_div(-0x1p-149f, b)) && !signbit(clnorm_div(0x1p-149f, b)));
+  }
+}
+
+/* In integers, without the host's division: 2^k * a == q * b + rest has |2 * rest| <= b, and the even quotient
+ * where it is half. Mantissas of 24 bits decide where quotient and dividend are normal. */
+static bool is_quotient(float q, float a, float b) {
+  const exact dividend = exact_of(fabsf(a)), divisor = exact_of(b), quotient = exact_of(fabsf(q));
+  const int power = dividend.exponent - divisor.exponent - quotient.exponent;
+  assert_true(power >= 0 && power < 64);
+  const wide_int product = (wide_int)quotient.mantissa * divisor.mantissa;
+  const wide_int rest = ((wide_int)dividend.mantissa << power) - product;
+  const wide_int twice = rest < 0 ? -2 * rest : 2 * rest;
+  if (twice == divisor.mantissa) return quotient.mantissa % 2 == 0;
+  /* below a power of two the neighbour is half as far */
+  if (rest < 0 && quotient.mantissa == 0x800000u) return 2 * twice <= divisor.mantissa;
+  return twice < divisor.mantissa;
+}
+
+static void div_is_the_nearest_quotient_in_integers(void **state) {
+  (void)state;
+  uint64_t random = 3;
+  for (int i = 0; i < 4000000; i++) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    const uint32_t low = (uint32_t)(random >> 33) & 0x7fffffu;
+    const float b = clnorm_from_bits(clnorm_bits(1.0f) + (i % 8 ? low : 0x7fffffu - low % 64));
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    const float a = -clnorm_from_bits(clnorm_bits(1.0f) + ((uint32_t)(random >> 33) & 0x7fffffu));
+    const float q = clnorm_div(a, b);
+    if (!(q < 0 && is_quotient(q, a, b))) fail_msg("div(%a, %a) is %a", a, b, q);
   }
 }
 
@@ -375,6 +415,98 @@ static void partial_make_never_gives_a_negative_variance(void **state) {
   assert_true(zero.lo == 0.0f && !signbit(zero.lo));
 }
 
+/* ---- The settled mean --------------------------------------------------------------------------- */
+
+/* hi + lo in units of 2^unit, exactly. */
+static wide_int sum_of(float hi, float lo, int unit) {
+  wide_int sum = 0;
+  const float terms[] = {hi, lo};
+  for (int i = 0; i < 2; i++) {
+    const exact e = exact_of(fabsf(terms[i]));
+    if (!e.mantissa) continue;
+    assert_true(e.exponent >= unit && e.exponent - unit < 100);
+    const wide_int term = (wide_int)e.mantissa << (e.exponent - unit);
+    sum += terms[i] < 0 ? -term : term;
+  }
+  return sum;
+}
+
+/* The sum is what it was, hi is its nearest float, nothing is left to settle, and no zero is -0. */
+static void check_mean(float hi, float lo) {
+  const clnorm_two mean = clnorm_mean(hi, lo), again = clnorm_mean(mean.hi, mean.lo);
+  volatile float rounded = hi + lo;
+  int unit = 127;
+  const float all[] = {hi, lo, mean.hi, mean.lo};
+  for (int i = 0; i < 4; i++) {
+    const exact e = exact_of(fabsf(all[i]));
+    if (e.mantissa && e.exponent < unit) unit = e.exponent;
+  }
+  if (sum_of(hi, lo, unit) != sum_of(mean.hi, mean.lo, unit) || mean.hi != rounded ||
+      clnorm_bits(again.hi) != clnorm_bits(mean.hi) ||
+      clnorm_bits(again.lo) != clnorm_bits(mean.lo) || clnorm_bits(mean.hi) == 0x80000000u ||
+      clnorm_bits(mean.lo) == 0x80000000u)
+    fail_msg("mean(%a, %a) is %a + %a, then %a + %a", hi, lo, mean.hi, mean.lo, again.hi, again.lo);
+}
+
+/* hi of any binade, lo up to 70 binades below it or 2 above, of either sign: half units of hi, ties and
+ * cancellation among them. */
+static void mean_of_random_pairs(void **state) {
+  (void)state;
+  uint64_t random = 11;
+  for (int i = 0; i < 4000000; i++) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    const uint32_t bits = (uint32_t)(random >> 32);
+    const int field = 1 + (int)(bits >> 8) % 250;
+    const uint32_t mantissa = i % 3 ? bits & 0x7fffffu : i % 2 ? 0 : 0x7fffffu;
+    const float hi = clnorm_from_bits((bits & 0x80000000u) | (uint32_t)field << 23 | mantissa);
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    const uint32_t other = (uint32_t)(random >> 32);
+    const int below = field + 2 - (int)(other >> 8) % 72;
+    const uint32_t low = i % 5 ? other & 0x7fffffu : 0;
+    check_mean(hi, clnorm_from_bits((other & 0x80000000u) |
+                                    (uint32_t)(below > 0 ? below : 0) << 23 | low));
+  }
+}
+
+static void mean_of_hard_pairs(void **state) {
+  (void)state;
+  static const float pairs[][2] = {{1.0f, 0x1p-24f},
+                                   {1.0f, 0x1.000002p-24f},
+                                   {0x1.000002p0f, 0x1p-24f}, /* ties */
+                                   {1.0f, -0x1p-25f},
+                                   {1.0f, -0x1.000002p-25f},
+                                   {1.0f, -0x1p-24f}, /* below 1 */
+                                   {1.0f, -1.0f},
+                                   {-1.0f, 0x1.fffffep-1f},
+                                   {0x1p-149f, -0x1p-149f},
+                                   {0.0f, -0.0f},
+                                   {-0.0f, 0.0f},
+                                   {-0.0f, -0.0f},
+                                   {-0.0f, 3.0f},
+                                   {3.0f, -0.0f},
+                                   {-0.0f, 0x1p-149f},
+                                   {1.0f, 3.0f},
+                                   {FLT_MIN, -0x1p-149f},
+                                   {FLT_MAX, -0x1p79f},
+                                   {FLT_MAX, 0x1p70f}};
+  for (size_t i = 0; i < FIXTURE_LENGTH(pairs); i++) {
+    check_mean(pairs[i][0], pairs[i][1]);
+    check_mean(-pairs[i][0], -pairs[i][1]);
+  }
+}
+
+static void mean_of_what_is_not_finite(void **state) {
+  (void)state;
+  const float odd[] = {NAN, INFINITY, -INFINITY};
+  for (size_t i = 0; i < FIXTURE_LENGTH(odd); i++) {
+    const clnorm_two mean = clnorm_mean(odd[i], 1.0f);
+    assert_true(isnan(odd[i]) ? isnan(mean.hi) : mean.hi == odd[i]);
+    assert_true(isnan(mean.lo)); /* so y is NaN, whatever hi is */
+    assert_true(isnan(clnorm_mean(odd[i], NAN).hi) && isnan(clnorm_mean(odd[i], NAN).lo));
+    assert_true(isnan(clnorm_mean(1.0f, odd[i]).lo));
+  }
+}
+
 /* ---- Layout shared with the device ------------------------------------------------------------- */
 
 static void structures_have_no_holes(void **state) {
@@ -395,6 +527,7 @@ int main(void) {
       cmocka_unit_test(reciprocal_is_correctly_rounded_for_all_divisors),
       cmocka_unit_test(div_is_correctly_rounded_everywhere),
       cmocka_unit_test(div_of_special_values),
+      cmocka_unit_test(div_is_the_nearest_quotient_in_integers),
       cmocka_unit_test(counts_are_correctly_rounded),
       cmocka_unit_test(segments_cover_every_element_once),
       cmocka_unit_test(geometry_follows_the_rule),
@@ -405,6 +538,9 @@ int main(void) {
       cmocka_unit_test(merge_agrees_with_double),
       cmocka_unit_test(merge_passes_nan_on),
       cmocka_unit_test(partial_make_never_gives_a_negative_variance),
+      cmocka_unit_test(mean_of_random_pairs),
+      cmocka_unit_test(mean_of_hard_pairs),
+      cmocka_unit_test(mean_of_what_is_not_finite),
       cmocka_unit_test(structures_have_no_holes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
