@@ -1,6 +1,7 @@
 /* What is promised where subnormal values are flushed (cases/promise.h): ordinary data are inside as a
  * whole; what is inside is the value that the CPU path gives, and keeps it where the processor flushes
- * operands, results, or both; what is outside is something that really differs. */
+ * operands, results, or both; what is outside is something that really differs. And what is promised of the
+ * saved statistics: y comes from them again, bit by bit. */
 #include "fixture.h"
 
 #include <math.h>
@@ -26,6 +27,7 @@ static clnorm_schedule fixture_schedule(const clnorm_forward_desc *desc,
 typedef struct results {
   float *values[CLNORM_NUM_OUTPUTS];
   int64_t counts[CLNORM_NUM_OUTPUTS];
+  float *saved_mean_low;
 } results;
 
 static void results_make(results *r, const clnorm_problem *problem) {
@@ -34,6 +36,8 @@ static void results_make(results *r, const clnorm_problem *problem) {
     r->values[o] = calloc((size_t)r->counts[o] + 1, sizeof(float));
     assert_non_null(r->values[o]);
   }
+  r->saved_mean_low = calloc((size_t)problem->desc.channels, sizeof(float));
+  assert_non_null(r->saved_mean_low);
   if (!r->counts[CLNORM_OUTPUT_RUNNING_MEAN]) return;
   const size_t size = (size_t)problem->desc.channels * sizeof(float);
   memcpy(r->values[CLNORM_OUTPUT_RUNNING_MEAN], problem->running_mean, size);
@@ -42,11 +46,12 @@ static void results_make(results *r, const clnorm_problem *problem) {
 
 static void results_free(results *r) {
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) free(r->values[o]);
+  free(r->saved_mean_low);
 }
 
 static clnorm_call make_call(const clnorm_schedule *schedule, const clnorm_problem *problem) {
   clnorm_call call = schedule->call;
-  call.flags |= CLNORM_SAVE_MEAN | CLNORM_SAVE_INVSTD;
+  call.flags |= CLNORM_SAVE_MEAN | CLNORM_SAVE_MEAN_LOW | CLNORM_SAVE_INVSTD;
   if (problem->weight) call.flags |= CLNORM_HAS_WEIGHT;
   if (problem->bias) call.flags |= CLNORM_HAS_BIAS;
   if (problem->running_mean) call.flags |= CLNORM_HAS_RUNNING;
@@ -79,6 +84,7 @@ static void run(const clnorm_problem *problem, clnorm_isa isa, unsigned mode, re
       [CLNORM_OPERAND_RUNNING_MEAN] = given ? problem->running_mean : v[CLNORM_OUTPUT_RUNNING_MEAN],
       [CLNORM_OPERAND_RUNNING_VAR] = given ? problem->running_var : v[CLNORM_OUTPUT_RUNNING_VAR],
       [CLNORM_OPERAND_SAVED_MEAN] = v[CLNORM_OUTPUT_SAVED_MEAN],
+      [CLNORM_OPERAND_SAVED_MEAN_LOW] = r->saved_mean_low,
       [CLNORM_OPERAND_SAVED_INVSTD] = v[CLNORM_OUTPUT_SAVED_INVSTD],
       [CLNORM_OPERAND_WORKSPACE] = workspace};
   for (unsigned i = 0; i < schedule.num_launches; i++) {
@@ -261,12 +267,76 @@ static void magnitudes(void **state) {
     }
 }
 
+/* ---- From the saved statistics ----------------------------------------------------------------------- */
+
+/* y of an element from the three saved operands, weight and bias, in docs/arithmetic.md's words. */
+static float recomputed(const clnorm_problem *problem, const results *r, int64_t c, float x) {
+  const float hi = r->values[CLNORM_OUTPUT_SAVED_MEAN][c], lo = r->saved_mean_low[c];
+  const float invstd = r->values[CLNORM_OUTPUT_SAVED_INVSTD][c];
+  const float scale = problem->weight ? problem->weight[c] * invstd : invstd;
+  const float bias = problem->bias ? problem->bias[c] : 0.0f;
+  const bool batch = problem->desc.statistics == CLNORM_BATCH_STATISTICS;
+  return fmaf(x - hi, scale, batch ? fmaf(-lo, scale, bias) : bias);
+}
+
+/* How many channels have a part of their mean in lo. */
+static int64_t check_recomputed(const clnorm_problem *problem, const results *r, const char *text) {
+  const int64_t channels = problem->desc.channels, spatial = problem->desc.spatial;
+  int64_t low = 0;
+  for (int64_t c = 0; c < channels; c++) {
+    const float hi = r->values[CLNORM_OUTPUT_SAVED_MEAN][c], lo = r->saved_mean_low[c];
+    low += lo != 0;
+    if (isfinite(hi) && isfinite(lo) && hi + lo != hi)
+      fail_msg("%s: %a + %a, the mean of channel %lld, is not settled", text, hi, lo, (long long)c);
+  }
+  for (int64_t i = 0; i < r->counts[CLNORM_OUTPUT_Y]; i++) {
+    const float y = r->values[CLNORM_OUTPUT_Y][i];
+    const float again = recomputed(problem, r, i / spatial % channels, problem->x[i]);
+    if (!same(y, again))
+      fail_msg("%s: y[%lld] is %a, and %a from what was saved", text, (long long)i, y, again);
+  }
+  return low;
+}
+
+/* All kinds of data, in all instruction sets that test_promise.c runs, in one launch and in three. */
+static void saved_statistics_give_y_again(void **state) {
+  int64_t low = 0;
+  (void)state;
+  for (size_t s = 0; s < FIXTURE_LENGTH(shapes); s++) {
+    size_t count;
+    clnorm_case *cases = clnorm_shape_cases(shapes[s], 5, &count);
+    assert_non_null(cases);
+    for (size_t i = 0; i < count; i++) {
+      char text[320];
+      clnorm_case_operands operands;
+      clnorm_case_describe(&cases[i], text, sizeof text);
+      assert_true(clnorm_case_operands_make(&cases[i], &operands));
+      for (int variant = CLNORM_VARIANT_CHANNEL; variant <= CLNORM_VARIANT_SPLIT; variant++) {
+        operands.problem.desc.variant = (clnorm_variant)variant;
+        if (cases[i].statistics != CLNORM_BATCH_STATISTICS)
+          operands.problem.desc.variant = CLNORM_VARIANT_AUTO;
+        const clnorm_items_functions *sets[] = {&clnorm__forward_plain, instruction_sets()[1]};
+        for (size_t k = 0; k < FIXTURE_LENGTH(sets) && sets[k]; k++) {
+          results r;
+          run(&operands.problem, sets[k], 0, &r);
+          low += check_recomputed(&operands.problem, &r, text);
+          results_free(&r);
+        }
+      }
+      clnorm_case_operands_free(&operands);
+    }
+    free(cases);
+  }
+  assert_true(low > 1000); /* the low part is there, and needed */
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(ordinary_data_are_inside),
       cmocka_unit_test(tiny_data_are_told_apart),
       cmocka_unit_test(elements_are_told_apart_one_by_one),
       cmocka_unit_test(magnitudes),
+      cmocka_unit_test(saved_statistics_give_y_again),
   };
   return cmocka_run_group_tests_name("promise", tests, NULL, NULL);
 }
