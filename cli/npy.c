@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "arguments.h"
+#include "halves.h"
 #include "messages.h"
 #include "npy_header.h"
 
@@ -69,8 +69,8 @@ static bool wrong_magic(const unsigned char *start, clnorm_message *message) {
 }
 
 /* Reads up to the first value: *data_offset bytes into the file. */
-static bool read_header(int file, clnorm_npy_types types, clnorm_npy_header *header,
-                        int64_t *data_offset, clnorm_message *message) {
+static bool read_header(int file, unsigned types, clnorm_npy_header *header, int64_t *data_offset,
+                        clnorm_message *message) {
   static const char truncated[] = "is truncated in the header";
   unsigned char start[PROLOGUE] = {0};
   if (!read_exactly(file, start, 10, "is too short for a .npy file", message)) return false;
@@ -161,20 +161,6 @@ static void swap_bytes(unsigned char *data, int64_t count, int item_size) {
     }
 }
 
-/* Doubles become floats in place, front to back. */
-static bool narrow(void *data, int64_t count, clnorm_message *message) {
-  unsigned char *bytes = data;
-  for (int64_t i = 0; i < count; i++) {
-    double wide;
-    memcpy(&wide, bytes + i * (int64_t)sizeof wide, sizeof wide);
-    if (isfinite(wide) && fabs(wide) >= 0x1.ffffffp+127) /* rounds to infinity from here on */
-      return clnorm_refuse(message, "value %g at index %" PRId64 " does not fit float32", wide, i);
-    const float value = (float)wide;
-    memcpy(bytes + i * (int64_t)sizeof value, &value, sizeof value);
-  }
-  return true;
-}
-
 /* Index of the element behind dims index, first dimension fastest. */
 static int64_t fortran_index(const clnorm_npy_header *header, const int64_t *index) {
   int64_t result = 0;
@@ -182,48 +168,48 @@ static int64_t fortran_index(const clnorm_npy_header *header, const int64_t *ind
   return result;
 }
 
-static float *to_c_order(const clnorm_npy_header *header, const float *values) {
-  float *result = malloc((size_t)header->count * sizeof *result + 1);
+static unsigned char *to_c_order(const clnorm_npy_header *header, const unsigned char *values) {
+  const int64_t size = header->item_size;
+  unsigned char *result = malloc((size_t)(header->count * size) + 1);
   if (!result) return NULL;
   int64_t index[CLNORM_NPY_MAX_DIMS] = {0};
   for (int64_t i = 0; i < header->count; i++) {
-    result[i] = values[fortran_index(header, index)];
+    memcpy(result + i * size, values + fortran_index(header, index) * size, (size_t)size);
     for (int d = header->ndim - 1; d >= 0 && ++index[d] == header->dims[d]; d--) index[d] = 0;
   }
   return result;
 }
 
-/* Reads and converts the values; array->values may be set even on failure. */
+/* Reads the values; array->values may be set even on failure. */
 static bool read_values(int file, const clnorm_npy_header *header, bool is_stream,
                         clnorm_npy *array, clnorm_message *message) {
   const size_t bytes = (size_t)(header->count * header->item_size);
   array->values = read_data(file, bytes, is_stream, message);
   if (!array->values) return false;
   if (header->big_endian != clnorm_host_is_big_endian())
-    swap_bytes((unsigned char *)array->values, header->count, header->item_size);
-  if (header->item_size == 8 && !narrow(array->values, header->count, message)) return false;
+    swap_bytes(array->values, header->count, header->item_size);
   if (!header->fortran_order || header->ndim < 2) return true;
-  float *ordered = to_c_order(header, array->values);
+  unsigned char *ordered = to_c_order(header, array->values);
   if (!ordered) return clnorm_refuse(message, "no memory to bring it into C order");
   free(array->values);
   array->values = ordered;
   return true;
 }
 
-static bool read_file(int file, int64_t file_size, clnorm_npy_types types, clnorm_npy *array,
+static bool read_file(int file, int64_t file_size, unsigned types, clnorm_npy *array,
                       clnorm_message *message) {
   clnorm_npy_header header;
   int64_t data_offset = 0;
   if (!read_header(file, types, &header, &data_offset, message)) return false;
   if (!check_size(&header, data_offset, file_size, message)) return false;
+  array->type = header.type;
   array->ndim = header.ndim;
   memcpy(array->dims, header.dims, sizeof header.dims);
   array->count = header.count;
   return read_values(file, &header, file_size < 0, array, message);
 }
 
-bool clnorm_npy_read(const char *path, clnorm_npy_types types, clnorm_npy *array,
-                     clnorm_message *message) {
+bool clnorm_npy_read(const char *path, unsigned types, clnorm_npy *array, clnorm_message *message) {
   int file = -1;
   int64_t size = 0;
   memset(array, 0, sizeof *array);
@@ -239,6 +225,75 @@ void clnorm_npy_free(clnorm_npy *array) {
   memset(array, 0, sizeof *array);
 }
 
+/* ---- Converting ------------------------------------------------------------------------------ */
+
+const char *clnorm_npy_type_name(clnorm_npy_type type) { return clnorm_npy_traits_of(type)->name; }
+int clnorm_npy_item_size(clnorm_npy_type type) { return clnorm_npy_traits_of(type)->item_size; }
+
+/* Exact. */
+static double load(clnorm_npy_type type, const void *values, int64_t i) {
+  switch (type) {
+  case CLNORM_NPY_F16:
+    return (double)clnorm_half_to_float(((const uint16_t *)values)[i]);
+  case CLNORM_NPY_BF16:
+    return (double)clnorm_bfloat_to_float(((const uint16_t *)values)[i]);
+  case CLNORM_NPY_F32:
+    return (double)((const float *)values)[i];
+  default:
+    return ((const double *)values)[i];
+  }
+}
+
+/* Rounded once; below the type's limit, or no number. */
+static void store(clnorm_npy_type type, void *values, int64_t i, double value) {
+  switch (type) {
+  case CLNORM_NPY_F16:
+    ((uint16_t *)values)[i] = clnorm_double_to_half(value);
+    return;
+  case CLNORM_NPY_BF16:
+    ((uint16_t *)values)[i] = clnorm_double_to_bfloat(value);
+    return;
+  case CLNORM_NPY_F32:
+    ((float *)values)[i] = (float)value;
+    return;
+  default:
+    ((double *)values)[i] = value;
+  }
+}
+
+/* NULL: refused. */
+static void *converted(const clnorm_npy *array, const clnorm_npy_traits *type,
+                       clnorm_message *message) {
+  if (array->count > (PTRDIFF_MAX - 1) / type->item_size) {
+    clnorm_refuse(message, "%" PRId64 " values of %s are more than this system can address",
+                  array->count, type->name);
+    return NULL;
+  }
+  const size_t size = (size_t)(array->count * type->item_size);
+  void *values = malloc(size + 1);
+  if (!values) clnorm_refuse(message, "no memory for %zu bytes", size);
+  for (int64_t i = 0; values && i < array->count; i++) {
+    const double value = load(array->type, array->values, i);
+    if (isfinite(value) && fabs(value) >= type->limit) {
+      clnorm_refuse(message, "value %g at index %" PRId64 " does not fit %s", value, i, type->name);
+      free(values);
+      return NULL;
+    }
+    store(type->type, values, i, value);
+  }
+  return values;
+}
+
+bool clnorm_npy_convert(clnorm_npy *array, clnorm_npy_type type, clnorm_message *message) {
+  if (array->type == type) return true;
+  void *values = converted(array, clnorm_npy_traits_of(type), message);
+  if (!values) return false;
+  free(array->values);
+  array->values = values;
+  array->type = type;
+  return true;
+}
+
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 #define MAX_OWN_HEADER 1024 /* 32 dimensions of 20 digits fit */
@@ -250,7 +305,8 @@ static size_t make_header(const clnorm_npy *array, char text[MAX_OWN_HEADER]) {
   memcpy(text, magic, sizeof magic);
   text[6] = 1;
   text[7] = 0;
-  n += (size_t)snprintf(text + n, size - n, "{'descr': '<f4', 'fortran_order': False, 'shape': (");
+  n += (size_t)snprintf(text + n, size - n, "{'descr': '<%s', 'fortran_order': False, 'shape': (",
+                        clnorm_npy_traits_of(array->type)->code);
   for (int d = 0; d < array->ndim; d++)
     n += (size_t)snprintf(text + n, size - n, "%" PRId64 "%s", array->dims[d],
                           d + 1 < array->ndim || array->ndim == 1 ? "," : "");
@@ -262,14 +318,15 @@ static size_t make_header(const clnorm_npy *array, char text[MAX_OWN_HEADER]) {
   return n;
 }
 
-static bool write_values(FILE *file, const float *values, int64_t count) {
+static bool write_values(FILE *file, const unsigned char *values, int64_t count, int item_size) {
+  const size_t size = (size_t)item_size;
   if (!clnorm_host_is_big_endian())
-    return fwrite(values, sizeof *values, (size_t)count, file) == (size_t)count;
-  for (int64_t i = 0; i < count; i++) {
-    unsigned char item[sizeof *values];
-    memcpy(item, &values[i], sizeof item);
-    swap_bytes(item, 1, sizeof item);
-    if (fwrite(item, sizeof item, 1, file) != 1) return false;
+    return fwrite(values, size, (size_t)count, file) == (size_t)count;
+  for (int64_t i = 0; i < count; i++, values += size) {
+    unsigned char item[sizeof(double)];
+    memcpy(item, values, size);
+    swap_bytes(item, 1, item_size);
+    if (fwrite(item, size, 1, file) != 1) return false;
   }
   return true;
 }
@@ -278,10 +335,11 @@ bool clnorm_npy_write(FILE *out, const void *array) {
   const clnorm_npy *a = array;
   char header[MAX_OWN_HEADER];
   const size_t size = make_header(a, header);
-  return fwrite(header, size, 1, out) == 1 && write_values(out, a->values, a->count);
+  return fwrite(header, size, 1, out) == 1 &&
+         write_values(out, a->values, a->count, clnorm_npy_item_size(a->type));
 }
 
 int64_t clnorm_npy_size(const clnorm_npy *array) {
   char header[MAX_OWN_HEADER];
-  return (int64_t)make_header(array, header) + array->count * (int64_t)sizeof *array->values;
+  return (int64_t)make_header(array, header) + array->count * clnorm_npy_item_size(array->type);
 }

@@ -1,5 +1,6 @@
 #include "npy_header.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,9 +8,23 @@
 
 #define MAX_ITEM_SIZE 8
 
+static const clnorm_npy_traits traits[] = {
+    {CLNORM_NPY_F16, 2, "float16", "f2", NULL, 65520},
+    {CLNORM_NPY_BF16, 2, "bfloat16", "u2", "V2", 0x1.ffp+127},
+    {CLNORM_NPY_F32, 4, "float32", "f4", NULL, 0x1.ffffffp+127},
+    {CLNORM_NPY_F64, 8, "float64", "f8", NULL, (double)INFINITY}};
+
+enum { NUM_TYPES = sizeof traits / sizeof traits[0] };
+
+const clnorm_npy_traits *clnorm_npy_traits_of(clnorm_npy_type type) {
+  for (int i = 0; i < NUM_TYPES; i++)
+    if (traits[i].type == type) return &traits[i];
+  return NULL;
+}
+
 typedef struct cursor {
   const char *at, *end;
-  clnorm_npy_types types;
+  unsigned types; /* accepted ones */
   clnorm_message *message;
 } cursor;
 
@@ -49,13 +64,25 @@ static bool take_string(cursor *c, char *text, size_t size, const char *expected
   return take(c, quote) || malformed(c, "a closing quote");
 }
 
-/* What a type code means, for messages. */
+/* Which of the types this code is; NULL: none. */
+static const clnorm_npy_traits *find_type(unsigned types, const char *code) {
+  for (int i = 0; i < NUM_TYPES; i++) {
+    const clnorm_npy_traits *t = &traits[i];
+    if (!(types & t->type)) continue;
+    if (strcmp(code, t->code) == 0 || (t->other_code && strcmp(code, t->other_code) == 0)) return t;
+  }
+  return NULL;
+}
+
+/* What the code of a type that is not accepted means, for messages. */
 static const char *type_name(const char *code) {
   static const char *const names[][2] = {
-      {"f2", "float16"}, {"f12", "float96"}, {"f16", "float128"},   {"c8", "complex64"},
-      {"b1", "bool"},    {"i1", "int8"},     {"i2", "int16"},       {"i4", "int32"},
-      {"i8", "int64"},   {"u1", "uint8"},    {"u2", "uint16"},      {"u4", "uint32"},
-      {"u8", "uint64"},  {"?", "bool"},      {"c16", "complex128"}, {"f8", "float64"}};
+      {"f12", "float96"}, {"f16", "float128"}, {"c8", "complex64"},  {"c16", "complex128"},
+      {"b1", "bool"},     {"?", "bool"},       {"i1", "int8"},       {"i2", "int16"},
+      {"i4", "int32"},    {"i8", "int64"},     {"u1", "uint8"},      {"u4", "uint32"},
+      {"u8", "uint64"},   {"u2", "uint16"},    {"V2", "2 raw bytes"}};
+  const clnorm_npy_traits *type = find_type(~(unsigned)CLNORM_NPY_BF16, code);
+  if (type) return type->name;
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if (strcmp(code, names[i][0]) == 0) return names[i][1];
   return "no type that is known here";
@@ -68,16 +95,25 @@ bool clnorm_host_is_big_endian(void) {
   return first == 0;
 }
 
-/* What is accepted, and where. */
-static const char *wanted(const cursor *c) {
-  return c->types == CLNORM_NPY_TENSOR
-             ? "the tensor must be float32 (parameters and statistics may be float64)"
-             : "parameters and statistics must be float32 or float64";
+/* Refuses what is not among the accepted types, all of which are named. */
+static bool refuse_type(cursor *c, const char *found) {
+  char accepted[128] = "";
+  size_t n = 0;
+  unsigned left = c->types;
+  for (int i = 0; i < NUM_TYPES && n < sizeof accepted; i++) {
+    if (!(left & traits[i].type)) continue;
+    left &= ~(unsigned)traits[i].type;
+    const char *before = left ? ", " : " or ";
+    n += (size_t)snprintf(accepted + n, sizeof accepted - n, "%s%s%s", n > 0 ? before : "",
+                          traits[i].name,
+                          traits[i].type == CLNORM_NPY_BF16 ? " (as '<u2' or '|V2')" : "");
+  }
+  return clnorm_refuse(c->message, "dtype %s, but must be %s", found, accepted);
 }
 
 static bool parse_type(cursor *c, clnorm_npy_header *header) {
   char text[32];
-  if (next_is(c, '[')) return clnorm_refuse(c->message, "dtype is a structure, but %s", wanted(c));
+  if (next_is(c, '[')) return refuse_type(c, "is a structure");
   if (!take_string(c, text, sizeof text, "a type such as '<f4'")) return false;
   const char *code = text;
   char order = '=';
@@ -85,10 +121,16 @@ static bool parse_type(cursor *c, clnorm_npy_header *header) {
   if (*code == 'O')
     return clnorm_refuse(c->message, "dtype '%s' is an object array (a pickle), which is refused",
                          text);
-  const bool may_be_double = c->types == CLNORM_NPY_PARAMETER;
-  if (strcmp(code, "f4") != 0 && !(may_be_double && strcmp(code, "f8") == 0))
-    return clnorm_refuse(c->message, "dtype '%s' is %s, but %s", text, type_name(code), wanted(c));
-  header->item_size = code[1] - '0';
+  const clnorm_npy_traits *type = find_type(c->types, code);
+  if (!type) {
+    const bool bfloat = find_type(CLNORM_NPY_BF16, code) != NULL;
+    char found[128];
+    snprintf(found, sizeof found, "'%s' is %s%s", text, type_name(code),
+             bfloat ? " (or bfloat16, which was not asked for)" : "");
+    return refuse_type(c, found);
+  }
+  header->type = type->type;
+  header->item_size = type->item_size;
   header->big_endian = order == '>' || (order != '<' && clnorm_host_is_big_endian());
   return true;
 }
@@ -167,7 +209,7 @@ static bool parse_entry(cursor *c, clnorm_npy_header *header, bool seen[3]) {
   return parse_shape(c, header);
 }
 
-bool clnorm_npy_header_parse(const char *text, size_t length, clnorm_npy_types types,
+bool clnorm_npy_header_parse(const char *text, size_t length, unsigned types,
                              clnorm_npy_header *header, clnorm_message *message) {
   cursor c = {text, text + length, types, message};
   bool seen[3] = {false, false, false};

@@ -4,8 +4,23 @@
 
 #include "npy.h"
 
+/* What is told of a type. */
+typedef struct clnorm_npy_traits {
+  clnorm_npy_type type;
+  int item_size;
+  const char *name;
+  /* In a header, behind the byte order: the one that is written, and another that is read, or NULL. */
+  const char *code, *other_code;
+  /* Finite values from here on become infinite when they are rounded to the type. */
+  double limit;
+} clnorm_npy_traits;
+
+/* NULL where it is none of the types. */
+const clnorm_npy_traits *clnorm_npy_traits_of(clnorm_npy_type type);
+
 typedef struct clnorm_npy_header {
-  int item_size; /* 4 or 8 */
+  clnorm_npy_type type;
+  int item_size;
   bool big_endian, fortran_order;
   int ndim;
   int64_t dims[CLNORM_NPY_MAX_DIMS];
@@ -13,7 +28,7 @@ typedef struct clnorm_npy_header {
 } clnorm_npy_header;
 
 /* Parses the text after the length field. Every key exactly once, nothing else. */
-bool clnorm_npy_header_parse(const char *text, size_t length, clnorm_npy_types types,
+bool clnorm_npy_header_parse(const char *text, size_t length, unsigned types,
                              clnorm_npy_header *header, clnorm_message *message);
 
 bool clnorm_host_is_big_endian(void);

@@ -109,7 +109,8 @@ static bool is_per_channel(const clnorm_npy *array, int64_t channels) {
 static bool read_parameter(const char *option, const char *path, int64_t channels,
                            clnorm_npy *array) {
   clnorm_message message;
-  if (!clnorm_npy_read(path, CLNORM_NPY_PARAMETER, array, &message)) {
+  if (!clnorm_npy_read(path, CLNORM_NPY_F32 | CLNORM_NPY_F64, array, &message) ||
+      !clnorm_npy_convert(array, CLNORM_NPY_F32, &message)) {
     clnorm_complain("%s %s: %s", option, clnorm_input_path(path), message.text);
     return false;
   }
@@ -125,7 +126,7 @@ static bool read_parameter(const char *option, const char *path, int64_t channel
 static int read_inputs(const options *o, const char *path, inputs *in) {
   clnorm_message message;
   in->path = clnorm_input_path(path);
-  if (!clnorm_npy_read(path, CLNORM_NPY_TENSOR, &in->x, &message)) {
+  if (!clnorm_npy_read(path, CLNORM_NPY_F32, &in->x, &message)) {
     clnorm_complain("%s: %s", in->path, message.text);
     return CLNORM_EXIT_USAGE;
   }
@@ -472,6 +473,7 @@ static int write_outputs(const inputs *in, const module *m, outputs *out) {
   for (size_t i = 0; i < out->count; i++) {
     const bool tensor = out->results[i] == CLNORM_OUTPUT_Y;
     clnorm_npy *array = &out->arrays[i];
+    array->type = CLNORM_NPY_F32;
     array->ndim = tensor ? 4 : 1;
     memcpy(array->dims, in->x.dims + (tensor ? 0 : 1), (size_t)array->ndim * sizeof *array->dims);
     array->count = tensor ? in->x.count : in->x.dims[1];

@@ -296,7 +296,7 @@ class TestRun(CliTest):
         one, _ = self.write("one.npy", (1, 3, 1, 1))
         wide, _ = self.write("wide.npy", (1, 3, 1, 1), [1.0, 2.0, 3.0], descr="<f8")
         self.refused("run", flat, words=["expected 4D input (got 3D input)"])
-        self.refused("run", wide, words=[wide, "float64", "the tensor must be float32"])
+        self.refused("run", wide, words=[wide, "float64", "but must be float32"])
         self.clnorm("run", one, "--mode", "train", "--verify")
         self.refused("run", one, "--mode", "train", "--refuse-one-value", words=[one, "one value"])
         self.refused("run", path, "--eps", "-1", words=["eps", "-1"])

@@ -333,8 +333,16 @@ class TestInputs(FilesTest):
     def test_types_are_named_where_they_are_wrong(self):
         header = npy_bytes(SHAPE, []).replace(b"<f4", b"<i4") + b"1234" * 120
         pathlib.Path(self.path("i.npy")).write_bytes(header)
-        self.bad(self.path("i.npy"), words=["i.npy", "int32", "the tensor must be float32"])
+        self.bad(self.path("i.npy"), words=["i.npy", "int32", "but must be float32"])
         self.bad(self.x, "--bias", self.path("i.npy"), words=["--bias", "int32", "must be float32 or float64"])
+
+    def test_a_parameter_is_rounded_to_float32_or_refused(self):
+        for value, words in [(1e300, "value 1e+300 at index 1 does not fit float32"), (1e30, None)]:
+            wide, _ = self.write("w.npy", (3,), [0.0, value, 0.0], descr=">f8")
+            if words:
+                self.bad(self.x, "--bias", wide, words=["--bias", words])
+            else:
+                self.good(self.x, "--bias", wide)
 
 
 if __name__ == "__main__":
