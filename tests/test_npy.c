@@ -640,8 +640,11 @@ static void test_written_files_are_read(void **state) {
   static const size_t counts[] = {1, 6, 6, 6, 6, 6, 0};
   static const struct {
     unsigned type;
-    const char *code;
-  } types[] = {{F16, "'<f2'"}, {BF16, "'<u2'"}, {F32, "'<f4'"}, {F64, "'<f8'"}};
+    const char *code, *name;
+  } types[] = {{F16, "'<f2'", "float16"},
+               {BF16, "'<u2'", "bfloat16"},
+               {F32, "'<f4'", "float32"},
+               {F64, "'<f8'", "float64"}};
   const double values[6] = {1, -2, 3e-39, (double)INFINITY, 0.1, -0.0};
   for (size_t t = 0; t < FIXTURE_LENGTH(types); t++)
     for (size_t i = 0; i < FIXTURE_LENGTH(ndims); i++) {
@@ -656,6 +659,7 @@ static void test_written_files_are_read(void **state) {
       assert_written(&written, types[t].code, little, size);
       clnorm_npy array = read_good(types[t].type);
       assert_int_equal(array.type, types[t].type);
+      assert_string_equal(clnorm_npy_type_name(array.type), types[t].name);
       assert_int_equal(array.ndim, ndims[i]);
       assert_memory_equal(array.dims, shapes[i], (size_t)ndims[i] * sizeof shapes[i][0]);
       assert_int_equal(array.count, written.count);
