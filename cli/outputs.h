@@ -41,8 +41,8 @@ typedef struct clnorm_output_file {
   clnorm_file_identity identity;
   char *place;     /* the path behind all links; NULL: none is needed */
   char *temporary; /* a complete file on its way to `place`; NULL: none */
-  int descriptor; /* of a file that is written in place, or of standard output; -1: not open, as it has
-                    to be from the beginning */
+  /* Of a file that is written in place, or of standard output; -1: not open, as it has to be from the beginning. */
+  int descriptor;
   int64_t old_size;
 } clnorm_output_file;
 

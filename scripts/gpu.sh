@@ -98,8 +98,8 @@ build_in_root() {
   [ "$(id -u)" = 0 ] || fail "that needs root (chroot)"
   command -v debootstrap >/dev/null || fail "debootstrap is missing"
   [ -e "$root/etc/debian_version" ] ||
-    debootstrap --variant=minbase --include=gcc,libc6-dev,cmake,make,opencl-c-headers "$program_release" "$root" "$(mirror)" \
-      >"$work/debootstrap.log" 2>&1 || {
+    debootstrap --variant=minbase --include=gcc,libc6-dev,cmake,make,opencl-c-headers \
+      "$program_release" "$root" "$(mirror)" >"$work/debootstrap.log" 2>&1 || {
     rm -rf "$root"
     fail "debootstrap failed: $(tail -n 1 "$work/debootstrap.log")"
   }
@@ -119,7 +119,11 @@ build_in_root() {
 
 add_program() {
   glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/.* //')
-  if [ "${CLNORM_GPU_ROOT:-0}" = 0 ] && [ -n "$glibc" ] && is_old_enough "$glibc"; then build_here; else build_in_root; fi
+  if [ "${CLNORM_GPU_ROOT:-0}" = 0 ] && [ -n "$glibc" ] && is_old_enough "$glibc"; then
+    build_here
+  else
+    build_in_root
+  fi
   mkdir -p "$folder/bin"
   cp "$work/program/clnorm" "$folder/bin/"
   strip "$folder/bin/clnorm"
@@ -158,7 +162,8 @@ stand_in_for_z3() {
 move_clc() {
   LC_ALL=C sed 's#/usr/lib/clc/spirv#./share/clc//spirv#g' "$libraries/libRusticlOpenCL.so.1" \
     >"$rusticl/lib/libRusticlOpenCL.so.1"
-  grep -q 'share/clc//spirv64' "$rusticl/lib/libRusticlOpenCL.so.1" || fail "Mesa's path to its OpenCL library is another"
+  grep -q 'share/clc//spirv64' "$rusticl/lib/libRusticlOpenCL.so.1" ||
+    fail "Mesa's path to its OpenCL library is another"
 }
 
 gather_rusticl() {

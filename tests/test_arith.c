@@ -1,5 +1,5 @@
-/* kernels/scalar.h, places.h and statistics.h: roundings against exact integer arithmetic and the hardware, the cut of a
- * channel into segments, and the merge of partials. */
+/* kernels/scalar.h, places.h and statistics.h: roundings against exact integer arithmetic and the hardware, the cut of
+ * a channel into segments, and the merge of partials. */
 #include "fixture.h"
 
 #include <float.h>

@@ -500,7 +500,7 @@ class TestBench(CliTest):
 
     def test_shapes_that_cannot_be_measured(self):
         """They are reported, and the others are measured."""
-        shapes = ["--shape", "0x1x1x1", "--shape", "3x4", "--shape", "2x3x4x5", "--shape", "1x2x0x1", "--shape=-1x2x3x4"]
+        shapes = [f"--shape={shape}" for shape in ("0x1x1x1", "3x4", "2x3x4x5", "1x2x0x1", "-1x2x3x4")]
         found = json.loads(self.clnorm("bench", "--device", DEVICE, *shapes, "--op", "eval", "--seconds", "0",
                                        "--no-costs", "--json", status=2))
         self.assertEqual([row["shape"] for row in found["results"]], ["2x3x4x5"])
@@ -629,7 +629,8 @@ class TestTune(CliTest):
         self.check_device(device)
         measured = {row["parameter"] for row in device["measurements"]}
         if not any("not all was measured" in note for note in device["notes"]):
-            self.assertLessEqual({"stream_bytes", "train_stream_bytes"} | ({"form"} if DEVICE != "cpu" else set()), measured)
+            forms = {"form"} if DEVICE != "cpu" else set()
+            self.assertLessEqual({"stream_bytes", "train_stream_bytes"} | forms, measured)
         for row in device["measurements"]:
             self.assertEqual(set(row), {"parameter", "op", "shape", "ways", "median_s", "ratio", "rounds"})
             self.assertGreater(min(*row["median_s"], row["ratio"]), 0)

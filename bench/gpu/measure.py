@@ -115,7 +115,8 @@ class Run:
 
     def write(self):
         """Both files are replaced whole."""
-        for name, text in (("results.json", json.dumps(self.found, indent=1)), ("report.md", report.markdown(self.found))):
+        files = {"results.json": json.dumps(self.found, indent=1), "report.md": report.markdown(self.found)}
+        for name, text in files.items():
             part = self.arguments.out / f"{name}.part"
             part.write_text(text, encoding="utf-8")
             part.replace(self.arguments.out / name)
@@ -247,8 +248,9 @@ def find_torch(given):
     """A Python that knows PyTorch; else this one, whose message then says that it does not."""
     if given:
         return given
-    here = pathlib.Path("/opt").glob("*/.venv/bin/python3"), pathlib.Path("/opt").glob("*/bin/python3")
-    for python in (sys.executable, shutil.which("python3"), shutil.which("python"), *map(str, here[0]), *map(str, here[1])):
+    elsewhere = [str(path) for pattern in ("*/.venv/bin/python3", "*/bin/python3")
+                 for path in pathlib.Path("/opt").glob(pattern)]
+    for python in (sys.executable, shutil.which("python3"), shutil.which("python"), *elsewhere):
         if python and first_line(python, "-c", "import importlib.util as u; print(u.find_spec('torch').name)"):
             return python
     return sys.executable

@@ -158,13 +158,15 @@ def verdict(found):
     bad = sum(result["status"] != steps.GOOD for result in found["steps"])
     differing = sum(v["differing_elements"] for v in found["verify"].values())
     cases = sum(v["cases"] for v in found["verify"].values())
-    text = f"{len(found['steps'])} steps, {bad} of them not good; {cases} cases verified, {differing} differing elements."
+    text = (f"{len(found['steps'])} steps, {bad} of them not good; "
+            f"{cases} cases verified, {differing} differing elements.")
     return text if found["finished"] else f"**Not finished** ({found['stage']}). {text}"
 
 
 def markdown(found):
+    facts = table(["what", ""], [[name, plain(value)] for name, value in found["facts"].items()])
     sections = [
-        ("# clnorm on a GPU", [verdict(found), table(["what", ""], [[k, plain(v)] for k, v in found["facts"].items()])]),
+        ("# clnorm on a GPU", [verdict(found), facts]),
         ("## Ways to the GPU", [table(["way", "driver", "result"], [[w["name"], w["driver"], plain(w["result"])]
                                                                     for w in found["ways"]])]),
         ("## Speed", speed(found)),

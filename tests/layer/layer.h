@@ -4,8 +4,8 @@
  *
  * Where CLNORM_TEST_LAYER_FAIL_AT is N, the N-th call of the process fails with the second error of its
  * function: for programs that are tested from outside. Else a test controls it through one structure:
- * layer_open() finds it in the library that the OpenCL loader has loaded, or will load. Nothing in it is locked: change it while no call is under way. Counters may
- * move on any thread.
+ * layer_open() finds it in the library that the OpenCL loader has loaded, or will load. Nothing in it is
+ * locked: change it while no call is under way. Counters may move on any thread.
  */
 #ifndef CLNORM_TESTS_LAYER_H
 #define CLNORM_TESTS_LAYER_H
