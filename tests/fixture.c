@@ -177,16 +177,15 @@ fixture_moments fixture_channel_moments(const float *x, int64_t batch, int64_t c
   return moments;
 }
 
-void fixture_assert_normalized(const float *x, const float *y, int64_t batch, int64_t channels,
-                               int64_t spatial, int64_t channel, double mean, double var,
-                               double eps, double weight, double bias) {
-  const double invstd = 1.0 / sqrt(var + eps);
-  for (int64_t n = 0; n < batch; n++) {
-    for (int64_t s = 0; s < spatial; s++) {
-      const double xhat = (plane(x, channels, spatial, n, channel)[s] - mean) * invstd;
-      const double expected = xhat * weight + bias;
-      const double bound = 8 * 0x1p-24 * (fabs(weight) * (fabs(xhat) + 1) + fabs(bias));
-      const double actual = plane(y, channels, spatial, n, channel)[s];
+void fixture_assert_normalized(const float *x, const float *y, const int64_t dims[3],
+                               int64_t channel, const fixture_channel *by) {
+  const double invstd = 1.0 / sqrt(by->var + by->eps);
+  for (int64_t n = 0; n < dims[0]; n++) {
+    for (int64_t s = 0; s < dims[2]; s++) {
+      const double xhat = (plane(x, dims[1], dims[2], n, channel)[s] - by->mean) * invstd;
+      const double expected = xhat * by->weight + by->bias;
+      const double bound = 8 * 0x1p-24 * (fabs(by->weight) * (fabs(xhat) + 1) + fabs(by->bias));
+      const double actual = plane(y, dims[1], dims[2], n, channel)[s];
       if (!(fabs(actual - expected) <= bound)) {
         fail_msg("y[%d,%d,%d] is %.9g, expected %.9g within %.3g", (int)n, (int)channel, (int)s,
                  actual, expected, bound);

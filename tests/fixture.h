@@ -70,11 +70,14 @@ typedef struct fixture_moments {
 } fixture_moments;
 fixture_moments fixture_channel_moments(const float *x, int64_t batch, int64_t channels,
                                         int64_t spatial, int64_t channel);
-/* Fails unless y is the normalization of channel `channel` of x within the library's bound,
- * 8 * 2^-24 * (|weight| * (|xhat| + 1) + |bias|). */
-void fixture_assert_normalized(const float *x, const float *y, int64_t batch, int64_t channels,
-                               int64_t spatial, int64_t channel, double mean, double var,
-                               double eps, double weight, double bias);
+/* What one channel is normalized by. */
+typedef struct fixture_channel {
+  double mean, var, eps, weight, bias;
+} fixture_channel;
+/* Fails unless y is the normalization by `by` of channel `channel` of x, which has dims (N, C, spatial), within the
+ * library's bound, 8 * 2^-24 * (|weight| * (|xhat| + 1) + |bias|). */
+void fixture_assert_normalized(const float *x, const float *y, const int64_t dims[3],
+                               int64_t channel, const fixture_channel *by);
 /* |actual - expected| <= ulps * 2^-24 * scale */
 void fixture_assert_near(double actual, double expected, double scale, double ulps,
                          const char *what);

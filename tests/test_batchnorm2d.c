@@ -105,7 +105,8 @@ static void step(pair *p, uint64_t seed, int64_t n, int64_t h, int64_t w, bool u
     const fixture_moments batch = fixture_channel_moments(x, n, CHANNELS, h * w, c);
     const double m = uses_batch ? batch.mean : p->mean[c];
     const double v = uses_batch ? batch.var : p->var[c];
-    fixture_assert_normalized(x, y, n, CHANNELS, h * w, c, m, v, eps, p->weight[c], p->bias[c]);
+    const fixture_channel by = {m, v, eps, p->weight[c], p->bias[c]};
+    fixture_assert_normalized(x, y, (int64_t[]){n, CHANNELS, h * w}, c, &by);
     fixture_assert_near(mean[c], m, fabs(m) + 1, uses_batch ? 4 : 0, "saved_mean");
     fixture_assert_near(invstd[c], 1 / sqrt(v + eps), 1 / sqrt(v + eps), 4, "saved_invstd");
     if (updates) expect_update(p, &batch, c);
