@@ -24,7 +24,8 @@ SKIPPED = 77  # SKIP_RETURN_CODE in tests/CMakeLists.txt
 
 C = {".c", ".h", ".cl"}
 LINES = C | {".cpp", ".py", ".sh", ".cmake", ".in"}  # and files without a suffix that begin with #!
-FOLDERS = [".ci", "include", "host", "kernels", "cases", "cli", "tests", "bench", "examples", "cmake", "scripts"]
+FOLDERS = [".ci", "include", "host", "kernels", "cases", "cli", "tests", "bench", "examples", "docs", "cmake",
+           "scripts"]
 
 # Rule -> places that break it: a path, or path:name.
 KNOWN = {
