@@ -34,8 +34,8 @@ typedef struct clnorm_texts {
 
 typedef struct clnorm_shapes {
   size_t count;
-  bool
-      wrong; /* there were others, which are no shapes: a message was printed, and the rest goes on */
+  /* There were others, which are no shapes: a message was printed, and the rest goes on. */
+  bool wrong;
   int64_t items[CLNORM_MAX_VALUES][4];
 } clnorm_shapes;
 

@@ -27,8 +27,8 @@ typedef struct clnorm_target_options {
   int group_size;     /* index in CLNORM_GROUP_SIZE_CHOICES */
   bool cpu_as_it_is;  /* the CPU path among several is opened like any device: for measuring */
   bool profiling;     /* runs are timed by the device */
-  clnorm_texts
-      devices; /* what a user listed; where there is something, `device` is not looked at */
+  /* What a user listed; where there is something, `device` is not looked at. */
+  clnorm_texts devices;
 } clnorm_target_options;
 
 /* Opens one device. On failure a message is printed and the exit status returned. */

@@ -26,8 +26,8 @@ typedef struct clnorm_totals {
   int64_t cases, differing_elements;
   uint32_t max_ulp;
   double worst_bound_ratio;
-  int64_t
-      not_promised_cases; /* with elements that depend on subnormal values, on a device that flushes */
+  /* With elements that depend on subnormal values, on a device that flushes. */
+  int64_t not_promised_cases;
   clnorm_outside not_promised; /* those elements (promise.h) */
   double seconds;
 } clnorm_totals;

@@ -39,14 +39,21 @@ KNOWN = {
         "kernels/vector_runs.h:clnorm_run_segment",
     },
     "torn": {
+        "host/core/backend.h:cache_folder",
+        "host/core/backend.h:call",
         "host/core/backend.h:process",
         "host/core/schedule.h:CLNORM_STAGE_PARTIALS",
+        "host/core/schedule.h:each",
         "host/opencl/device.h:timed",
         "include/clnorm/clnorm.h:cache_dir",
+        "include/clnorm/clnorm.h:momentum",
         "include/clnorm/clnorm.h:num_threads",
         "include/clnorm/clnorm.h:split_below",
         "include/clnorm/clnorm.h:stream_bytes",
+        "include/clnorm/clnorm.h:train_stream_bytes",
         "include/clnorm/clnorm.h:tuning",
+        "kernels/places.h:plane_segments",
+        "kernels/vector_write.h:edge",
     },
 }
 
@@ -189,8 +196,12 @@ def wide(text):
             yield name, f"takes {count} parameters; at most {PARAMETERS}"
 
 
+BROKEN = re.compile(r"\s+(?:[\w *]*\w[ *]*|\w+ [\w *]+,)$")  # the first line of a declaration of two
+
+
 def torn(text):
-    """A comment behind code that goes on below: the formatter moves its lines apart. It stands above instead."""
+    """A comment behind code for which there is no room: the formatter moves its lines apart, or breaks the
+    declaration before it. It stands above instead."""
     code = only_code(text).splitlines()
     comments = HIDDEN.sub(lambda match: match.group() if match.group()[0] == "/" else blank(match), text)
     lines = comments.splitlines()
@@ -201,9 +212,10 @@ def torn(text):
         below = lines[number + 1]
         goes_on = "*/" not in line[at:] and line[at:at + 2] == "/*"
         again = below.strip()[:2] in ("/*", "//") and len(below) - len(below.lstrip()) == at
-        if goes_on or again:
+        broken = BROKEN.fullmatch(code[number - 1].rstrip()) and re.fullmatch(r"\s+\*?\w+[^(){}]*;\s*", line[:at])
+        if goes_on or again or broken:
             names = re.findall(r"[A-Za-z_]\w*", line[:at]) or ["?"]
-            yield names[-1], "has a comment behind it that goes on in the next line; it must stand above"
+            yield names[-1], "has a comment behind it that is broken, or breaks it; it must stand above"
 
 
 RULES = {"columns": columns, "long": long, "wide": wide, "torn": torn}
@@ -281,6 +293,9 @@ def planted():
     yield "torn", ["a"], "struct s {\n  int a[2]; /* behind,\n               and on */\n};\n"
     yield "torn", ["a"], "struct s {\n  int a; /* behind, */\n         /* and on */\n};\n"
     yield "torn", ["b"], "struct s {\n  int a;\n  int b; // behind,\n         // and on\n  int c;\n};\n"
+    yield "torn", ["b"], "struct s {\n  int a;\n  const int\n      *b; /* behind */\n};\n"
+    yield "torn", ["b"], "struct s {\n  int a,\n      b; /* behind */\n};\n"
+    yield "torn", [], "enum e {\n  A,\n  B, /* behind */\n};\nint f(void) {\n  int a;\n  a = 1; /* behind */\n}\n"
     yield "torn", [], 'const char *a = "/*";\nint b;\n'
 
 

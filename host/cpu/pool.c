@@ -24,8 +24,8 @@ struct clnorm_pool {
   unsigned num_threads; /* the caller included */
   pthread_t *threads;
   unsigned num_started;
-  pid_t
-      process; /* that the threads are in: a forked child has a copy of the pool, but no threads */
+  /* That the threads are in: a forked child has a copy of the pool, but no threads. */
+  pid_t process;
 
   /* One launch. Written by the caller while it is closed and nobody is inside. */
   clnorm_pool_function function;

@@ -17,8 +17,8 @@ typedef struct built_program {
 
 struct clnorm_opencl_programs {
   atomic_size_t holders;
-  pthread_mutex_t
-      mutex; /* of what follows; held while a program is built, for whoever waits needs it too */
+  /* Of what follows; held while a program is built, for whoever waits needs it too. */
+  pthread_mutex_t mutex;
   built_program *built;
 };
 
