@@ -13,9 +13,10 @@ clnorm_neighbours *clnorm_neighbours_create(int num_threads);
 /* NULL is accepted. */
 void clnorm_neighbours_destroy(clnorm_neighbours *neighbours);
 
-/* Writes `elements` values in [-1, 3), through the caches. */
-void clnorm_neighbours_produce(clnorm_neighbours *neighbours, float *x, size_t elements);
-/* Reads every value. Returns the seconds that it took. */
-double clnorm_neighbours_consume(clnorm_neighbours *neighbours, const float *y, size_t elements);
+/* Writes x through the caches: normal numbers of at most a few units, whichever type it has (f32, f16, bf16,
+ * f64). */
+void clnorm_neighbours_produce(clnorm_neighbours *neighbours, void *x, size_t bytes);
+/* Reads every byte. Returns the seconds that it took. */
+double clnorm_neighbours_consume(clnorm_neighbours *neighbours, const void *y, size_t bytes);
 
 #endif

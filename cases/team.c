@@ -6,10 +6,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* Elements (floats) up to which waking a thread costs more than it brings. */
-#define ALONE 65536u
+/* Elements (lines of 64 bytes) up to which waking a thread costs more than it brings. */
+#define ALONE 4096u
 #define PARTS_PER_THREAD 8u
-#define PART_MULTIPLE 4096u
+#define PART_MULTIPLE 256u
 
 /* Elements of one thread's share. */
 typedef struct share {

@@ -18,11 +18,12 @@ struct clnorm_pipeline {
 
 static clnorm_status time_here(clnorm_pipeline *p, clnorm_forward_plan *plan,
                                const clnorm_forward_args *args, bool device_time, double *seconds) {
-  clnorm_neighbours_produce(p->neighbours, p->x.host, p->elements);
+  clnorm_neighbours_produce(p->neighbours, p->x.host, p->elements * sizeof(float));
   const double start = clnorm_now();
   clnorm_status status = clnorm_forward_run(plan, args);
   double run = clnorm_now() - start;
-  const double consumer = clnorm_neighbours_consume(p->neighbours, p->y.host, p->elements);
+  const double consumer =
+      clnorm_neighbours_consume(p->neighbours, p->y.host, p->elements * sizeof(float));
   if (status == CLNORM_OK && device_time) status = clnorm_last_run_seconds(p->context, &run);
   *seconds = run + consumer;
   return status;
