@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base.h"
 #include "data.h"
+#include "storage.h"
 
 /* ---- Cases ------------------------------------------------------------------------------------------ */
 
