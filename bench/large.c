@@ -10,6 +10,8 @@
  */
 #include <clnorm/clnorm.h>
 
+#include "dense.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -125,14 +127,14 @@ static uint64_t hash_of(const problem *p) {
 }
 
 /* One call in place; then the result is in p->values, the saved statistics beside it. */
-static double run(problem *p, clnorm_statistics statistics, clnorm_variant variant) {
-  clnorm_forward_desc desc =
-      clnorm_forward_desc_defaults(statistics, p->shape.batch, p->shape.channels, p->shape.spatial);
+static double run(problem *p, clnorm_statistics statistics, clnorm_cut variant) {
+  dense_desc desc =
+      dense_desc_defaults(statistics, p->shape.batch, p->shape.channels, p->shape.spatial);
   const size_t bytes = (size_t)p->shape.channels * sizeof(float);
-  clnorm_forward_plan *plan;
-  clnorm_forward_args args;
+  clnorm_plan *plan;
+  dense_args args;
   memset(&args, 0, sizeof args);
-  desc.variant = variant;
+  desc.cut = variant;
   desc.eps = EPS;
   args.x = args.y = p->tensor;
   args.weight = p->parameters[0];
@@ -144,11 +146,11 @@ static double run(problem *p, clnorm_statistics statistics, clnorm_variant varia
   args.saved_mean = p->parameters[4];
   args.saved_invstd = p->parameters[5];
   fill(p);
-  if (clnorm_forward_plan_create(p->context, &desc, &plan)) stop(p, "planning");
+  if (dense_plan_create(p->context, &desc, &plan)) stop(p, "planning");
   const double start = now();
-  if (clnorm_forward_run(plan, &args) || clnorm_finish(p->context)) stop(p, "running");
+  if (dense_run(plan, &args) || clnorm_finish(p->context)) stop(p, "running");
   const double seconds = now() - start;
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   if (clnorm_memory_read(p->context, args.saved_mean, p->saved_mean, bytes) ||
       clnorm_memory_read(p->context, args.saved_invstd, p->saved_invstd, bytes))
     stop(p, "reading the statistics");
@@ -172,12 +174,12 @@ static bool run_all(problem *p) {
   double *var = malloc((size_t)p->shape.channels * sizeof *var);
   if (!mean || !var) stop(p, "no host memory");
   measure_statistics(p, mean, var);
-  double seconds = run(p, CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_AUTO);
+  double seconds = run(p, CLNORM_GIVEN_STATISTICS, CLNORM_CUT_AUTO);
   bool right = report(p, "evaluation", seconds, count_wrong(p, false));
   static const char *const names[] = {"", "train, channel", "train, split"};
   uint64_t hashes[3] = {0};
-  for (int variant = CLNORM_VARIANT_CHANNEL; variant <= CLNORM_VARIANT_SPLIT; variant++) {
-    seconds = run(p, CLNORM_BATCH_STATISTICS, (clnorm_variant)variant);
+  for (int variant = CLNORM_CUT_CHANNEL; variant <= CLNORM_CUT_SPLIT; variant++) {
+    seconds = run(p, CLNORM_BATCH_STATISTICS, (clnorm_cut)variant);
     const uint64_t wrong = count_wrong(p, true) + (uint64_t)wrong_statistics(p, mean, var);
     right = report(p, names[variant], seconds, wrong) && right;
     hashes[variant] = hash_of(p);

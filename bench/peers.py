@@ -30,6 +30,7 @@ EXAMPLE = """examples:
   bench/peers.py
   bench/peers.py --suite resnet50 --batch 32 --op train --threads 1
   bench/peers.py --shape 8x64x56x56 --shape 1x3x1080x1920
+  bench/peers.py --layout nchw,nhwc,nchw16c --dtype f32,f16,bf16 --shape 32x64x56x56
   bench/peers.py --torch pip --budget 400 --markdown bench/results/peers.md \\
       --svg bench/results/peers.svg --csv bench/results/peers.csv
 """
@@ -56,9 +57,9 @@ def positive(text):
 
 
 def listed(one):
-    """A type for lists such as 1,32: every part goes through `one`."""
+    """A type for lists such as 1,32: every part goes through `one`; what is there twice counts once."""
     def convert(text):
-        return [one(part) for part in text.split(",")]
+        return list(dict.fromkeys(one(part) for part in text.split(",")))
     return convert
 
 
@@ -83,6 +84,11 @@ def parse_arguments():
         help="batch sizes of the networks (default: 1,32; unet: 1,4)")
     add("--op", type=listed(member(["eval", "train"])), default=["eval", "train"], metavar="OP,...",
         help="eval, train (default: both)")
+    add("--layout", type=listed(member(shapes.LAYOUTS)), default=["nchw"], metavar="LAYOUT,...",
+        help="layouts of x and y, of " + ", ".join(shapes.LAYOUTS) + " (default: nchw); blocks of 16 are "
+             "those of oneDNN's kernels where the processor has AVX-512, of 8 elsewhere")
+    add("--dtype", type=listed(member(shapes.TYPE_BYTES)), default=["f32"], metavar="TYPE,...",
+        help="types of x and y, of " + ", ".join(shapes.TYPE_BYTES) + " (default: f32)")
     add("--threads", type=positive, default=cpus, metavar="N",
         help=f"threads of every contestant (default: {cpus}, all)")
     add("--rounds", type=positive, default=30, metavar="N",
@@ -91,7 +97,7 @@ def parse_arguments():
         help="time for measuring (default: 300); every case gets 3 rounds at least, in the pipeline "
              "and in the loop")
     add("--max-mib", type=positive, default=256, metavar="MIB",
-        help="leave larger tensors of the suites out (default: 256)")
+        help="leave out tensors of the suites that are larger in f32 (default: 256)")
     add("--torch", choices=["debian", "pip"], default="debian",
         help="Debian's python3-torch (default), or the current one from PyPI: a download of 3 GB")
     add("--opencl", default="Portable Computing Language", metavar="TEXT",
@@ -152,7 +158,8 @@ def gather_facts(found, missing, table, threads, seconds):
              "compiler": one_line([os.environ.get("CC", "cc"), "--version"]),
              "took": f"{seconds:.0f} s of measuring"}
     facts.update({entry.title: entry.contestant.description for entry in found})
-    facts["largest difference from clnorm's outputs"] = report.largest_differences(table, found)
+    facts["largest difference from clnorm's outputs"] = "; ".join(
+        report.largest_differences(table, found))
     if missing:
         facts["missing"] = "; ".join(missing)
     return facts
@@ -170,7 +177,7 @@ def progress(found, count):
 
     def tell(index, result):
         row = report.Row(result, found)
-        install.say(f"[{index}/{count}] {row.op:5} {row.shape:18} "
+        install.say(f"[{index}/{count}] {row.op:5} {row.layout:7} {row.dtype:4} {row.shape:18} "
                     f"{row.seconds[row.own] * 1e6:10.1f} us {row.ratio:6.2f}x  "
                     f"{titles.get(row.peer, '-')}  ({result.rounds} rounds)")
     return tell
@@ -196,7 +203,8 @@ def compete(arguments, ready):
     import contest  # needs PyTorch, which only this process has
 
     layers = list(shapes.network_layers(ready["objects"]["layers"]))
-    cases = shapes.choose(arguments.op, arguments.shape, arguments.suite, arguments.batch, layers,
+    axes = shapes.Axes(arguments.op, arguments.layout, arguments.dtype)
+    cases = shapes.choose(axes, arguments.shape, arguments.suite, arguments.batch, layers,
                           arguments.max_mib << 20)
     if not cases:
         raise install.Failure("no case is left to measure: see --max-mib; training needs more than one "
@@ -212,7 +220,8 @@ def compete(arguments, ready):
                                   progress(found, len(cases)))
     table = report.rows(results, found)
     facts = gather_facts(found, missing, table, ready["threads"], time.monotonic() - begin)
-    print("\n".join([*report.aligned(table, found), "", *report.sentences(table)]))
+    print("\n".join([*report.aligned(table, found), "", *report.sentences(table),
+                     *report.left_out_sentences(table, found)]))
     write(arguments, table, found, facts)
 
 

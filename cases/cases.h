@@ -2,9 +2,10 @@
  * What is checked and measured: one description of a case feeds `clnorm verify`, the conformance
  * test and the benchmark. Public API only; promise.c retraces the arithmetic of kernels/ as well.
  *
- *   suites.c     the lists of cases: edge, smoke, resnet50, mobilenet_v2, unet, or one shape
+ *   suites.c     the lists of cases: edge, layouts, smoke, resnet50, mobilenet_v2, unet, or one shape
  *   networks.c   layer shapes of published networks
  *   data.c       deterministic operands of a case
+ *   place.c      layouts; dense values in memory of any layout and type
  *   runner.c     runs a case on a context between guard regions
  *   reference.c  the long double reference and the error bounds
  *   promise.c    what is promised on devices that flush subnormal values
@@ -12,6 +13,7 @@
 #ifndef CLNORM_CASES_CASES_H
 #define CLNORM_CASES_CASES_H
 
+#include "place.h"
 #include "promise.h"
 #include "reference.h"
 
@@ -58,6 +60,10 @@ const char *clnorm_data_name(clnorm_data data);
 typedef struct clnorm_case {
   const char *suite; /* static */
   int64_t dims[4];   /* n, c, h, w */
+  /* of the tensors: 0 is 4; 3 is (n, c, h * w); 5 has h in two axes; 2 is for h == w == 1 */
+  int32_t rank;
+  int32_t x_dtype, y_dtype; /* clnorm_dtype: F32, F16 or BF16 */
+  clnorm_layout x_layout, y_layout;
   clnorm_statistics statistics;
   bool weight, bias;       /* present */
   bool running;            /* batch statistics: running statistics are updated */
@@ -66,7 +72,7 @@ typedef struct clnorm_case {
   bool in_place, external_workspace;
   unsigned shift; /* elements, 0 to 15, by which every operand is off its 64-byte boundary */
   double eps, momentum;
-  clnorm_variant variant;
+  clnorm_cut variant;
   clnorm_data data;
   uint64_t seed;
 } clnorm_case;
@@ -74,7 +80,7 @@ typedef struct clnorm_case {
 /* ---- Suites ---------------------------------------------------------------------------------- */
 
 /* Names that clnorm_suite_cases takes; ends with NULL. "all" stands for all of them but smoke,
- * which is a part of edge for slow devices. */
+ * which is a part of edge for slow devices. layouts crosses types, layouts and ranks; the others are f32, NCHW. */
 extern const char *const clnorm_suite_names[];
 
 /* The cases of a suite, *count of them, to be released with free. NULL if the name is unknown
@@ -83,8 +89,19 @@ clnorm_case *clnorm_suite_cases(const char *suite, uint64_t seed, size_t *count)
 /* Cases for a shape of the user's choice: both modes, every kind of data, options in turn. */
 clnorm_case *clnorm_shape_cases(const int64_t dims[4], uint64_t seed, size_t *count);
 
-/* "train weight bias running(unbiased) ... data=normal seed=7": all that distinguishes the case. */
+/* "dtype=f16 layout=nhwc rank=4 weight bias running(unbiased) ... data=normal seed=7": all that distinguishes the
+ * case. */
 void clnorm_case_describe(const clnorm_case *item, char *text, size_t size);
+/* x or y of the case. */
+clnorm_tensor clnorm_case_tensor(const clnorm_case *item, clnorm_role role);
+/* "f16", or "f16->f32" where x and y differ; "nhwc", or "nhwc->padded". */
+typedef struct clnorm_axis_text {
+  char text[40];
+} clnorm_axis_text;
+clnorm_axis_text clnorm_case_dtype(const clnorm_case *item);
+clnorm_axis_text clnorm_case_layout(const clnorm_case *item);
+/* y cannot be written over x where they are of different types or layouts. */
+bool clnorm_case_may_be_in_place(const clnorm_case *item);
 /* "train" or "eval". */
 const char *clnorm_case_mode(const clnorm_case *item);
 /* An output whose values must equal the reference. */
@@ -97,7 +114,7 @@ double clnorm_case_slack(const clnorm_case *item);
 
 /* The operands of a case: the same for the same case, different from element to element. */
 typedef struct clnorm_case_operands {
-  clnorm_problem problem;
+  clnorm_case_problem problem;
   float *storage;
 } clnorm_case_operands;
 
@@ -128,12 +145,12 @@ clnorm_case_runner *clnorm_case_runner_create(clnorm_context *context); /* NULL:
 void clnorm_case_runner_destroy(clnorm_case_runner *runner);            /* before the context */
 /* outputs are to be released with clnorm_case_outputs_free whatever is returned. */
 clnorm_case_result clnorm_case_run(clnorm_case_runner *runner, const clnorm_case *item,
-                                   const clnorm_problem *problem, clnorm_case_outputs *outputs,
+                                   const clnorm_case_problem *problem, clnorm_case_outputs *outputs,
                                    clnorm_status *status, clnorm_message *why);
 
-/* Bits of one output against another run's, clnorm_compare with the output's own shape. Equal
- * counts. */
-void clnorm_case_compare(const clnorm_problem *problem, clnorm_output output, const float *a,
+/* Bits of one output against another run's, in ulps of its type; first is an index in (n, c, h, w), or
+ * (1, c, 1, 1). Equal counts. */
+void clnorm_case_compare(const clnorm_case_problem *problem, clnorm_output output, const float *a,
                          const float *b, clnorm_difference *difference);
 
 #endif

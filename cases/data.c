@@ -63,12 +63,12 @@ static int64_t slot_of(int64_t spatial) {
 /* How many segments a plane has (1 where planes share one), and how many parts a channel: two for
  * each segment. */
 static int64_t segments_of_plane(int64_t spatial) { return (spatial + SEGMENT - 1) / SEGMENT; }
-static int64_t parts_of_channel(const clnorm_forward_desc *desc) {
+static int64_t parts_of_channel(const dense_desc *desc) {
   const int64_t together = SEGMENT / slot_of(desc->spatial);
   return (desc->batch + together - 1) / together * segments_of_plane(desc->spatial) * 2;
 }
 
-static part part_at(const clnorm_forward_desc *desc, float *x, int64_t channel, int64_t index) {
+static part part_at(const dense_desc *desc, float *x, int64_t channel, int64_t index) {
   const int64_t pieces = segments_of_plane(desc->spatial);
   const int64_t slot = slot_of(desc->spatial), segment = index / 2;
   const int64_t n = segment / pieces * (SEGMENT / slot), position = segment % pieces * SEGMENT;
@@ -92,7 +92,7 @@ typedef struct deal {
   bool mean_allowed;
 } deal;
 
-static deal deal_make(const clnorm_forward_desc *desc, float *x) {
+static deal deal_make(const dense_desc *desc, float *x) {
   const int64_t count = desc->batch * desc->spatial;
   deal d = {0, count / 4, count % 4, true};
   const int64_t parts = parts_of_channel(desc);
@@ -130,8 +130,7 @@ static bool deal_by_hand(int64_t count, float *values) {
   return true;
 }
 
-static void fill_exact_channel(const clnorm_forward_desc *desc, float *x, int64_t channel,
-                               uint64_t *state) {
+static void fill_exact_channel(const dense_desc *desc, float *x, int64_t channel, uint64_t *state) {
   const deal d = deal_make(desc, x);
   const float mean = d.mean_allowed ? (float)below(state, 17) - 8 : 0;
   const int64_t parts = parts_of_channel(desc);
@@ -217,8 +216,8 @@ static float element(const source *s, uint64_t *state) {
   }
 }
 
-static void fill_channel(const clnorm_forward_desc *desc, float *x, int64_t channel,
-                         const source *s, uint64_t *state) {
+static void fill_channel(const dense_desc *desc, float *x, int64_t channel, const source *s,
+                         uint64_t *state) {
   for (int64_t n = 0; n < desc->batch; n++) {
     float *plane = x + (n * desc->channels + channel) * desc->spatial;
     for (int64_t i = 0; i < desc->spatial; i++) plane[i] = element(s, state);
@@ -226,7 +225,7 @@ static void fill_channel(const clnorm_forward_desc *desc, float *x, int64_t chan
 }
 
 /* Most levels are as long as a first block, and little is added to them. */
-static void fill_levels(const clnorm_forward_desc *desc, float *x, int64_t channel, const source *s,
+static void fill_levels(const dense_desc *desc, float *x, int64_t channel, const source *s,
                         uint64_t *state) {
   uint64_t left = 0;
   double level = 0;
@@ -243,14 +242,14 @@ static void fill_levels(const clnorm_forward_desc *desc, float *x, int64_t chann
 }
 
 /* A random element of a channel. */
-static float *pick(const clnorm_forward_desc *desc, float *x, int64_t channel, uint64_t *state) {
+static float *pick(const dense_desc *desc, float *x, int64_t channel, uint64_t *state) {
   const int64_t n = (int64_t)below(state, (uint64_t)desc->batch);
   const int64_t i = (int64_t)below(state, (uint64_t)desc->spatial);
   return x + (n * desc->channels + channel) * desc->spatial + i;
 }
 
 /* Puts the odd elements of outlier and not_finite data in place. */
-static void spoil(const clnorm_forward_desc *desc, float *x, clnorm_data data, uint64_t *state) {
+static void spoil(const dense_desc *desc, float *x, clnorm_data data, uint64_t *state) {
   const int64_t victim = (int64_t)below(state, (uint64_t)desc->channels);
   if (data == CLNORM_DATA_OUTLIER)
     for (int64_t c = 0; c < desc->channels; c++) *pick(desc, x, c, state) = sign(state) * 1e6f;
@@ -287,8 +286,7 @@ static void fill_parameters(const source *s, const parameters *p, int64_t c, uin
   if (s->data == CLNORM_DATA_OVERFLOW) p->running_var[c] = 1e30f;
 }
 
-static void fill(const clnorm_case *item, const clnorm_forward_desc *desc, float *x,
-                 const parameters *p) {
+static void fill(const clnorm_case *item, const dense_desc *desc, float *x, const parameters *p) {
   const bool empty = desc->batch == 0 || desc->spatial == 0;
   for (int64_t c = 0; c < desc->channels; c++) {
     uint64_t state = item->seed ^ ((uint64_t)c + 1) * 0xd1342543de82ef95u;
@@ -308,18 +306,18 @@ static void fill(const clnorm_case *item, const clnorm_forward_desc *desc, float
   if (!empty && desc->channels > 0) spoil(desc, x, item->data, &state);
 }
 
-static clnorm_forward_desc describe(const clnorm_case *item) {
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(
-      item->statistics, item->dims[0], item->dims[1], item->dims[2] * item->dims[3]);
+static dense_desc describe(const clnorm_case *item) {
+  dense_desc desc = dense_desc_defaults(item->statistics, item->dims[0], item->dims[1],
+                                        item->dims[2] * item->dims[3]);
   desc.eps = item->eps;
   desc.biased_running_var = item->biased_running_var;
   desc.external_workspace = item->external_workspace;
-  desc.variant = item->variant;
+  desc.cut = item->variant;
   return desc;
 }
 
 bool clnorm_case_operands_make(const clnorm_case *item, clnorm_case_operands *operands) {
-  const clnorm_forward_desc desc = describe(item);
+  const dense_desc desc = describe(item);
   const int64_t elements = desc.batch * desc.channels * desc.spatial, channels = desc.channels;
   operands->storage = malloc(((size_t)elements + 4 * (size_t)channels + 1) * sizeof(float));
   if (!operands->storage) return false;
@@ -327,15 +325,17 @@ bool clnorm_case_operands_make(const clnorm_case *item, clnorm_case_operands *op
   const parameters p = {x + elements, x + elements + channels, x + elements + 2 * channels,
                         x + elements + 3 * channels};
   fill(item, &desc, x, &p);
+  for (int64_t i = 0; i < elements; i++) x[i] = clnorm_rounded(item->x_dtype, x[i]);
   const bool running = item->running || item->statistics == CLNORM_GIVEN_STATISTICS;
-  clnorm_problem *problem = &operands->problem;
-  *problem = (clnorm_problem){.desc = desc,
-                              .momentum = item->momentum,
-                              .x = x,
-                              .weight = item->weight ? p.weight : NULL,
-                              .bias = item->bias ? p.bias : NULL,
-                              .running_mean = running ? p.running_mean : NULL,
-                              .running_var = running ? p.running_var : NULL};
+  clnorm_case_problem *problem = &operands->problem;
+  *problem = (clnorm_case_problem){.desc = desc,
+                                   .y_dtype = item->y_dtype,
+                                   .momentum = item->momentum,
+                                   .x = x,
+                                   .weight = item->weight ? p.weight : NULL,
+                                   .bias = item->bias ? p.bias : NULL,
+                                   .running_mean = running ? p.running_mean : NULL,
+                                   .running_var = running ? p.running_var : NULL};
   for (int i = 0; i < 4; i++) problem->dims[i] = item->dims[i];
   return true;
 }

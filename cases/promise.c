@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "channel.h"
+#include "place.h"
 
 /* ---- Ranges ----------------------------------------------------------------------------------
  *
@@ -217,7 +218,7 @@ static node merge(node a, node b) {
 }
 
 /* The tree over a channel's segments, by a binary counter. */
-static node channel_node(const clnorm_problem *problem, int64_t c) {
+static node channel_node(const clnorm_case_problem *problem, int64_t c) {
   const clnorm_geometry g =
       clnorm_geometry_make((clnorm_ulong)problem->desc.batch, (clnorm_ulong)problem->desc.channels,
                            (clnorm_ulong)problem->desc.spatial);
@@ -242,17 +243,17 @@ typedef struct channel {
 } channel;
 
 struct clnorm_promise {
-  clnorm_problem problem;
+  clnorm_case_problem problem;
   channel channels[];
 };
 
-static range running(const clnorm_problem *problem, float old, range batch) {
+static range running(const clnorm_case_problem *problem, float old, range batch) {
   const range keep = load((float)problem->momentum), take = load((float)(1.0 - problem->momentum));
   return fused(keep, load(old), multiply(take, batch));
 }
 
 /* A sum of squares that overflows becomes what channel.h says. */
-static range invstd_of(const clnorm_problem *problem, range var) {
+static range invstd_of(const clnorm_case_problem *problem, range var) {
   const clnorm_call call = {.eps = (float)problem->desc.eps};
   const range v = add(var, load(call.eps));
   if (problem->desc.statistics == CLNORM_BATCH_STATISTICS && is_sure(v) && isinf(v.low))
@@ -260,7 +261,7 @@ static range invstd_of(const clnorm_problem *problem, range var) {
   return reciprocal_root(v);
 }
 
-static void finish_channel(const clnorm_problem *problem, int64_t c, range lo, range var,
+static void finish_channel(const clnorm_case_problem *problem, int64_t c, range lo, range var,
                            channel *k) {
   const range invstd = invstd_of(problem, var);
   const range bias = problem->bias ? load(problem->bias[c]) : surely(0);
@@ -272,7 +273,7 @@ static void finish_channel(const clnorm_problem *problem, int64_t c, range lo, r
   k->results[CLNORM_OUTPUT_SAVED_INVSTD] = invstd;
 }
 
-static void fill_batch(const clnorm_problem *problem, int64_t c, channel *k) {
+static void fill_batch(const clnorm_case_problem *problem, int64_t c, channel *k) {
   const node n = channel_node(problem, c);
   const clnorm_ulong divisor = problem->desc.biased_running_var ? n.count : n.count - 1;
   const range var = divide(n.m2, n.count), unbiased = divisor ? divide(n.m2, divisor) : var;
@@ -284,8 +285,8 @@ static void fill_batch(const clnorm_problem *problem, int64_t c, channel *k) {
   k->results[CLNORM_OUTPUT_RUNNING_VAR] = running(problem, problem->running_var[c], unbiased);
 }
 
-clnorm_promise *clnorm_promise_create(const clnorm_problem *problem) {
-  const int64_t channels = clnorm_problem_empty(problem) ? 0 : problem->desc.channels;
+clnorm_promise *clnorm_promise_create(const clnorm_case_problem *problem) {
+  const int64_t channels = clnorm_case_problem_empty(problem) ? 0 : problem->desc.channels;
   clnorm_promise *promise = calloc(1, sizeof *promise + (size_t)channels * sizeof(channel));
   if (!promise) return NULL;
   promise->problem = *problem;
@@ -303,11 +304,19 @@ clnorm_promise *clnorm_promise_create(const clnorm_problem *problem) {
 
 void clnorm_promise_destroy(clnorm_promise *promise) { free(promise); }
 
+/* Rounding to y's type is monotone. */
+static range stored(const clnorm_case_problem *problem, range y) {
+  const range r = {clnorm_rounded(problem->y_dtype, y.low),
+                   clnorm_rounded(problem->y_dtype, y.high)};
+  return y.low == -INFINITY && y.high == INFINITY ? anything : r;
+}
+
 static range result(const clnorm_promise *promise, clnorm_output output, int64_t index) {
-  const clnorm_forward_desc *desc = &promise->problem.desc;
+  const dense_desc *desc = &promise->problem.desc;
   if (output != CLNORM_OUTPUT_Y) return promise->channels[index].results[output];
   const channel *k = &promise->channels[index / desc->spatial % desc->channels];
-  return fused(subtract(load(promise->problem.x[index]), k->hi), k->scale, k->shift);
+  return stored(&promise->problem,
+                fused(subtract(load(promise->problem.x[index]), k->hi), k->scale, k->shift));
 }
 
 bool clnorm_promise_holds(const clnorm_promise *promise, clnorm_output output, int64_t index,
@@ -320,7 +329,7 @@ bool clnorm_promise_holds(const clnorm_promise *promise, clnorm_output output, i
 clnorm_outside clnorm_promise_separate(const clnorm_promise *promise, clnorm_output output,
                                        const float *expected, float *values) {
   clnorm_outside outside = {0, 0};
-  const int64_t count = clnorm_problem_output_count(&promise->problem, output);
+  const int64_t count = clnorm_case_problem_output_count(&promise->problem, output);
   for (int64_t i = 0; i < count; i++) {
     if (is_sure(result(promise, output, i))) continue;
     outside.elements++;

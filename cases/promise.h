@@ -18,7 +18,7 @@
 
 /* Keeps the problem's arrays, which must outlive it. NULL if there is no memory. */
 typedef struct clnorm_promise clnorm_promise;
-clnorm_promise *clnorm_promise_create(const clnorm_problem *problem);
+clnorm_promise *clnorm_promise_create(const clnorm_case_problem *problem);
 void clnorm_promise_destroy(clnorm_promise *promise);
 
 /* Is element `index` of an output inside? *value, if not NULL, is then its value. */

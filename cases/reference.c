@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "place.h"
+
 static const long double unit = 0x1p-24L;
 static const long double smallest = 0x1p-148L;
 
@@ -15,24 +17,25 @@ typedef struct channel {
 } channel;
 
 struct clnorm_reference {
-  clnorm_problem problem;
+  clnorm_case_problem problem;
   long double eps, keep, take;
   int64_t count; /* M: elements of a channel */
   channel channels[];
 };
 
-/* A value with the error it may have. */
+/* A value with the error it may have before it is stored, in an element of this type. */
 typedef struct expected {
   long double value, bound;
+  int32_t dtype;
 } expected;
 
-bool clnorm_problem_empty(const clnorm_problem *problem) {
+bool clnorm_case_problem_empty(const clnorm_case_problem *problem) {
   return problem->desc.batch == 0 || problem->desc.channels == 0 || problem->desc.spatial == 0;
 }
 
-int64_t clnorm_problem_output_count(const clnorm_problem *problem, clnorm_output output) {
-  const clnorm_forward_desc *desc = &problem->desc;
-  if (clnorm_problem_empty(problem)) return 0;
+int64_t clnorm_case_problem_output_count(const clnorm_case_problem *problem, clnorm_output output) {
+  const dense_desc *desc = &problem->desc;
+  if (clnorm_case_problem_empty(problem)) return 0;
   switch (output) {
   case CLNORM_OUTPUT_Y:
     return desc->batch * desc->channels * desc->spatial;
@@ -45,11 +48,11 @@ int64_t clnorm_problem_output_count(const clnorm_problem *problem, clnorm_output
   }
 }
 
-void clnorm_problem_output_dims(const clnorm_problem *problem, clnorm_output output,
-                                int64_t dims[4]) {
+void clnorm_case_problem_output_dims(const clnorm_case_problem *problem, clnorm_output output,
+                                     int64_t dims[4]) {
   const bool tensor = output == CLNORM_OUTPUT_Y;
   for (int i = 0; i < 4; i++) dims[i] = tensor ? problem->dims[i] : 1;
-  if (!tensor) dims[1] = clnorm_problem_output_count(problem, output);
+  if (!tensor) dims[1] = clnorm_case_problem_output_count(problem, output);
 }
 
 const char *clnorm_output_name(clnorm_output output) {
@@ -59,13 +62,13 @@ const char *clnorm_output_name(clnorm_output output) {
 }
 
 /* The plane (n, c) of an (N, C, spatial) array. */
-static const float *plane(const clnorm_problem *problem, const float *values, int64_t n,
+static const float *plane(const clnorm_case_problem *problem, const float *values, int64_t n,
                           int64_t c) {
   return values + (n * problem->desc.channels + c) * problem->desc.spatial;
 }
 
 static void batch_statistics(const clnorm_reference *reference, int64_t c, channel *k) {
-  const clnorm_problem *problem = &reference->problem;
+  const clnorm_case_problem *problem = &reference->problem;
   const long double count = (long double)reference->count;
   long double sum = 0, squares = 0;
   float largest = 0;
@@ -91,7 +94,7 @@ static void batch_statistics(const clnorm_reference *reference, int64_t c, chann
 }
 
 static void fill_channel(const clnorm_reference *reference, int64_t c, channel *k) {
-  const clnorm_problem *problem = &reference->problem;
+  const clnorm_case_problem *problem = &reference->problem;
   if (problem->desc.statistics == CLNORM_BATCH_STATISTICS) {
     batch_statistics(reference, c, k);
   } else {
@@ -105,8 +108,8 @@ static void fill_channel(const clnorm_reference *reference, int64_t c, channel *
   k->bias = problem->bias ? problem->bias[c] : 0;
 }
 
-clnorm_reference *clnorm_reference_create(const clnorm_problem *problem) {
-  const int64_t channels = clnorm_problem_empty(problem) ? 0 : problem->desc.channels;
+clnorm_reference *clnorm_reference_create(const clnorm_case_problem *problem) {
+  const int64_t channels = clnorm_case_problem_empty(problem) ? 0 : problem->desc.channels;
   clnorm_reference *reference =
       malloc(sizeof *reference + (size_t)channels * sizeof reference->channels[0]);
   if (!reference) return NULL;
@@ -122,30 +125,33 @@ clnorm_reference *clnorm_reference_create(const clnorm_problem *problem) {
 void clnorm_reference_destroy(clnorm_reference *reference) { free(reference); }
 
 int64_t clnorm_reference_unbounded(const clnorm_reference *reference) {
-  if (clnorm_problem_empty(&reference->problem)) return 0;
+  if (clnorm_case_problem_empty(&reference->problem)) return 0;
   int64_t unbounded = 0;
   for (int64_t c = 0; c < reference->problem.desc.channels; c++)
     unbounded += !reference->channels[c].bounded;
   return unbounded;
 }
 
-static expected expected_y(const channel *k, float x) {
+static expected expected_y(const channel *k, int32_t dtype, float x) {
   const long double xhat = (x - k->mean) * k->invstd;
   return (expected){xhat * k->weight + k->bias,
-                    8 * unit * (fabsl(k->weight) * (fabsl(xhat) + 1) + fabsl(k->bias)) + smallest};
+                    8 * unit * (fabsl(k->weight) * (fabsl(xhat) + 1) + fabsl(k->bias)) + smallest,
+                    dtype};
 }
 
 static expected expected_mean(const clnorm_reference *reference, const channel *k) {
   const bool batch = reference->problem.desc.statistics == CLNORM_BATCH_STATISTICS;
   const long double spread = batch ? sqrtl(k->var) : 0;
-  return (expected){k->mean, unit * (2 * fabsl(k->mean) + 8 * spread) + smallest};
+  return (expected){k->mean, unit * (2 * fabsl(k->mean) + 8 * spread) + smallest, CLNORM_F32};
 }
 
 static expected expected_running(const clnorm_reference *reference, float old, expected batch) {
   const long double kept = reference->keep * old;
   const long double taken = reference->take * batch.value;
-  return (expected){kept + taken, reference->take * batch.bound +
-                                      4 * unit * (fabsl(kept) + fabsl(taken)) + smallest};
+  return (expected){kept + taken,
+                    reference->take * batch.bound + 4 * unit * (fabsl(kept) + fabsl(taken)) +
+                        smallest,
+                    CLNORM_F32};
 }
 
 static expected expected_running_var(const clnorm_reference *reference, const channel *k,
@@ -154,18 +160,18 @@ static expected expected_running_var(const clnorm_reference *reference, const ch
   const bool biased = reference->problem.desc.biased_running_var || reference->count == 1;
   const long double var = biased ? k->var : k->var * count / (count - 1);
   const long double bound = 16 * unit * (var + 0x1p-40L * k->mean * k->mean);
-  return expected_running(reference, old, (expected){var, bound});
+  return expected_running(reference, old, (expected){var, bound, CLNORM_F32});
 }
 
 static expected expected_of_channel(const clnorm_reference *reference, clnorm_output output,
                                     int64_t c) {
   const channel *k = &reference->channels[c];
-  const clnorm_problem *problem = &reference->problem;
+  const clnorm_case_problem *problem = &reference->problem;
   switch (output) {
   case CLNORM_OUTPUT_SAVED_MEAN:
     return expected_mean(reference, k);
   case CLNORM_OUTPUT_SAVED_INVSTD:
-    return (expected){k->invstd, 8 * unit * k->invstd + smallest};
+    return (expected){k->invstd, 8 * unit * k->invstd + smallest, CLNORM_F32};
   case CLNORM_OUTPUT_RUNNING_MEAN:
     return expected_running(reference, problem->running_mean[c], expected_mean(reference, k));
   default:
@@ -173,13 +179,30 @@ static expected expected_of_channel(const clnorm_reference *reference, clnorm_ou
   }
 }
 
+/* What rounding to a type of 16 bits may move a value of at most this magnitude by: half an ulp, or half the distance
+ * of subnormal values. A float's rounding is in the bounds. */
+static long double half_ulp(int32_t dtype, long double magnitude) {
+  int exponent;
+  if (dtype == CLNORM_F32) return 0;
+  frexpl(magnitude, &exponent);
+  return dtype == CLNORM_F16 ? fmaxl(ldexpl(1, exponent - 12), 0x1p-25L)
+                             : fmaxl(ldexpl(1, exponent - 9), 0x1p-134L);
+}
+
+/* Whether an infinity may be what is stored. */
+static bool may_be_infinite(expected e) {
+  const long double most = fabsl(e.value) + e.bound;
+  if (e.dtype == CLNORM_F32) return isinf((float)e.value);
+  return most >= (e.dtype == CLNORM_F16 ? 65520 : 0x1.ffp+127L);
+}
+
 /* |error| / bound of one value. */
 static long double ratio(expected e, float value) {
   if (isnan(e.value)) return isnan(value) ? 0 : INFINITY;
-  if (isinf(value) && isinf((float)e.value))
+  if (isinf(value) && may_be_infinite(e))
     return !signbit(value) == !signbit(e.value) ? 0 : INFINITY;
   if (!isfinite(value) || isinf(e.value)) return INFINITY;
-  return fabsl(value - e.value) / e.bound;
+  return fabsl(value - e.value) / (e.bound + half_ulp(e.dtype, fabsl(e.value) + e.bound));
 }
 
 typedef struct scan {
@@ -200,16 +223,16 @@ static void scan_value(scan *result, int64_t index, expected e, float value) {
     result->worst = r;
     result->worst_index = index;
   }
-  const float exact = (float)e.value;
+  const float exact = clnorm_rounded(e.dtype, (float)e.value);
   result->unequal += !(value == exact || (isnan(value) && isnan(exact)));
 }
 
 /* Both judgements in one walk over an output; channels without a bound are passed over. */
 static scan scan_output(const clnorm_reference *reference, clnorm_output output,
                         const float *values) {
-  const clnorm_problem *problem = &reference->problem;
+  const clnorm_case_problem *problem = &reference->problem;
   scan result = {0, -1, 0};
-  if (clnorm_problem_output_count(problem, output) == 0) return result;
+  if (clnorm_case_problem_output_count(problem, output) == 0) return result;
   for (int64_t c = 0; c < problem->desc.channels; c++) {
     const channel *k = &reference->channels[c];
     if (!k->bounded) continue;
@@ -223,7 +246,7 @@ static scan scan_output(const clnorm_reference *reference, clnorm_output output,
       const float *y = plane(problem, values, n, c);
       for (int64_t s = 0; s < problem->desc.spatial; s++)
         if (!overflowed(k, output, y[s]))
-          scan_value(&result, y + s - values, expected_y(k, x[s]), y[s]);
+          scan_value(&result, y + s - values, expected_y(k, problem->y_dtype, x[s]), y[s]);
     }
   }
   return result;

@@ -11,9 +11,10 @@
  *   running_mean   take * (bound of the mean) + 4 u (|keep * old| + |take * mean|)
  *   running_var    take * 16 u (var' + 2^-40 mean^2) + 4 u (|keep * old| + |take * var'|)
  *
- * where var' is var, or var * M / (M - 1), and keep = momentum, take = 1 - momentum. Deviations are
- * taken from a float mean of 512 elements, which may be off by 2^-20 |mean|; their squares are all
- * that is left of it where var is 0. Each bound grows by 2^-148, the rounding of subnormal results.
+ * and y half an ulp of its type more where that is f16 or bf16. var' is var, or var * M / (M - 1), and
+ * keep = momentum, take = 1 - momentum. Deviations are taken from a float mean of 512 elements, which may be
+ * off by 2^-20 |mean|; their squares are all that is left of it where var is 0. Each bound grows by 2^-148, the
+ * rounding of subnormal results.
  *
  * With batch statistics the bounds hold where var + eps is at least 2^-100, and |mean| at most
  * 10^6 * sqrt(var + eps). In other channels no bound is given (results must still be the same bits
@@ -22,37 +23,40 @@
  * M * var, is more than FLT_MAX / 4), y and saved_invstd may be NaN instead, and the others NaN or
  * infinite; what is finite is held to the bounds.
  *
+ * A y that is stored in 2 bytes may be off by half an ulp of that type besides, and be infinite from its limit on.
+ *
  * Where the reference is NaN the result must be NaN; where it is infinite, or too large for a
- * float, the result must be the same infinity (a finite value within the bound passes for the
+ * float (y: for its type), the result must be the same infinity (a finite value within the bound passes for the
  * latter).
  */
 #ifndef CLNORM_CASES_REFERENCE_H
 #define CLNORM_CASES_REFERENCE_H
 
-#include <clnorm/clnorm.h>
+#include "dense.h"
 
-/* One forward call on host arrays, as clnorm_forward_run takes it. Arrays are borrowed; absent:
+/* One forward call on host arrays, as dense_run takes it. Arrays are borrowed; absent:
  * NULL. */
-typedef struct clnorm_problem {
-  clnorm_forward_desc desc;
+typedef struct clnorm_case_problem {
+  dense_desc desc;
   int64_t dims[4]; /* (n, c, h, w); n * c * h * w elements as desc says */
+  int32_t y_dtype; /* F32, F16 or BF16: y's values were rounded to it */
   double momentum; /* kept fraction */
   const float *x, *weight, *bias, *running_mean, *running_var;
-} clnorm_problem;
+} clnorm_case_problem;
 
 /* The problem has no elements: nothing is computed, nothing written. */
-bool clnorm_problem_empty(const clnorm_problem *problem);
+bool clnorm_case_problem_empty(const clnorm_case_problem *problem);
 /* Elements that a run writes of an output, if it is asked for: those of x, channels, or 0. */
-int64_t clnorm_problem_output_count(const clnorm_problem *problem, clnorm_output output);
-/* The shape clnorm_compare wants for an output: x's own, or (1, C, 1, 1). */
-void clnorm_problem_output_dims(const clnorm_problem *problem, clnorm_output output,
-                                int64_t dims[4]);
+int64_t clnorm_case_problem_output_count(const clnorm_case_problem *problem, clnorm_output output);
+/* The shape dense_compare wants for an output: x's own, or (1, C, 1, 1). */
+void clnorm_case_problem_output_dims(const clnorm_case_problem *problem, clnorm_output output,
+                                     int64_t dims[4]);
 /* "y", "running_mean", ... */
 const char *clnorm_output_name(clnorm_output output);
 
 /* Keeps the problem's arrays, which must outlive it. NULL if there is no memory. */
 typedef struct clnorm_reference clnorm_reference;
-clnorm_reference *clnorm_reference_create(const clnorm_problem *problem);
+clnorm_reference *clnorm_reference_create(const clnorm_case_problem *problem);
 void clnorm_reference_destroy(clnorm_reference *reference);
 
 /* Worst |error| / bound over all elements of one output: good while <= 1; INFINITY where NaN or an

@@ -9,9 +9,9 @@
  *   | guard | x | guard | y | guard | weight | guard | ...
  *
  * Every operand starts `shift` elements after a multiple of 64 bytes (the workspace at one, as the
- * API asks). All that is not an input's value holds `poison`, a NaN that no arithmetic makes; what
+ * API asks). All that is not an input's value holds `poison`, a NaN of every type that no arithmetic makes; what
  * a run reads beyond its operands therefore shows in its results, what it writes beyond them in the
- * guards. */
+ * guards. What lies between the elements of a tensor with gaps is a guard too. */
 enum region_name {
   REGION_X,
   REGION_Y,
@@ -29,14 +29,15 @@ static const char *const region_names[NUM_REGIONS] = {
     "x",           "y",          "weight",       "bias",     "running_mean",
     "running_var", "saved_mean", "saved_invstd", "workspace"};
 
-static const uint32_t poison = 0xffa5a5a5u;
+static const uint32_t poison = 0xffa5ffa5u;
 
 #define GUARD_BYTES 256
 #define KEEP_BYTES ((size_t)16 << 20) /* a larger arena is released after the case */
 
 typedef struct region {
-  size_t offset, size; /* bytes; size 0: absent */
-  const float *source; /* input values; NULL: poisoned */
+  size_t offset, size;  /* bytes; size 0: absent */
+  const float *source;  /* input values; NULL: poisoned */
+  clnorm_tensor tensor; /* rank 0: the workspace */
   bool written;
 } region;
 
@@ -73,46 +74,82 @@ void clnorm_case_outputs_free(clnorm_case_outputs *outputs) {
   memset(outputs, 0, sizeof *outputs);
 }
 
-void clnorm_case_compare(const clnorm_problem *problem, clnorm_output output, const float *a,
+/* Both in y's own type, so that ulps are its; false if there is no memory. */
+static bool compare_stored(const clnorm_tensor *tensor, size_t count, const float *a,
+                           const float *b, clnorm_difference *difference) {
+  const size_t size = count * clnorm_dtype_size(tensor->dtype);
+  char *both = malloc(2 * size);
+  if (!both) return false;
+  clnorm_place(tensor, a, both);
+  clnorm_place(tensor, b, both + size);
+  clnorm_difference_init(difference, sizeof *difference);
+  clnorm_compare(tensor, both, tensor, both + size, difference);
+  free(both);
+  return true;
+}
+
+void clnorm_case_compare(const clnorm_case_problem *problem, clnorm_output output, const float *a,
                          const float *b, clnorm_difference *difference) {
+  clnorm_tensor tensor;
   int64_t dims[4];
-  clnorm_problem_output_dims(problem, output, dims);
-  clnorm_compare(dims, a, b, difference);
+  clnorm_case_problem_output_dims(problem, output, dims);
+  dense_compare(dims, a, b, difference);
+  if (output != CLNORM_OUTPUT_Y || problem->y_dtype == CLNORM_F32) return;
+  if (difference->differing_elements == 0) return;
+  const int64_t count = clnorm_case_problem_output_count(problem, output);
+  clnorm_tensor_nchw(&tensor, problem->y_dtype, 4, dims);
+  if (!compare_stored(&tensor, (size_t)count, a, b, difference))
+    dense_compare(dims, a, b, difference); /* in ulps of float */
 }
 
 /* ---- Laying out ------------------------------------------------------------------------------ */
 
 static size_t round_up(size_t size) { return (size + 63) & ~(size_t)63; }
 
-static void place(layout *l, enum region_name name, size_t bytes, const float *source, bool written,
-                  unsigned shift) {
-  if (bytes == 0) return;
+static void place(layout *l, enum region_name name, const clnorm_tensor *tensor,
+                  const float *source, bool written, unsigned shift) {
   region *r = &l->regions[name];
-  r->offset = l->size + shift * sizeof(float);
+  const size_t bytes = (size_t)clnorm_tensor_bytes(tensor);
+  if (bytes == 0) return;
+  r->offset = l->size + shift * clnorm_dtype_size(tensor->dtype);
   r->size = bytes;
   r->source = source;
+  r->tensor = *tensor;
   r->written = written;
   l->size = round_up(r->offset + bytes) + GUARD_BYTES;
 }
 
-static layout lay_out(const clnorm_case *item, const clnorm_problem *problem, size_t workspace) {
-  const clnorm_forward_desc *desc = &problem->desc;
-  const size_t tensor = (size_t)(desc->batch * desc->channels * desc->spatial) * sizeof(float);
-  const size_t vector = (size_t)desc->channels * sizeof(float);
+static void place_workspace(layout *l, size_t bytes) {
+  region *r = &l->regions[REGION_WORKSPACE];
+  if (bytes == 0) return;
+  r->offset = l->size;
+  r->size = bytes;
+  r->written = true;
+  l->size = round_up(r->offset + bytes) + GUARD_BYTES;
+}
+
+static layout lay_out(const clnorm_case *item, const clnorm_case_problem *problem,
+                      size_t workspace) {
+  const dense_desc *desc = &problem->desc;
+  const int64_t channels[2] = {1, desc->channels};
+  const clnorm_tensor x = clnorm_case_tensor(item, CLNORM_X),
+                      y = clnorm_case_tensor(item, CLNORM_Y);
+  clnorm_tensor vector;
+  clnorm_tensor_nchw(&vector, CLNORM_F32, 2, channels);
   const bool updated = desc->statistics == CLNORM_BATCH_STATISTICS;
   const unsigned shift = item->shift;
   layout l = {.size = GUARD_BYTES};
-  place(&l, REGION_X, tensor, problem->x, item->in_place, shift);
-  if (!item->in_place) place(&l, REGION_Y, tensor, NULL, true, shift);
-  if (problem->weight) place(&l, REGION_WEIGHT, vector, problem->weight, false, shift);
-  if (problem->bias) place(&l, REGION_BIAS, vector, problem->bias, false, shift);
+  place(&l, REGION_X, &x, problem->x, item->in_place, shift);
+  if (!item->in_place) place(&l, REGION_Y, &y, NULL, true, shift);
+  if (problem->weight) place(&l, REGION_WEIGHT, &vector, problem->weight, false, shift);
+  if (problem->bias) place(&l, REGION_BIAS, &vector, problem->bias, false, shift);
   if (problem->running_mean) {
-    place(&l, REGION_RUNNING_MEAN, vector, problem->running_mean, updated, shift);
-    place(&l, REGION_RUNNING_VAR, vector, problem->running_var, updated, shift);
+    place(&l, REGION_RUNNING_MEAN, &vector, problem->running_mean, updated, shift);
+    place(&l, REGION_RUNNING_VAR, &vector, problem->running_var, updated, shift);
   }
-  if (item->save_mean) place(&l, REGION_SAVED_MEAN, vector, NULL, true, shift);
-  if (item->save_invstd) place(&l, REGION_SAVED_INVSTD, vector, NULL, true, shift);
-  if (desc->external_workspace) place(&l, REGION_WORKSPACE, workspace, NULL, true, 0);
+  if (item->save_mean) place(&l, REGION_SAVED_MEAN, &vector, NULL, true, shift);
+  if (item->save_invstd) place(&l, REGION_SAVED_INVSTD, &vector, NULL, true, shift);
+  if (desc->external_workspace) place_workspace(&l, workspace);
   return l;
 }
 
@@ -123,7 +160,7 @@ static unsigned char *make_image(const layout *l) {
   for (size_t i = 0; i < l->size; i += sizeof poison) memcpy(image + i, &poison, sizeof poison);
   for (int i = 0; i < NUM_REGIONS; i++) {
     const region *r = &l->regions[i];
-    if (r->source) memcpy(image + r->offset, r->source, r->size);
+    if (r->source) clnorm_place(&r->tensor, r->source, image + r->offset);
   }
   return image;
 }
@@ -139,9 +176,9 @@ static clnorm_memory memory_of(const clnorm_case_runner *runner, const layout *l
   return memory;
 }
 
-static clnorm_forward_args arguments(const clnorm_case_runner *runner, const layout *l,
-                                     const clnorm_problem *problem, bool in_place) {
-  clnorm_forward_args args = {.momentum = problem->momentum};
+static dense_args arguments(const clnorm_case_runner *runner, const layout *l,
+                            const clnorm_case_problem *problem, bool in_place) {
+  dense_args args = {.momentum = problem->momentum};
   args.x = memory_of(runner, l, REGION_X);
   args.y = memory_of(runner, l, in_place ? REGION_X : REGION_Y);
   args.weight = memory_of(runner, l, REGION_WEIGHT);
@@ -169,39 +206,50 @@ static size_t first_unlike(const unsigned char *a, const unsigned char *b, size_
   return i;
 }
 
+/* Puts back what a run may write, so that all else is left to be seen. */
+static void put_back(const layout *l, const unsigned char *image, unsigned char *after) {
+  for (int i = 0; i < NUM_REGIONS; i++) {
+    const region *r = &l->regions[i];
+    if (!r->written || r->size == 0) continue;
+    if (r->tensor.rank == 0)
+      memcpy(after + r->offset, image + r->offset, r->size);
+    else
+      clnorm_place_again(&r->tensor, image + r->offset, after + r->offset);
+  }
+}
+
 /* The guards before, between and after the regions, and the inputs, against the image. A run on an
  * empty tensor writes nothing at all. */
 static clnorm_case_result look_at_guards(const layout *l, bool empty, const unsigned char *image,
-                                         const unsigned char *after, clnorm_message *why) {
+                                         unsigned char *after, clnorm_message *why) {
+  if (!empty) put_back(l, image, after);
+  const size_t at = first_unlike(image, after, l->size);
+  if (at == l->size) return CLNORM_CASE_RAN;
   const char *before = "the start of the arena";
-  size_t position = 0;
-  for (int i = 0; i <= NUM_REGIONS; i++) {
-    const region *r = i < NUM_REGIONS ? &l->regions[i] : NULL;
-    if (r && r->size == 0) continue;
-    const size_t end = r ? r->offset : l->size;
-    const size_t at = position + first_unlike(image + position, after + position, end - position);
-    if (at < end)
-      return broken(why, "wrote into the guard after %s, %zu bytes on", before, at - position);
-    if (!r) break;
-    position = end;
-    if (r->written && !empty) {
-      position += r->size;
-    } else {
-      const size_t inside = first_unlike(image + position, after + position, r->size);
-      if (inside < r->size)
-        return broken(why, "wrote to %s, byte %zu, which it must only read", region_names[i],
-                      inside);
-      position += r->size;
-    }
+  size_t end = 0;
+  for (int i = 0; i < NUM_REGIONS; i++) {
+    const region *r = &l->regions[i];
+    if (r->size == 0 || r->offset > at) continue;
+    if (at - r->offset < r->size)
+      return broken(why,
+                    r->written ? "wrote between the elements of %s, at byte %zu"
+                               : "wrote to %s, byte %zu, which it must only read",
+                    region_names[i], at - r->offset);
     before = region_names[i];
+    end = r->offset + r->size;
   }
-  return CLNORM_CASE_RAN;
+  return broken(why, "wrote into the guard after %s, %zu bytes on", before, at - end);
 }
 
-static clnorm_case_result look_for_poison(const float *values, int64_t count, const char *name,
-                                          clnorm_message *why) {
+static clnorm_case_result look_for_poison(const region *r, const float *values, int64_t count,
+                                          const char *name, clnorm_message *why) {
+  const int64_t one[2] = {1, 1};
+  clnorm_tensor element;
+  float unwritten;
+  clnorm_tensor_nchw(&element, r->tensor.dtype, 2, one);
+  clnorm_unplace(&element, &poison, &unwritten);
   for (int64_t i = 0; i < count; i++)
-    if (memcmp(&values[i], &poison, sizeof poison) == 0)
+    if (memcmp(&values[i], &unwritten, sizeof unwritten) == 0)
       return broken(why, "left %s[%zu] unwritten", name, (size_t)i);
   return CLNORM_CASE_RAN;
 }
@@ -222,19 +270,47 @@ static enum region_name region_of(clnorm_output output, bool in_place) {
   }
 }
 
-/* Points outputs into `after`, which becomes theirs. */
-static clnorm_case_result collect(const layout *l, const clnorm_case *item,
-                                  const clnorm_problem *problem, unsigned char *after,
-                                  clnorm_case_outputs *outputs, clnorm_message *why) {
-  outputs->storage = (float *)(void *)after;
+static const region *written_region(const layout *l, const clnorm_case *item,
+                                    const clnorm_case_problem *problem, clnorm_output output) {
+  const region *r = &l->regions[region_of(output, item->in_place)];
+  const bool there =
+      r->size > 0 && r->written && clnorm_case_problem_output_count(problem, output) > 0;
+  return there ? r : NULL;
+}
+
+/* Room for all outputs; false if there is no memory. */
+static bool make_outputs(const layout *l, const clnorm_case *item,
+                         const clnorm_case_problem *problem, clnorm_case_outputs *outputs) {
+  int64_t total = 0;
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
-    const region *r = &l->regions[region_of((clnorm_output)i, item->in_place)];
-    const int64_t count = clnorm_problem_output_count(problem, (clnorm_output)i);
-    if (r->size == 0 || !r->written || count == 0) continue;
-    outputs->counts[i] = count;
-    outputs->values[i] = (float *)(void *)(after + r->offset);
+    if (!written_region(l, item, problem, (clnorm_output)i)) continue;
+    outputs->counts[i] = clnorm_case_problem_output_count(problem, (clnorm_output)i);
+    total += outputs->counts[i];
+  }
+  outputs->storage = malloc(((size_t)total + 1) * sizeof(float));
+  if (!outputs->storage) return false;
+  total = 0;
+  for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
+    if (outputs->counts[i] == 0) continue;
+    outputs->values[i] = outputs->storage + total;
+    total += outputs->counts[i];
+  }
+  return true;
+}
+
+static clnorm_case_result collect(const layout *l, const clnorm_case *item,
+                                  const clnorm_case_problem *problem, const unsigned char *after,
+                                  clnorm_case_outputs *outputs, clnorm_message *why) {
+  for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
+    const region *r = written_region(l, item, problem, (clnorm_output)i);
     const char *name = clnorm_output_name((clnorm_output)i);
-    if (look_for_poison(outputs->values[i], count, name, why)) return CLNORM_CASE_BROKEN;
+    if (!r) continue;
+    clnorm_unplace(&r->tensor, after + r->offset, outputs->values[i]);
+    if (look_for_poison(r, outputs->values[i], outputs->counts[i], name, why))
+      return CLNORM_CASE_BROKEN;
+    if (!clnorm_tail_is_zero(&r->tensor, after + r->offset))
+      return broken(why, "left the tail of %s, channel %zu, something but 0", name,
+                    (size_t)r->tensor.dims[1]);
   }
   return CLNORM_CASE_RAN;
 }
@@ -250,15 +326,15 @@ static clnorm_status reserve(clnorm_case_runner *runner, size_t size) {
 }
 
 /* Image to the device, one run, and the arena back into `after`. */
-static clnorm_status run_once(clnorm_case_runner *runner, clnorm_forward_plan *plan,
-                              const layout *l, const clnorm_problem *problem, bool in_place,
+static clnorm_status run_once(clnorm_case_runner *runner, clnorm_plan *plan, const layout *l,
+                              const clnorm_case_problem *problem, bool in_place,
                               const unsigned char *image, unsigned char *after) {
   clnorm_status status = reserve(runner, l->size);
   if (status) return status;
   status = clnorm_memory_write(runner->context, runner->arena, image, l->size);
   if (status) return status;
-  const clnorm_forward_args args = arguments(runner, l, problem, in_place);
-  status = clnorm_forward_run(plan, &args);
+  const dense_args args = arguments(runner, l, problem, in_place);
+  status = dense_run(plan, &args);
   if (status) return status;
   status = clnorm_finish(runner->context);
   if (status) return status;
@@ -278,35 +354,42 @@ static clnorm_case_result out_of_memory(clnorm_status *reported, clnorm_message 
   return CLNORM_CASE_FAILED;
 }
 
+static clnorm_problem problem_of(const clnorm_case *item, const clnorm_case_problem *problem) {
+  clnorm_problem whole = dense_problem(&problem->desc);
+  whole.tensors[CLNORM_X] = clnorm_case_tensor(item, CLNORM_X);
+  whole.tensors[CLNORM_Y] = clnorm_case_tensor(item, CLNORM_Y);
+  return whole;
+}
+
 clnorm_case_result clnorm_case_run(clnorm_case_runner *runner, const clnorm_case *item,
-                                   const clnorm_problem *problem, clnorm_case_outputs *outputs,
+                                   const clnorm_case_problem *problem, clnorm_case_outputs *outputs,
                                    clnorm_status *status, clnorm_message *why) {
   clnorm_case_result result;
-  clnorm_forward_plan *plan = NULL;
+  clnorm_plan *plan = NULL;
+  const clnorm_problem whole = problem_of(item, problem);
   memset(outputs, 0, sizeof *outputs);
-  *status = clnorm_forward_plan_create(runner->context, &problem->desc, &plan);
+  *status = clnorm_plan_create(runner->context, &whole, &plan);
   if (*status) return failed(runner, *status, status, why);
 
-  const layout l = lay_out(item, problem, clnorm_forward_plan_workspace_size(plan));
+  const layout l = lay_out(item, problem, dense_workspace_size(plan));
   unsigned char *image = make_image(&l), *after = malloc(l.size);
-  if (!image || !after) {
-    free(after);
+  if (!image || !after || !make_outputs(&l, item, problem, outputs)) {
     result = out_of_memory(status, why);
     goto done;
   }
   *status = run_once(runner, plan, &l, problem, item->in_place, image, after);
   if (*status) {
-    free(after);
     result = failed(runner, *status, status, why);
     goto done;
   }
   result = collect(&l, item, problem, after, outputs, why);
   const clnorm_case_result guards =
-      look_at_guards(&l, clnorm_problem_empty(problem), image, after, why);
+      look_at_guards(&l, clnorm_case_problem_empty(problem), image, after, why);
   if (guards != CLNORM_CASE_RAN) result = guards;
 done:
+  free(after);
   free(image);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   if (runner->arena_size > KEEP_BYTES) release_arena(runner);
   return result;
 }

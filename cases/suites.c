@@ -9,8 +9,8 @@
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
-const char *const clnorm_suite_names[] = {"edge", "resnet50", "mobilenet_v2",
-                                          "unet", "smoke",    NULL};
+const char *const clnorm_suite_names[] = {"edge", "layouts", "resnet50", "mobilenet_v2",
+                                          "unet", "smoke",   NULL};
 
 /* Shapes at the corners of the cut into segments of 2048 places: one value, planes just below, at
  * and above a power of two, batches that fill a segment, miss one plane or have one too many. */
@@ -130,6 +130,13 @@ static const int64_t product_shapes[][4] = {
     {5, 3, 14, 14}, {2, 2, 32, 32}, {2, 2, 1, 2049},
 };
 
+/* Shapes that meet types and layouts, two of each rank from 2 to 5: channels that are no multiple of a block, and
+ * more than one segment in a channel, in one of them in a plane. */
+static const int64_t layout_shapes[][4] = {
+    {33, 7, 1, 1}, {2050, 19, 1, 1}, {3, 21, 1, 77}, {2, 5, 1, 2100},
+    {17, 3, 7, 7}, {3, 18, 27, 29},  {2, 19, 6, 9},  {3, 33, 8, 90},
+};
+
 /* Kinds that the large layers of networks take in turn. */
 static const clnorm_data network_data[] = {
     CLNORM_DATA_NORMAL, CLNORM_DATA_EXACT,      CLNORM_DATA_OFFSET_1E4, CLNORM_DATA_OUTLIER,
@@ -168,7 +175,7 @@ static clnorm_case case_make(const builder *b, const int64_t dims[4], clnorm_sta
   item.seed = clnorm_random(&state);
   item.shift = clnorm_random(&state) % 2 ? (unsigned)(clnorm_random(&state) % 16) : 0;
   item.external_workspace = clnorm_random(&state) % 4 == 0;
-  item.variant = (clnorm_variant)(clnorm_random(&state) % 3);
+  item.variant = (clnorm_cut)(clnorm_random(&state) % 3);
   choose_numbers(&item, &state);
   return item;
 }
@@ -237,6 +244,34 @@ static void add_products(builder *b) {
       }
 }
 
+/* Every pair of types of x and y meets every layout of x, and in a last row every layout is in place; all else takes
+ * turns in steps that make any two values meet: of types, layouts, ranks, modes, cuts, in place or not
+ * (tests/test_place.c). */
+static void add_layouts(builder *b) {
+  static const int32_t dtypes[] = {CLNORM_F32, CLNORM_F16, CLNORM_BF16};
+  enum { TYPES = COUNT(dtypes), PAIRS = TYPES * TYPES };
+  for (unsigned row = 0; row <= PAIRS; row++)
+    for (unsigned layout = 0; layout < CLNORM_NUM_LAYOUTS; layout++) {
+      const bool in_place = row == PAIRS;
+      const unsigned pair = in_place ? layout % TYPES * (TYPES + 1) : row;
+      const unsigned rank = 2 + (layout / 2 + row) % 4, given = (layout / 2 + row / 3) % 2;
+      const int64_t *dims = layout_shapes[2 * (rank - 2) + (layout + row / 4) % 2];
+      clnorm_case item =
+          case_make(b, dims, given ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS,
+                    (clnorm_data)((5 * row + 3 * layout) % CLNORM_NUM_DATA));
+      uint64_t state = item.seed;
+      choose_options(&item, clnorm_random(&state) % NUM_CHOICES);
+      item.rank = (int32_t)rank;
+      item.x_dtype = dtypes[pair / TYPES];
+      item.y_dtype = dtypes[pair % TYPES];
+      item.variant = (clnorm_cut)((layout + 2 * row) % 3);
+      item.x_layout = (clnorm_layout)layout;
+      item.y_layout = (clnorm_layout)(in_place ? layout : (layout + row) % CLNORM_NUM_LAYOUTS);
+      item.in_place = in_place;
+      add(b, &item);
+    }
+}
+
 static void add_smoke(builder *b) {
   const int64_t largest = 8192;
   for (size_t s = 0; s < COUNT(edge_shapes); s++) {
@@ -262,6 +297,7 @@ static bool add_suite(builder *b, const char *name) {
     add_shapes(b);
     add_products(b);
   }
+  if (strcmp(name, "layouts") == 0) add_layouts(b);
   if (strcmp(name, "smoke") == 0) add_smoke(b);
   for (size_t i = 0; i < clnorm_num_networks; i++)
     if (strcmp(name, clnorm_networks[i].name) == 0) add_network(b, &clnorm_networks[i]);
@@ -296,6 +332,48 @@ clnorm_case *clnorm_shape_cases(const int64_t dims[4], uint64_t seed, size_t *co
   return finish(&b, count);
 }
 
+/* ---- Tensors --------------------------------------------------------------------------------- */
+
+/* h in two axes, the first of them as small as can be. */
+static void part_height(const int64_t dims[4], int64_t parts[CLNORM_MAX_RANK]) {
+  int64_t first = 2;
+  while (first < dims[2] && dims[2] % first) first++;
+  if (dims[2] < 2) first = 1;
+  const int64_t all[CLNORM_MAX_RANK] = {dims[0], dims[1], first, dims[2] / first, dims[3]};
+  memcpy(parts, all, sizeof all);
+}
+
+clnorm_tensor clnorm_case_tensor(const clnorm_case *item, clnorm_role role) {
+  const bool x = role == CLNORM_X;
+  const int32_t rank = item->rank ? item->rank : 4;
+  int64_t dims[CLNORM_MAX_RANK] = {item->dims[0], item->dims[1], item->dims[2], item->dims[3]};
+  if (rank == 3) dims[2] *= dims[3];
+  if (rank == 5) part_height(item->dims, dims);
+  clnorm_tensor tensor;
+  clnorm_layout_tensor(&tensor, x ? item->x_layout : item->y_layout,
+                       x ? item->x_dtype : item->y_dtype, rank, dims);
+  return tensor;
+}
+
+bool clnorm_case_may_be_in_place(const clnorm_case *item) {
+  return item->x_dtype == item->y_dtype && item->x_layout == item->y_layout;
+}
+
+static clnorm_axis_text axis_text(const char *x, const char *y) {
+  clnorm_axis_text text;
+  const bool same = strcmp(x, y) == 0;
+  snprintf(text.text, sizeof text.text, "%s%s%s", x, same ? "" : "->", same ? "" : y);
+  return text;
+}
+
+clnorm_axis_text clnorm_case_dtype(const clnorm_case *item) {
+  return axis_text(clnorm_dtype_name(item->x_dtype), clnorm_dtype_name(item->y_dtype));
+}
+
+clnorm_axis_text clnorm_case_layout(const clnorm_case *item) {
+  return axis_text(clnorm_layout_name(item->x_layout), clnorm_layout_name(item->y_layout));
+}
+
 /* ---- Describing ------------------------------------------------------------------------------ */
 
 const char *clnorm_data_name(clnorm_data data) {
@@ -327,11 +405,14 @@ static const char *running_text(const clnorm_case *item) {
 
 void clnorm_case_describe(const clnorm_case *item, char *text, size_t size) {
   static const char *const variants[] = {"auto", "channel", "split"};
-  snprintf(text, size,
-           "data=%s%s%s%s%s%s%s%s eps=%g momentum=%g shift=%u variant=%s seed=0x%016" PRIx64,
-           clnorm_data_name(item->data), item->weight ? " weight" : "", item->bias ? " bias" : "",
-           running_text(item), item->save_mean ? " saved_mean" : "",
-           item->save_invstd ? " saved_invstd" : "", item->in_place ? " in_place" : "",
-           item->external_workspace ? " external_workspace" : "", item->eps, item->momentum,
-           item->shift, variants[item->variant], item->seed);
+  snprintf(
+      text, size,
+      "dtype=%s layout=%s rank=%d data=%s%s%s%s%s%s%s%s eps=%g momentum=%g shift=%u variant=%s "
+      "seed=0x%016" PRIx64,
+      clnorm_case_dtype(item).text, clnorm_case_layout(item).text,
+      (int)(item->rank ? item->rank : 4), clnorm_data_name(item->data),
+      item->weight ? " weight" : "", item->bias ? " bias" : "", running_text(item),
+      item->save_mean ? " saved_mean" : "", item->save_invstd ? " saved_invstd" : "",
+      item->in_place ? " in_place" : "", item->external_workspace ? " external_workspace" : "",
+      item->eps, item->momentum, item->shift, variants[item->variant], item->seed);
 }

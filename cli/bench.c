@@ -31,7 +31,10 @@ static const char help[] =
     "                     default resnet50\n"
     "  --batch N          batch of the networks' shapes; default 1 and 32 (unet: 1)\n"
     "  --shape NxCxHxW    this shape\n"
-    "  --op O             eval, train, or both (default)\n"
+    "  --op O             eval, train, or all (default)\n"
+    "  --dtype T          of x and y: f32 (default), f16, bf16, f64\n"
+    "  --layout L         of x and y: nchw (default), nhwc, nchw4c, nchw8c, nchw16c, padded,\n"
+    "                     slice, nhwc_slice; the copy is of as many elements of T without gaps\n"
     "  --form F           kernel form, OpenCL: auto (default), vector, wide, or all\n"
     "                     (vector, where the driver compiles for vectors, and wide)\n"
     "  --group-size N     work-items in a work-group of the wide form: 64, 128, 256;\n"
@@ -55,6 +58,7 @@ static const char help[] =
     "\n"
     "example: clnorm bench --device all --suite resnet50 --batch 32\n"
     "         clnorm bench --device cpu --suite resnet50 --pipeline\n"
+    "         clnorm bench --device cpu --dtype bf16 --layout nhwc --op train\n"
     "         clnorm bench --device cpu --suite sizes --svg sizes.svg\n";
 
 #define PIPELINE_ROUNDS 30
@@ -64,7 +68,7 @@ typedef struct options {
   clnorm_texts suites;
   clnorm_shapes shapes;
   int64_t batch;
-  int op, variant, store;
+  int op, dtype, layout, variant, store;
   double seconds;
   bool check, costs, json, csv, pipeline, device_time;
   const char *svg;
@@ -168,26 +172,26 @@ static int make_shapes(const options *o, shape_list *list, bool *wrong) {
 
 /* Context, plan and first run on 1x8x4x4; "" keeps no programs on disk. */
 static double first_call(const clnorm_target *target, const options *o, const char *cache_dir) {
-  clnorm_context_options how = clnorm_context_options_defaults();
+  clnorm_context_options how = dense_context_options();
   clnorm_context *context = NULL;
-  clnorm_forward_plan *plan = NULL;
-  clnorm_forward_args args = {.momentum = 0.9};
+  clnorm_plan *plan = NULL;
+  dense_args args = {.momentum = 0.9};
   how.num_threads = (int)o->target.threads;
   how.cache_dir = cache_dir;
   const double start = clnorm_now();
   clnorm_status status =
       clnorm_context_create(clnorm_context_device(target->context)->id, &how, &context, NULL);
   if (status != CLNORM_OK) return -1;
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 1, 8, 16);
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 1, 8, 16);
   const float zeros[128] = {1.0f};
-  status = clnorm_forward_plan_create(context, &desc, &plan);
+  status = dense_plan_create(context, &desc, &plan);
   if (status == CLNORM_OK) status = clnorm_memory_alloc(context, sizeof zeros, &args.x);
   if (status == CLNORM_OK) status = clnorm_memory_write(context, args.x, zeros, sizeof zeros);
   args.y = args.x;
-  if (status == CLNORM_OK) status = clnorm_forward_run(plan, &args);
+  if (status == CLNORM_OK) status = dense_run(plan, &args);
   if (status == CLNORM_OK) status = clnorm_finish(context);
   const double seconds = clnorm_now() - start;
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_memory_free(context, &args.x);
   clnorm_context_destroy(context);
   return status == CLNORM_OK ? seconds : -1;
@@ -252,10 +256,10 @@ static void print_csv_row(const row *r, bool first) {
            r->wanted.pipeline ? ",pipeline_rule_s,pipeline_cached_s,pipeline_streamed_s,"
                                 "pipeline_ceiling_s,pipeline_fraction,pipeline_rounds"
                               : "");
-  printf("\"%s\",%s,%s,f32,nchw,\"%s\",%.9g,%.4g,%.4g,%.4g,%.4g,%zu,%d", r->device,
-         clnorm_bench_op_names[r->wanted.op], shape.text, m->variant, m->median_s, gbps(r),
-         ceiling(r), m->fraction, m->fraction * m->stream_bytes / m->floor_bytes, m->extra_bytes,
-         m->rounds);
+  printf("\"%s\",%s,%s,%s,%s,\"%s\",%.9g,%.4g,%.4g,%.4g,%.4g,%zu,%d", r->device,
+         clnorm_bench_op_names[r->wanted.op], shape.text, clnorm_dtype_name(r->wanted.dtype),
+         clnorm_layout_name(r->wanted.layout), m->variant, m->median_s, gbps(r), ceiling(r),
+         m->fraction, m->fraction * m->stream_bytes / m->floor_bytes, m->extra_bytes, m->rounds);
   if (r->wanted.pipeline)
     printf(",%.9g,%.9g,%.9g,%.9g,%.4g,%d", p->rule_s, p->cached_s, p->streamed_s, p->ceiling_s,
            p->fraction, p->rounds);
@@ -332,8 +336,8 @@ static void json_row(clnorm_json *json, const row *r) {
   clnorm_json_text(json, "device", r->device);
   clnorm_json_text(json, "op", clnorm_bench_op_names[r->wanted.op]);
   clnorm_json_text(json, "shape", shape.text);
-  clnorm_json_text(json, "dtype", "f32");
-  clnorm_json_text(json, "layout", "nchw");
+  clnorm_json_text(json, "dtype", clnorm_dtype_name(r->wanted.dtype));
+  clnorm_json_text(json, "layout", clnorm_layout_name(r->wanted.layout));
   clnorm_json_text(json, "variant", m->variant);
   clnorm_json_number(json, "median_s", m->median_s);
   clnorm_json_number(json, "gbps", gbps(r));
@@ -460,7 +464,9 @@ static void measure_one(session *s, clnorm_target *target, const int64_t dims[4]
   r->device = target->label;
   r->wanted.op = (clnorm_bench_op)op;
   memcpy(r->wanted.dims, dims, sizeof r->wanted.dims);
-  r->wanted.variant = (clnorm_variant)o->variant;
+  r->wanted.dtype = o->dtype;
+  r->wanted.layout = (clnorm_layout)o->layout;
+  r->wanted.variant = (clnorm_cut)o->variant;
   r->wanted.store = (clnorm_store)o->store;
   r->wanted.seconds = o->seconds;
   r->wanted.check = o->check;
@@ -557,7 +563,9 @@ int clnorm_command_bench(int argc, char **argv) {
       {"--suite", CLNORM_OPTION_TEXTS, &o.suites, NULL},
       {"--shape", CLNORM_OPTION_SHAPES, &o.shapes, NULL},
       {"--batch", CLNORM_OPTION_POSITIVE, &o.batch, NULL},
-      {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|both"},
+      {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|all"},
+      {"--dtype", CLNORM_OPTION_CHOICE, &o.dtype, CLNORM_DTYPE_CHOICES},
+      {"--layout", CLNORM_OPTION_CHOICE, &o.layout, CLNORM_CASE_LAYOUT_CHOICES},
       {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},
       {"--group-size", CLNORM_OPTION_CHOICE, &o.target.group_size, CLNORM_GROUP_SIZE_CHOICES},
       {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split"},

@@ -3,6 +3,7 @@
 
 #include "arguments.h"
 #include "commands.h"
+#include "dense.h"
 #include "json.h"
 #include "messages.h"
 #include "probe.h"
@@ -41,7 +42,7 @@ static void print_json(const clnorm_device_list *list) {
   clnorm_json_array(&json, "devices");
   for (int i = 0; i < clnorm_device_list_count(list); i++) {
     const clnorm_device_info *info = clnorm_device_list_get(list, i);
-    clnorm_tuning kept;
+    clnorm_tuning kept = dense_tuning();
     const bool tuned = clnorm_tuning_kept(info, NULL, &kept);
     clnorm_json_object(&json, NULL);
     clnorm_json_text(&json, "id", info->id);
@@ -83,7 +84,7 @@ static void print_table(const clnorm_device_list *list) {
   printf("  %-5s %-11s %-6s  %-*s  %s\n", "id", "type", "form", width, "name", "platform");
   for (int i = 0; i < clnorm_device_list_count(list); i++) {
     const clnorm_device_info *info = clnorm_device_list_get(list, i);
-    clnorm_tuning kept;
+    clnorm_tuning kept = dense_tuning();
     const bool tuned = clnorm_tuning_kept(info, NULL, &kept);
     printf("%c %-5s %-11s %-6s  %-*s  %s\n", i == chosen ? '*' : ' ', info->id, info->type,
            form_of(info, &kept), width, info->name, info->platform);

@@ -16,35 +16,35 @@ static int best_copy(const clnorm_rounds *r) {
 }
 
 static void summarize(const clnorm_rounds *r, clnorm_measurement *result) {
-  const clnorm_forward_plan *plan = r->subjects[CALL].plan;
+  const clnorm_plan *plan = r->subjects[CALL].plan;
   const double bytes = clnorm_rounds_bytes(r);
   result->median_s = clnorm_rounds_median(r, CALL);
   result->ceiling_s = clnorm_rounds_median(r, best_copy(r));
   result->fraction = clnorm_rounds_ratio(r, best_copy(r), CALL);
   result->floor_bytes = 2 * bytes;
   result->stream_bytes = (r->wanted->op == CLNORM_BENCH_TRAIN ? 3 : 2) * bytes;
-  result->extra_bytes = clnorm_forward_plan_workspace_size(plan);
+  result->extra_bytes = dense_workspace_size(plan);
   result->rounds = r->rounds;
-  snprintf(result->variant, sizeof result->variant, "%s", clnorm_forward_plan_description(plan));
+  snprintf(result->variant, sizeof result->variant, "%s", clnorm_plan_description(plan));
 }
 
 static clnorm_status add_copy(clnorm_rounds *r, clnorm_context *context, clnorm_store store,
                               clnorm_message *message) {
-  clnorm_forward_desc desc = clnorm_rounds_describe(r->wanted, CLNORM_VARIANT_AUTO, store);
-  desc.statistics = CLNORM_NO_STATISTICS;
+  dense_desc desc = clnorm_rounds_describe(r->wanted, CLNORM_CUT_AUTO, store);
+  desc.statistics = DENSE_COPY;
   return clnorm_rounds_add(r, context, &desc, message);
 }
 
-static clnorm_status add_call(clnorm_rounds *r, clnorm_context *context, clnorm_variant variant,
+static clnorm_status add_call(clnorm_rounds *r, clnorm_context *context, clnorm_cut variant,
                               clnorm_store store, clnorm_message *message) {
-  const clnorm_forward_desc desc = clnorm_rounds_describe(r->wanted, variant, store);
+  const dense_desc desc = clnorm_rounds_describe(r->wanted, variant, store);
   return clnorm_rounds_add(r, context, &desc, message);
 }
 
 /* The same call and copies, and both stores, between a producer and a consumer. */
 static clnorm_status measure_pipeline(clnorm_rounds *r, clnorm_context *baseline,
                                       clnorm_measured_pipeline *result, clnorm_message *message) {
-  const clnorm_variant variant = r->wanted->variant;
+  const clnorm_cut variant = r->wanted->variant;
   clnorm_context *context = r->subjects[CALL].context;
   clnorm_status status = add_call(r, context, variant, CLNORM_STORE_CACHED, message);
   if (status == CLNORM_OK) status = add_call(r, context, variant, CLNORM_STORE_STREAMED, message);

@@ -5,6 +5,9 @@
 
 #include <clnorm/clnorm.h>
 
+#include "dense.h"
+#include "place.h"
+
 typedef enum clnorm_bench_op { CLNORM_BENCH_EVAL, CLNORM_BENCH_TRAIN } clnorm_bench_op;
 extern const char *const clnorm_bench_op_names[]; /* "eval", "train" */
 
@@ -24,7 +27,7 @@ typedef struct clnorm_measured_pipeline {
 
 typedef struct clnorm_measurement {
   double median_s;     /* of one call, in the loop like all that follows */
-  double ceiling_s;    /* of the best copy of the same floor bytes, in the same rounds */
+  double ceiling_s;    /* of the best NCHW copy of the same floor bytes, in the same rounds */
   double fraction;     /* median over rounds of ceiling / call */
   double floor_bytes;  /* 2T: x read once, y written once */
   double stream_bytes; /* 3T in training, where x must be read twice; else 2T */
@@ -38,7 +41,9 @@ typedef struct clnorm_measurement {
 typedef struct clnorm_measure_case {
   clnorm_bench_op op;
   int64_t dims[4];
-  clnorm_variant variant;
+  int32_t dtype; /* clnorm_dtype, of x and y */
+  clnorm_layout layout;
+  clnorm_cut variant;
   clnorm_store store;
   double seconds;
   bool check;       /* compare with the CPU path before timing */
@@ -57,7 +62,7 @@ clnorm_status clnorm_measure(clnorm_context *context, clnorm_context *baseline,
 /* One of two ways to do the same thing. */
 typedef struct clnorm_measure_way {
   clnorm_context *context;
-  clnorm_variant variant;
+  clnorm_cut variant;
   clnorm_store store;
 } clnorm_measure_way;
 

@@ -230,8 +230,7 @@ void clnorm_npy_free(clnorm_npy *array) {
 const char *clnorm_npy_type_name(clnorm_npy_type type) { return clnorm_npy_traits_of(type)->name; }
 int clnorm_npy_item_size(clnorm_npy_type type) { return clnorm_npy_traits_of(type)->item_size; }
 
-/* Exact. */
-static double load(clnorm_npy_type type, const void *values, int64_t i) {
+double clnorm_npy_value(clnorm_npy_type type, const void *values, int64_t i) {
   switch (type) {
   case CLNORM_NPY_F16:
     return (double)clnorm_half_to_float(((const uint16_t *)values)[i]);
@@ -273,7 +272,7 @@ static void *converted(const clnorm_npy *array, const clnorm_npy_traits *type,
   void *values = malloc(size + 1);
   if (!values) clnorm_refuse(message, "no memory for %zu bytes", size);
   for (int64_t i = 0; values && i < array->count; i++) {
-    const double value = load(array->type, array->values, i);
+    const double value = clnorm_npy_value(array->type, array->values, i);
     if (isfinite(value) && fabs(value) >= type->limit) {
       clnorm_refuse(message, "value %g at index %" PRId64 " does not fit %s", value, i, type->name);
       free(values);

@@ -28,6 +28,8 @@ typedef enum clnorm_npy_type {
 const char *clnorm_npy_type_name(clnorm_npy_type type);
 /* Bytes of an element. */
 int clnorm_npy_item_size(clnorm_npy_type type);
+/* Value i of an array of that type; exact. */
+double clnorm_npy_value(clnorm_npy_type type, const void *values, int64_t i);
 
 /* An array in C order and native byte order. */
 typedef struct clnorm_npy {

@@ -10,13 +10,15 @@
 
 #include <clnorm/clnorm.h>
 
+#include "dense.h"
+
 typedef struct clnorm_pipeline clnorm_pipeline;
 
-/* Where x and y of *args, `elements` floats each in memory of the context, are produced and consumed.
+/* Where x and y of *args, `bytes` each in memory of the context, are produced and consumed.
  * values: what the producer copies on OpenCL devices. threads: of the CPU path; 0: all. On failure NULL
  * with the status in *status. */
-clnorm_pipeline *clnorm_pipeline_create(clnorm_context *context, const clnorm_forward_args *args,
-                                        const float *values, size_t elements, int threads,
+clnorm_pipeline *clnorm_pipeline_create(clnorm_context *context, const dense_args *args,
+                                        const void *values, size_t bytes, int threads,
                                         clnorm_status *status);
 void clnorm_pipeline_destroy(clnorm_pipeline *pipeline); /* NULL is accepted */
 
@@ -25,8 +27,8 @@ void clnorm_pipeline_destroy(clnorm_pipeline *pipeline); /* NULL is accepted */
 /* Runs producer, plan on args, consumer, `repeats` times, at most so many. *seconds: of plan and consumer, by
  * the device's clock where device_time is set; the middle of the repeats, since one in which a thread loses its
  * processor takes a hundred times as long. */
-clnorm_status clnorm_pipeline_time(clnorm_pipeline *pipeline, clnorm_forward_plan *plan,
-                                   const clnorm_forward_args *args, int repeats, bool device_time,
+clnorm_status clnorm_pipeline_time(clnorm_pipeline *pipeline, clnorm_plan *plan,
+                                   const dense_args *args, int repeats, bool device_time,
                                    double *seconds);
 
 #endif

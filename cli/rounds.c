@@ -57,55 +57,77 @@ static void fill(float *values, size_t count) {
   }
 }
 
-static clnorm_status upload(clnorm_context *context, size_t count, const float *values,
+static clnorm_tensor tensor_of(const clnorm_measure_case *wanted, clnorm_layout layout) {
+  clnorm_tensor tensor;
+  clnorm_layout_tensor(&tensor, layout, wanted->dtype, 4, wanted->dims);
+  return tensor;
+}
+
+static size_t tensor_bytes(const clnorm_measure_case *wanted) {
+  const clnorm_tensor tensor = tensor_of(wanted, wanted->layout);
+  return (size_t)clnorm_tensor_bytes(&tensor);
+}
+
+static clnorm_status make_plan(clnorm_context *context, const clnorm_measure_case *wanted,
+                               const dense_desc *desc, clnorm_plan **plan) {
+  clnorm_problem problem = dense_problem(desc);
+  const bool copy = problem.operation == CLNORM_COPY;
+  problem.tensors[CLNORM_X] = tensor_of(wanted, copy ? CLNORM_LAYOUT_NCHW : wanted->layout);
+  return clnorm_plan_create(context, &problem, plan);
+}
+
+static clnorm_status upload(clnorm_context *context, size_t bytes, const void *values,
                             clnorm_memory *memory) {
-  clnorm_status status = clnorm_memory_alloc(context, count * sizeof *values, memory);
-  if (status == CLNORM_OK)
-    status = clnorm_memory_write(context, *memory, values, count * sizeof *values);
+  clnorm_status status = clnorm_memory_alloc(context, bytes, memory);
+  if (status == CLNORM_OK) status = clnorm_memory_write(context, *memory, values, bytes);
   return status;
 }
 
 static clnorm_status make_operands(clnorm_context *context, const clnorm_measure_case *wanted,
-                                   const float *x, clnorm_forward_args *args) {
-  const size_t channels = (size_t)wanted->dims[1];
+                                   const void *x, dense_args *args) {
+  clnorm_tensor reals; /* one a channel */
+  clnorm_tensor_nchw(&reals, wanted->dtype == CLNORM_F64 ? CLNORM_F64 : CLNORM_F32, 2,
+                     (const int64_t[]){1, wanted->dims[1]});
+  const size_t channels = (size_t)wanted->dims[1], bytes = (size_t)clnorm_tensor_bytes(&reals);
   clnorm_memory *const small[] = {&args->weight, &args->bias, &args->running_mean,
                                   &args->running_var};
-  float *ones = malloc(channels * sizeof *ones);
+  float *ones = malloc(bytes + channels * sizeof *ones);
   if (!ones) return CLNORM_ERROR_OUT_OF_MEMORY;
   for (size_t i = 0; i < channels; i++) ones[i] = 1.0f;
-  clnorm_status status = upload(context, tensor_elements(wanted->dims), x, &args->x);
+  clnorm_place(&reals, ones, ones + channels);
+  clnorm_status status = upload(context, tensor_bytes(wanted), x, &args->x);
   if (status == CLNORM_OK)
-    status = upload(context, tensor_elements(wanted->dims), x, &args->y); /* touch pages */
+    status = upload(context, tensor_bytes(wanted), x, &args->y); /* touch pages */
   for (size_t i = 0; i < sizeof small / sizeof *small && status == CLNORM_OK; i++)
-    status = upload(context, channels, ones, small[i]);
+    status = upload(context, bytes, ones + channels, small[i]);
   free(ones);
   args->momentum = 0.9;
   return status;
 }
 
-static void free_operands(clnorm_context *context, clnorm_forward_args *args) {
+static void free_operands(clnorm_context *context, dense_args *args) {
   clnorm_memory *const all[] = {
       &args->x, &args->y, &args->weight, &args->bias, &args->running_mean, &args->running_var};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) clnorm_memory_free(context, all[i]);
 }
 
-clnorm_forward_desc clnorm_rounds_describe(const clnorm_measure_case *wanted,
-                                           clnorm_variant variant, clnorm_store store) {
+dense_desc clnorm_rounds_describe(const clnorm_measure_case *wanted, clnorm_cut variant,
+                                  clnorm_store store) {
   const int64_t *d = wanted->dims;
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(
-      wanted->op == CLNORM_BENCH_EVAL ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS, d[0],
-      d[1], d[2] * d[3]);
-  desc.variant = variant;
+  dense_desc desc = dense_desc_defaults(wanted->op == CLNORM_BENCH_EVAL ? CLNORM_GIVEN_STATISTICS
+                                                                        : CLNORM_BATCH_STATISTICS,
+                                        d[0], d[1], d[2] * d[3]);
+  desc.cut = variant;
   desc.store = store;
   return desc;
 }
 
 /* The operands of a context, made when first asked for; NULL, and *status, where that fails. */
-static const clnorm_forward_args *operands_of(clnorm_rounds *b, clnorm_context *context,
-                                              clnorm_status *status) {
+static const dense_args *operands_of(clnorm_rounds *b, clnorm_context *context,
+                                     clnorm_status *status) {
   for (int i = 0; i < b->num_contexts; i++)
     if (b->contexts[i] == context) return &b->args[i];
-  clnorm_forward_args *args = &b->args[b->num_contexts];
+  dense_args *args = &b->args[b->num_contexts];
   b->contexts[b->num_contexts++] = context;
   *status = make_operands(context, b->wanted, b->x, args);
   return *status == CLNORM_OK ? args : NULL;
@@ -118,13 +140,13 @@ static clnorm_status failed(clnorm_context *context, clnorm_status status,
   return status;
 }
 
-clnorm_status clnorm_rounds_add(clnorm_rounds *b, clnorm_context *context,
-                                const clnorm_forward_desc *desc, clnorm_message *message) {
+clnorm_status clnorm_rounds_add(clnorm_rounds *b, clnorm_context *context, const dense_desc *desc,
+                                clnorm_message *message) {
   clnorm_status status = CLNORM_OK;
   clnorm_subject *s = &b->subjects[b->num_subjects++];
   s->context = context;
   s->args = operands_of(b, context, &status);
-  if (s->args) status = clnorm_forward_plan_create(context, desc, &s->plan);
+  if (s->args) status = make_plan(context, b->wanted, desc, &s->plan);
   return failed(context, status, message);
 }
 
@@ -132,31 +154,45 @@ clnorm_status clnorm_rounds_in_pipeline(clnorm_rounds *b, clnorm_message *messag
   clnorm_status status = CLNORM_OK;
   b->rounds = 0;
   for (int i = 0; i < b->num_contexts && status == CLNORM_OK; i++) {
-    b->pipelines[i] =
-        clnorm_pipeline_create(b->contexts[i], &b->args[i], b->x, tensor_elements(b->wanted->dims),
-                               b->wanted->threads, &status);
+    b->pipelines[i] = clnorm_pipeline_create(b->contexts[i], &b->args[i], b->x,
+                                             tensor_bytes(b->wanted), b->wanted->threads, &status);
     failed(b->contexts[i], status, message);
   }
   return status;
 }
 
-clnorm_rounds *clnorm_rounds_create(const clnorm_measure_case *wanted, clnorm_message *message) {
+/* x of a case; NULL if there is no memory. */
+static void *make_x(const clnorm_measure_case *wanted) {
+  const clnorm_tensor tensor = tensor_of(wanted, wanted->layout);
   const size_t count = tensor_elements(wanted->dims);
+  float *values = malloc(count * sizeof *values);
+  void *x = calloc(1, tensor_bytes(wanted));
+  if (values && x && tensor_bytes(wanted) > 0) {
+    fill(values, count);
+    clnorm_place(&tensor, values, x);
+  } else {
+    free(x);
+    x = NULL;
+  }
+  free(values);
+  return x;
+}
+
+clnorm_rounds *clnorm_rounds_create(const clnorm_measure_case *wanted, clnorm_message *message) {
   clnorm_rounds *b = calloc(1, sizeof *b);
   message->text[0] = '\0';
-  if (b) b->x = malloc(count * sizeof *b->x);
+  if (b) b->x = make_x(wanted);
   if (!b || !b->x) {
     free(b);
     snprintf(message->text, sizeof message->text, "no host memory for the tensor");
     return NULL;
   }
   b->wanted = wanted;
-  fill(b->x, count);
   return b;
 }
 
 void clnorm_rounds_destroy(clnorm_rounds *b) {
-  for (int i = 0; i < b->num_subjects; i++) clnorm_forward_plan_destroy(b->subjects[i].plan);
+  for (int i = 0; i < b->num_subjects; i++) clnorm_plan_destroy(b->subjects[i].plan);
   for (int i = 0; i < b->num_contexts; i++) {
     clnorm_pipeline_destroy(b->pipelines[i]);
     free_operands(b->contexts[i], &b->args[i]);
@@ -171,13 +207,13 @@ void clnorm_rounds_destroy(clnorm_rounds *b) {
 static clnorm_status check_subject(const clnorm_rounds *b, const clnorm_subject *s,
                                    clnorm_context *baseline, clnorm_memory expected,
                                    clnorm_message *message) {
-  const int64_t *dims = b->wanted->dims;
-  clnorm_difference difference = {.elements = 0};
-  clnorm_status status =
-      clnorm_memory_write(s->context, s->args->y, b->x, tensor_elements(dims) * sizeof *b->x);
-  if (status == CLNORM_OK) status = clnorm_forward_run(s->plan, s->args);
+  const clnorm_tensor y = tensor_of(b->wanted, b->wanted->layout);
+  clnorm_difference difference;
+  clnorm_difference_init(&difference, sizeof difference);
+  clnorm_status status = clnorm_memory_write(s->context, s->args->y, b->x, tensor_bytes(b->wanted));
+  if (status == CLNORM_OK) status = dense_run(s->plan, s->args);
   if (status == CLNORM_OK)
-    status = clnorm_compare_memory(s->context, s->args->y, baseline, expected, dims, &difference);
+    status = clnorm_compare_memory(s->context, &y, s->args->y, baseline, &y, expected, &difference);
   failed(s->context, status, message);
   if (status == CLNORM_OK && difference.differing_elements) {
     snprintf(message->text, sizeof message->text,
@@ -190,17 +226,16 @@ static clnorm_status check_subject(const clnorm_rounds *b, const clnorm_subject 
 
 clnorm_status clnorm_rounds_check(const clnorm_rounds *b, int first, int end,
                                   clnorm_context *baseline, clnorm_message *message) {
-  const clnorm_forward_desc desc =
-      clnorm_rounds_describe(b->wanted, CLNORM_VARIANT_AUTO, CLNORM_STORE_AUTO);
-  clnorm_forward_args args = {.momentum = 0};
-  clnorm_forward_plan *plan = NULL;
+  const dense_desc desc = clnorm_rounds_describe(b->wanted, CLNORM_CUT_AUTO, CLNORM_STORE_AUTO);
+  dense_args args = {.momentum = 0};
+  clnorm_plan *plan = NULL;
   clnorm_status status = make_operands(baseline, b->wanted, b->x, &args);
-  if (status == CLNORM_OK) status = clnorm_forward_plan_create(baseline, &desc, &plan);
-  if (status == CLNORM_OK) status = clnorm_forward_run(plan, &args);
+  if (status == CLNORM_OK) status = make_plan(baseline, b->wanted, &desc, &plan);
+  if (status == CLNORM_OK) status = dense_run(plan, &args);
   failed(baseline, status, message);
   for (int i = first; i < end && status == CLNORM_OK; i++)
     status = check_subject(b, &b->subjects[i], baseline, args.y, message);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   free_operands(baseline, &args);
   return status;
 }
@@ -210,11 +245,11 @@ clnorm_status clnorm_rounds_check(const clnorm_rounds *b, int first, int end,
 static clnorm_status time_calls(const clnorm_subject *s, double *seconds) {
   const double start = clnorm_now();
   for (int i = 0; i < s->repeats; i++) {
-    const clnorm_status status = clnorm_forward_run(s->plan, s->args);
+    const clnorm_status status = dense_run(s->plan, s->args);
     if (status != CLNORM_OK) return status;
   }
   /* Reading back ends the sample: clFinish of rusticl 22.3 returns before the work is done. */
-  float first;
+  char first;
   const clnorm_status status = clnorm_memory_read(s->context, s->args->y, &first, sizeof first);
   *seconds = (clnorm_now() - start) / s->repeats;
   return status;
@@ -224,7 +259,7 @@ static clnorm_status time_calls(const clnorm_subject *s, double *seconds) {
 static clnorm_status time_events(const clnorm_subject *s, double *seconds) {
   double sum = 0, run = 0;
   for (int i = 0; i < s->repeats; i++, sum += run) {
-    clnorm_status status = clnorm_forward_run(s->plan, s->args);
+    clnorm_status status = dense_run(s->plan, s->args);
     if (status == CLNORM_OK) status = clnorm_last_run_seconds(s->context, &run);
     if (status != CLNORM_OK) return status;
   }
@@ -289,5 +324,5 @@ double clnorm_rounds_ratio(const clnorm_rounds *b, int over, int under) {
 }
 
 double clnorm_rounds_bytes(const clnorm_rounds *b) {
-  return (double)tensor_elements(b->wanted->dims) * sizeof(float);
+  return (double)tensor_elements(b->wanted->dims) * (double)clnorm_dtype_size(b->wanted->dtype);
 }

@@ -47,7 +47,7 @@ static int open_with(const char *device, const clnorm_context_options *options,
 }
 
 static clnorm_context_options context_options(const clnorm_target_options *options, int form) {
-  clnorm_context_options result = clnorm_context_options_defaults();
+  clnorm_context_options result = dense_context_options();
   static const int group_sizes[] = {0, 64, 128, 256}; /* as CLNORM_GROUP_SIZE_CHOICES */
   result.form = (clnorm_form)form;
   result.group_size = group_sizes[options->group_size];
@@ -58,7 +58,7 @@ static clnorm_context_options context_options(const clnorm_target_options *optio
 
 /* On one thread: how many there are is the baseline's part. */
 static clnorm_context_options isa_options(int isa) {
-  clnorm_context_options result = clnorm_context_options_defaults();
+  clnorm_context_options result = dense_context_options();
   result.isa = (clnorm_isa)isa;
   result.num_threads = 1;
   return result;
@@ -82,14 +82,16 @@ int clnorm_target_open_baseline(const clnorm_target *target, int64_t threads,
   return status;
 }
 
-int clnorm_target_check(const clnorm_target *target, int dtype, int layout) {
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 1);
-  clnorm_forward_plan *plan = NULL;
-  desc.dtype = (clnorm_dtype)dtype;
-  desc.layout = (clnorm_layout)layout;
-  const clnorm_status status = clnorm_forward_plan_create(target->context, &desc, &plan);
+int clnorm_target_check(const clnorm_target *target, int dtype) {
+  const int64_t dims[2] = {1, 1};
+  clnorm_problem problem;
+  clnorm_plan *plan = NULL;
+  clnorm_problem_init(&problem, sizeof problem);
+  problem.statistics = CLNORM_GIVEN_STATISTICS;
+  clnorm_tensor_nchw(&problem.tensors[CLNORM_X], dtype, 2, dims);
+  const clnorm_status status = clnorm_plan_create(target->context, &problem, &plan);
   if (status) clnorm_complain("%s", clnorm_last_error(target->context));
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   return clnorm_exit_status(status);
 }
 

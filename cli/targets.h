@@ -18,6 +18,7 @@ typedef struct clnorm_target {
 #define CLNORM_FORM_CHOICES "auto|vector|wide"
 #define CLNORM_GROUP_SIZE_CHOICES "auto|64|128|256"
 #define CLNORM_DTYPE_CHOICES "f32|f16|bf16|f64"
+#define CLNORM_CASE_LAYOUT_CHOICES "nchw|nhwc|nchw4c|nchw8c|nchw16c|padded|slice|nhwc_slice"
 #define CLNORM_LAYOUT_CHOICES "nchw|nhwc"
 
 typedef struct clnorm_target_options {
@@ -40,7 +41,7 @@ int clnorm_target_open_baseline(const clnorm_target *target, int64_t threads,
                                 clnorm_target *baseline);
 /* Refuses types and layouts that this version does not have in the library's own words: prints them
  * and returns the exit status. */
-int clnorm_target_check(const clnorm_target *target, int dtype, int layout);
+int clnorm_target_check(const clnorm_target *target, int dtype);
 void clnorm_target_close(clnorm_target *target);
 
 /* False where a driver makes vectors of work-items instead: its compiler may take many minutes, and more

@@ -67,7 +67,7 @@ static const clnorm_device_info *device_info(const session *s) {
 
 /* A context on the device with exactly this tuning; NULL after a message. */
 static clnorm_context *open_tuned(const session *s, clnorm_tuning tuning) {
-  clnorm_context_options how = clnorm_context_options_defaults();
+  clnorm_context_options how = dense_context_options();
   clnorm_context *context;
   clnorm_message message;
   how.tuning = &tuning;
@@ -125,8 +125,8 @@ static const int64_t form_shapes[][4] = {{8, 64, 56, 56}, {32, 128, 28, 28}, {32
 enum { NUM_FORM_SHAPES = sizeof form_shapes / sizeof form_shapes[0] };
 
 static int compare_forms(session *s, clnorm_context *const contexts[2], double *ratio) {
-  const clnorm_measure_way ways[2] = {{contexts[0], CLNORM_VARIANT_AUTO, CLNORM_STORE_AUTO},
-                                      {contexts[1], CLNORM_VARIANT_AUTO, CLNORM_STORE_AUTO}};
+  const clnorm_measure_way ways[2] = {{contexts[0], CLNORM_CUT_AUTO, CLNORM_STORE_AUTO},
+                                      {contexts[1], CLNORM_CUT_AUTO, CLNORM_STORE_AUTO}};
   clnorm_tune_row row = {.parameter = "form", .ways = {"vector", "wide"}};
   double ratios[2 * NUM_FORM_SHAPES];
   size_t count = 0;
@@ -157,11 +157,12 @@ static int tune_form(session *s) {
   int status = CLNORM_EXIT_GOOD;
   if (!has_two_forms(s)) return status;
   for (int i = 0; i < 2 && !status; i++) {
-    const clnorm_tuning tuning = {.form = i ? CLNORM_FORM_WIDE : CLNORM_FORM_VECTOR};
+    const clnorm_tuning tuning = {.size = sizeof tuning,
+                                  .form = i ? CLNORM_FORM_WIDE : CLNORM_FORM_VECTOR};
     contexts[i] = open_tuned(s, tuning);
     if (!contexts[i]) status = CLNORM_EXIT_DEVICE;
   }
-  if (!status && clnorm_context_tuning(contexts[1], NULL).form != CLNORM_FORM_WIDE)
+  if (!status && dense_context_tuning(contexts[1], NULL).form != CLNORM_FORM_WIDE)
     clnorm_tune_note(s->result, "form: the wide form does not fit the device");
   else if (!status)
     status = compare_forms(s, contexts, &ratio);
@@ -181,8 +182,8 @@ static uint64_t size_at(size_t index) { return UINT64_C(1) << (18 + index); }
 /* Samples are 257 KiB: of a power of two, they would contend for the same places of the caches. */
 static int compare_stores(session *s, clnorm_context *context, clnorm_bench_op op, double *ratios,
                           size_t *count) {
-  const clnorm_measure_way ways[2] = {{context, CLNORM_VARIANT_AUTO, CLNORM_STORE_CACHED},
-                                      {context, CLNORM_VARIANT_AUTO, CLNORM_STORE_STREAMED}};
+  const clnorm_measure_way ways[2] = {{context, CLNORM_CUT_AUTO, CLNORM_STORE_CACHED},
+                                      {context, CLNORM_CUT_AUTO, CLNORM_STORE_STREAMED}};
   clnorm_tune_row row = {.parameter = op ? "train_stream_bytes" : "stream_bytes",
                          .ways = {"cached", "streamed"},
                          .op = op};
@@ -202,7 +203,7 @@ typedef int (*part)(session *s, clnorm_context *context, const clnorm_tuning *in
 static int on_chosen(session *s, part work) {
   clnorm_context *context = open_tuned(s, s->result->chosen);
   if (!context) return CLNORM_EXIT_DEVICE;
-  const clnorm_tuning in_force = clnorm_context_tuning(context, NULL);
+  const clnorm_tuning in_force = dense_context_tuning(context, NULL);
   const int status = work(s, context, &in_force);
   clnorm_context_destroy(context);
   return status;
@@ -251,8 +252,8 @@ enum { NUM_CHANNEL_SIZES = sizeof channel_sizes / sizeof channel_sizes[0] };
 /* One shape, if it is not too large: adds to ratios. */
 static int compare_variants_of(session *s, clnorm_context *context, const int64_t dims[4],
                                double *ratios, size_t *count) {
-  const clnorm_measure_way ways[2] = {{context, CLNORM_VARIANT_SPLIT, CLNORM_STORE_AUTO},
-                                      {context, CLNORM_VARIANT_CHANNEL, CLNORM_STORE_AUTO}};
+  const clnorm_measure_way ways[2] = {{context, CLNORM_CUT_SPLIT, CLNORM_STORE_AUTO},
+                                      {context, CLNORM_CUT_CHANNEL, CLNORM_STORE_AUTO}};
   const int64_t bytes = dims[0] * dims[1] * dims[2] * dims[3] * (int64_t)sizeof(float);
   clnorm_tune_row row = {
       .parameter = "split_below", .ways = {"split", "channel"}, .op = CLNORM_BENCH_TRAIN};
@@ -357,9 +358,9 @@ static int reset(session *s) {
 
 static int work_on(session *s, clnorm_target *target) {
   s->result->target = target;
-  clnorm_context *by_rule = open_tuned(s, clnorm_tuning_defaults());
+  clnorm_context *by_rule = open_tuned(s, dense_tuning());
   if (!by_rule) return CLNORM_EXIT_DEVICE;
-  s->result->rule = clnorm_context_tuning(by_rule, NULL);
+  s->result->rule = dense_context_tuning(by_rule, NULL);
   clnorm_context_destroy(by_rule);
   return s->chosen->reset ? reset(s) : measure(s);
 }
@@ -406,6 +407,8 @@ static int tune(const options *o) {
   if (status) return status;
   clnorm_tune_result *results = calloc(count, sizeof *results);
   if (!results) clnorm_complain("no memory for the results");
+  for (size_t i = 0; results && i < count; i++)
+    results[i].rule = results[i].chosen = dense_tuning();
   status = results ? tune_all(o, targets, count, results) : CLNORM_EXIT_DEVICE;
   free(results);
   clnorm_targets_close(targets, count);

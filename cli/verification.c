@@ -9,16 +9,24 @@
 #define MAX_FAILURES 10000 /* more than anyone reads; a broken device must not fill the memory */
 #define MAX_PRINTED 20
 
+void clnorm_print_place(const clnorm_difference *d, char text[CLNORM_PLACE_SIZE]) {
+  size_t n = 0;
+  text[0] = 0;
+  for (int i = 0; i < CLNORM_MAX_RANK && d->first[i] >= 0; i++)
+    n += (size_t)snprintf(text + n, CLNORM_PLACE_SIZE - n, "%s%" PRId64, i ? "," : "", d->first[i]);
+}
+
+static int rank_of(const clnorm_failure *failure) { return failure->rank ? failure->rank : 4; }
+
 static void describe_difference(clnorm_output output, const clnorm_difference *d, char *text,
                                 size_t size) {
-  char place[96];
+  char place[CLNORM_PLACE_SIZE];
   if (output == CLNORM_OUTPUT_Y)
-    snprintf(place, sizeof place, "%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64, d->first[0],
-             d->first[1], d->first[2], d->first[3]);
+    clnorm_print_place(d, place);
   else
     snprintf(place, sizeof place, "%" PRId64, d->first[1]);
-  snprintf(text, size, "%s[%s]: %.9g against %.9g", clnorm_output_name(output), place,
-           (double)d->first_b, (double)d->first_a);
+  snprintf(text, size, "%s[%s]: %.17g against %.17g", clnorm_output_name(output), place, d->first_b,
+           d->first_a);
 }
 
 void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_failure *failure,
@@ -48,6 +56,25 @@ void clnorm_add_outside(clnorm_totals *totals, clnorm_outside outside) {
   totals->not_promised.differing += outside.differing;
 }
 
+bool clnorm_add_not_run(clnorm_verification *verification, const char *device, const char *dtype,
+                        const char *reason) {
+  const size_t count = verification->num_not_run;
+  for (size_t i = 0; i < count; i++) {
+    clnorm_not_run *known = &verification->not_run[i];
+    if (strcmp(known->device, device) != 0 || strcmp(known->dtype, dtype) != 0) continue;
+    known->cases++;
+    return true;
+  }
+  clnorm_not_run *more = realloc(verification->not_run, (count + 1) * sizeof *more);
+  if (!more) return false;
+  verification->not_run = more;
+  more[count] = (clnorm_not_run){.device = device, .cases = 1};
+  snprintf(more[count].dtype, sizeof more[count].dtype, "%s", dtype);
+  snprintf(more[count].reason, sizeof more[count].reason, "%.300s", reason);
+  verification->num_not_run++;
+  return true;
+}
+
 void clnorm_add_failure(clnorm_verification *verification, const clnorm_failure *failure) {
   if (verification->num_failures == MAX_FAILURES) return;
   if (verification->num_failures == verification->capacity) {
@@ -65,6 +92,7 @@ void clnorm_add_failure(clnorm_verification *verification, const clnorm_failure 
 
 void clnorm_add_totals(clnorm_totals *sum, const clnorm_totals *part) {
   sum->cases += part->cases;
+  sum->not_run += part->not_run;
   sum->differing_elements += part->differing_elements;
   if (part->max_ulp > sum->max_ulp) sum->max_ulp = part->max_ulp;
   if (part->worst_bound_ratio > sum->worst_bound_ratio)
@@ -77,6 +105,7 @@ void clnorm_add_totals(clnorm_totals *sum, const clnorm_totals *part) {
 
 void clnorm_verification_free(clnorm_verification *verification) {
   free(verification->failures);
+  free(verification->not_run);
   memset(verification, 0, sizeof *verification);
 }
 
@@ -85,16 +114,30 @@ static void failure_json(clnorm_json *json, const clnorm_failure *failure) {
   clnorm_json_text(json, "device", failure->device);
   clnorm_json_text(json, "against", failure->against);
   clnorm_json_array(json, "shape");
-  for (int i = 0; i < 4; i++) clnorm_json_integer(json, NULL, failure->dims[i]);
+  for (int i = 0; i < rank_of(failure); i++) clnorm_json_integer(json, NULL, failure->dims[i]);
   clnorm_json_end_array(json);
   clnorm_json_text(json, "mode", failure->mode);
-  clnorm_json_text(json, "dtype", "f32");
-  clnorm_json_text(json, "layout", "nchw");
+  clnorm_json_text(json, "dtype", failure->dtype);
+  clnorm_json_text(json, "layout", failure->layout);
   clnorm_json_text(json, "options", failure->options);
   clnorm_json_integer(json, "differing_elements", failure->differing_elements);
-  clnorm_json_integer(json, "max_ulp", failure->max_ulp);
+  clnorm_json_integer(json, "max_ulp", (int64_t)(failure->max_ulp & INT64_MAX));
   clnorm_json_text(json, "first_difference", failure->first);
   clnorm_json_end_object(json);
+}
+
+static void not_run_json(clnorm_json *json, const clnorm_verification *verification) {
+  clnorm_json_array(json, "not_run");
+  for (size_t i = 0; i < verification->num_not_run; i++) {
+    const clnorm_not_run *missing = &verification->not_run[i];
+    clnorm_json_object(json, NULL);
+    clnorm_json_text(json, "device", missing->device);
+    clnorm_json_text(json, "dtype", missing->dtype);
+    clnorm_json_integer(json, "cases", missing->cases);
+    clnorm_json_text(json, "reason", missing->reason);
+    clnorm_json_end_object(json);
+  }
+  clnorm_json_end_array(json);
 }
 
 void clnorm_verification_json(clnorm_json *json, const clnorm_verification *verification) {
@@ -106,13 +149,14 @@ void clnorm_verification_json(clnorm_json *json, const clnorm_verification *veri
   clnorm_json_text(json, "baseline", verification->baseline);
   clnorm_json_integer(json, "cases", totals->cases);
   clnorm_json_integer(json, "differing_elements", totals->differing_elements);
-  clnorm_json_integer(json, "max_ulp", totals->max_ulp);
+  clnorm_json_integer(json, "max_ulp", (int64_t)(totals->max_ulp & INT64_MAX));
   clnorm_json_number(json, "worst_bound_ratio", totals->worst_bound_ratio);
   clnorm_json_object(json, "not_promised");
   clnorm_json_integer(json, "cases", totals->not_promised_cases);
   clnorm_json_integer(json, "elements", totals->not_promised.elements);
   clnorm_json_integer(json, "differing_elements", totals->not_promised.differing);
   clnorm_json_end_object(json);
+  not_run_json(json, verification);
   clnorm_json_array(json, "failures");
   for (size_t i = 0; i < verification->num_failures; i++)
     failure_json(json, &verification->failures[i]);
@@ -139,9 +183,9 @@ void clnorm_verification_print_failures(const clnorm_verification *verification)
       verification->num_failures < MAX_PRINTED ? verification->num_failures : MAX_PRINTED;
   for (size_t i = 0; i < printed; i++) {
     const clnorm_failure *f = &verification->failures[i];
-    printf("FAILED %s against %s  %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 " %s: %" PRId64
-           " differ, max %" PRIu32 " ulp, first %s  (%s)\n",
-           f->device, f->against, f->dims[0], f->dims[1], f->dims[2], f->dims[3], f->mode,
+    printf("FAILED %s against %s  ", f->device, f->against);
+    for (int d = 0; d < rank_of(f); d++) printf("%s%" PRId64, d ? "x" : "", f->dims[d]);
+    printf(" %s: %" PRId64 " differ, max %" PRIu64 " ulp, first %s  (%s)\n", f->mode,
            f->differing_elements, f->max_ulp, f->first, f->options);
   }
   if (printed < verification->num_failures)
@@ -156,6 +200,12 @@ void clnorm_verification_print_verdict(const clnorm_verification *verification) 
            " %s depend on subnormal values, which a device flushes to zero (%" PRId64 " differ)\n",
            totals->not_promised.elements, totals->not_promised_cases,
            totals->not_promised_cases == 1 ? "case" : "cases", totals->not_promised.differing);
+  for (size_t i = 0; i < verification->num_not_run; i++) {
+    const clnorm_not_run *missing = &verification->not_run[i];
+    printf("NOT RUN: %" PRId64 " %s of %s on %s: %s\n", missing->cases,
+           missing->cases == 1 ? "case" : "cases", missing->dtype, missing->device,
+           missing->reason);
+  }
   if (verification->num_failures == 0)
     printf("equal: ");
   else
@@ -165,6 +215,7 @@ void clnorm_verification_print_verdict(const clnorm_verification *verification) 
          totals->cases, totals->cases == 1 ? "case" : "cases", devices,
          devices == 1 ? "device" : "devices", totals->differing_elements,
          totals->worst_bound_ratio);
+  if (totals->not_run > 0) printf("; %" PRId64 " not run", totals->not_run);
   if (verification->num_failed)
     printf("; %zu %s FAILED", verification->num_failed,
            verification->num_failed == 1 ? "device" : "devices");

@@ -22,35 +22,49 @@ static const char help[] =
     "are counted apart. A device that fails is reported, and the others go on.\n"
     "\n"
     "  --device D|all     auto, cpu, gpu, an id, part of a name, a list: cpu,0.0; default all\n"
-    "  --suite NAME|all   edge (default), resnet50, mobilenet_v2, unet;\n"
-    "                     smoke: a short part of edge, not in all\n"
+    "  --suite NAME|all   edge (default), resnet50, mobilenet_v2, unet: f32, nchw;\n"
+    "                     layouts: every pair of types of x and y, layouts, ranks 2 to 5 and\n"
+    "                     modes meets; smoke: a short part of edge, not in all\n"
     "  --shape NxCxHxW    this shape with every kind of data, in both modes\n"
     "  --form F           kernel form, OpenCL: auto (default), vector, wide, or all\n"
     "                     (vector, where the driver compiles for vectors, and wide)\n"
     "  --group-size N     work-items in a work-group of the wide form: 64, 128, 256;\n"
     "                     default auto, the largest that the device allows\n"
     "  --variant V        auto, channel, split, or all; default: in turn\n"
-    "  --dtype f32        the only type so far\n"
-    "  --layout nchw      the only layout so far\n"
+    "  --dtype T|all      x and y of every case are f32, f16, bf16, or each of them; default:\n"
+    "                     as the suite has it. There are no cases of f64 here\n"
+    "  --layout L|all     the same of layouts: nchw, nhwc, nchw4c, nchw8c, nchw16c, padded,\n"
+    "                     slice (of the channels of a larger nchw tensor), nhwc_slice\n"
+    "  --op O             eval, train, or all (default)\n"
     "  --seed S           other data and other combinations of options; default 1\n"
     "  --threads T        CPU path; default all\n"
     "  --json             one JSON object: devices, cases, differing_elements, max_ulp,\n"
-    "                     worst_bound_ratio, not_promised, failures, baseline, failed\n"
+    "                     worst_bound_ratio, not_promised, not_run, failures, baseline,\n"
+    "                     failed\n"
+    "\n"
+    "A case of a type that a device does not have is not run, and counted and named as such.\n"
     "\n"
     "Exit status: 0 all are equal; 1 a difference was found; 2 else, if a shape is wrong (the\n"
-    "others are run) or another argument; 3 else, if a device failed.\n"
+    "others are run) or another argument, or none could be run; 3 else, if a device failed.\n"
     "\n"
     "example: clnorm verify --device all --suite all --json\n"
-    "         clnorm verify --device 0.0,cpu --shape 2x3x7x7 --form all\n";
+    "         clnorm verify --device 0.0,cpu --shape 2x3x7x7 --form all\n"
+    "         clnorm verify --suite smoke --dtype f16 --layout nhwc\n";
 
 #define ALL_VARIANTS 3
 #define VARIANT_IN_TURN 4
+/* One more than the choices of an option that is not given. */
+#define ALL_DTYPES 3
+#define DTYPES_OF_SUITE 4
+#define ALL_LAYOUTS CLNORM_NUM_LAYOUTS
+#define LAYOUTS_OF_SUITE (CLNORM_NUM_LAYOUTS + 1)
+#define ALL_OPS 2
 
 typedef struct options {
   clnorm_target_options target;
   clnorm_texts suites;
   clnorm_shapes shapes;
-  int variant, dtype, layout;
+  int variant, dtype, layout, op;
   uint64_t seed;
   bool json;
 } options;
@@ -96,7 +110,9 @@ typedef struct trial {
 static clnorm_failure start_failure(const session *s, const char *device, const clnorm_case *item) {
   clnorm_failure failure = {.mode = clnorm_case_mode(item), .against = s->baseline.label};
   snprintf(failure.device, sizeof failure.device, "%s", device);
-  memcpy(failure.dims, item->dims, sizeof failure.dims);
+  memcpy(failure.dims, item->dims, sizeof item->dims);
+  snprintf(failure.dtype, sizeof failure.dtype, "%s", clnorm_case_dtype(item).text);
+  snprintf(failure.layout, sizeof failure.layout, "%s", clnorm_case_layout(item).text);
   clnorm_case_describe(item, failure.options, sizeof failure.options);
   return failure;
 }
@@ -178,6 +194,14 @@ static void describe_failure(const clnorm_case *item, const char *why, clnorm_me
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
+/* The device does not have the type. */
+static void not_run(session *s, subject *who, const clnorm_case *item, clnorm_totals *totals,
+                    const char *why) {
+  totals->not_run++;
+  if (!clnorm_add_not_run(&s->found, who->target->label, clnorm_case_dtype(item).text, why))
+    clnorm_target_give_up(who->target, "no host memory to keep what is not run");
+}
+
 /* A device that fails is asked no more. */
 static void run_subject(session *s, subject *who, trial *t, const clnorm_case *item,
                         clnorm_totals *totals) {
@@ -190,6 +214,10 @@ static void run_subject(session *s, subject *who, trial *t, const clnorm_case *i
   const clnorm_case_result result =
       clnorm_case_run(who->runner, item, &t->operands.problem, &outputs, &status, &why);
   totals->seconds += clnorm_now() - start;
+  if (result == CLNORM_CASE_FAILED && status == CLNORM_ERROR_UNSUPPORTED) {
+    not_run(s, who, item, totals, why.text);
+    return;
+  }
   totals->cases++;
   if (result == CLNORM_CASE_FAILED && device_failed(status)) {
     describe_failure(item, why.text, &what);
@@ -208,11 +236,11 @@ static void run_subject(session *s, subject *who, trial *t, const clnorm_case *i
 static void run_variants(session *s, subject *who, trial *t, clnorm_totals *totals) {
   const int chosen = s->chosen->variant;
   const bool all = chosen == ALL_VARIANTS;
-  const int first = all ? CLNORM_VARIANT_CHANNEL : 0, last = all ? CLNORM_VARIANT_SPLIT : 0;
+  const int first = all ? CLNORM_CUT_CHANNEL : 0, last = all ? CLNORM_CUT_SPLIT : 0;
   for (int v = first; v <= last && clnorm_target_works(who->target); v++) {
     clnorm_case item = *t->item;
-    if (chosen != VARIANT_IN_TURN) item.variant = (clnorm_variant)(all ? v : chosen);
-    t->operands.problem.desc.variant = item.variant;
+    if (chosen != VARIANT_IN_TURN) item.variant = (clnorm_cut)(all ? v : chosen);
+    t->operands.problem.desc.cut = item.variant;
     run_subject(s, who, t, &item, totals);
   }
 }
@@ -283,9 +311,41 @@ static int run_groups(session *s) {
 
 /* ---- Setting up ------------------------------------------------------------------------------ */
 
+/* A case of a suite in one type and layout that were asked for. */
+static clnorm_case converted(const clnorm_case *item, int dtype, int layout) {
+  static const int32_t dtypes[] = {CLNORM_F32, CLNORM_F16, CLNORM_BF16};
+  clnorm_case one = *item;
+  if (dtype < ALL_DTYPES) one.x_dtype = one.y_dtype = dtypes[dtype];
+  if (layout < ALL_LAYOUTS) one.x_layout = one.y_layout = (clnorm_layout)layout;
+  one.in_place = one.in_place && clnorm_case_may_be_in_place(&one);
+  return one;
+}
+
+/* The cases of the operation, in every type and layout that was asked for; takes `cases` over. NULL: no memory. */
+static clnorm_case *choose_cases(const options *o, clnorm_case *cases, size_t *count) {
+  const int first_dtype = o->dtype == ALL_DTYPES ? 0 : o->dtype;
+  const int end_dtype = o->dtype == ALL_DTYPES ? ALL_DTYPES : o->dtype + 1;
+  const int first_layout = o->layout == ALL_LAYOUTS ? 0 : o->layout;
+  const int end_layout = o->layout == ALL_LAYOUTS ? ALL_LAYOUTS : o->layout + 1;
+  const size_t times = (size_t)(end_dtype - first_dtype) * (size_t)(end_layout - first_layout);
+  clnorm_case *chosen = malloc((*count * times + 1) * sizeof *chosen);
+  size_t kept = 0;
+  for (size_t i = 0; i < *count && chosen; i++) {
+    if (o->op != ALL_OPS && strcmp(clnorm_case_mode(&cases[i]), o->op ? "train" : "eval") != 0)
+      continue;
+    for (int dtype = first_dtype; dtype < end_dtype; dtype++)
+      for (int layout = first_layout; layout < end_layout; layout++)
+        chosen[kept++] = converted(&cases[i], dtype, layout);
+  }
+  free(cases);
+  *count = kept;
+  return chosen;
+}
+
 static bool add_group(session *s, const char *name, clnorm_case *cases, size_t count) {
   group *g = &s->groups[s->num_groups];
-  if (!cases && count > 0) {
+  if (cases) cases = choose_cases(s->chosen, cases, &count);
+  if (!cases) {
     clnorm_complain("no memory for the cases of %s", name);
     return false;
   }
@@ -350,7 +410,6 @@ static bool collect_cases(session *s) {
 static int open_subjects(session *s) {
   const clnorm_target_options *target = &s->chosen->target;
   int status = clnorm_target_open_baseline(NULL, target->threads, &s->baseline);
-  if (!status) status = clnorm_target_check(&s->baseline, s->chosen->dtype, s->chosen->layout);
   if (!status) status = clnorm_targets_open(target, &s->targets, &s->num_subjects);
   if (status) return status;
   s->baseline_runner = clnorm_case_runner_create(s->baseline.context);
@@ -422,7 +481,7 @@ static void print_table(const session *s) {
   for (size_t i = 0; i < s->num_subjects; i++)
     for (size_t g = 0; g < s->num_groups; g++) {
       const clnorm_totals *t = &s->subjects[i].totals[g];
-      printf("%-*s  %-14s %6" PRId64 " %10" PRId64 " %8" PRIu32 " %12.3g %8s%s\n", width,
+      printf("%-*s  %-14s %6" PRId64 " %10" PRId64 " %8" PRIu64 " %12.3g %8s%s\n", width,
              s->targets[i].label, s->groups[g].name, t->cases, t->differing_elements, t->max_ulp,
              t->worst_bound_ratio, clnorm_time_text(t->seconds).text,
              clnorm_target_works(&s->targets[i]) ? "" : "  FAILED");
@@ -444,6 +503,8 @@ static int verify(const options *chosen) {
       print_table(&s);
     status =
         chosen->shapes.wrong ? CLNORM_EXIT_USAGE : clnorm_targets_status(s.targets, s.num_subjects);
+    if (!status && s.found.totals.cases == 0 && s.found.totals.not_run > 0)
+      status = CLNORM_EXIT_USAGE;
     if (s.found.num_failures > 0) status = CLNORM_EXIT_DIFFERENT;
   }
   close_session(&s);
@@ -451,7 +512,12 @@ static int verify(const options *chosen) {
 }
 
 int clnorm_command_verify(int argc, char **argv) {
-  options o = {.target = {.device = "all"}, .variant = VARIANT_IN_TURN, .seed = 1};
+  options o = {.target = {.device = "all"},
+               .variant = VARIANT_IN_TURN,
+               .dtype = DTYPES_OF_SUITE,
+               .layout = LAYOUTS_OF_SUITE,
+               .op = ALL_OPS,
+               .seed = 1};
   const clnorm_option table[] = {
       {"--device", CLNORM_OPTION_LIST, &o.target.devices, NULL},
       {"--suite", CLNORM_OPTION_TEXTS, &o.suites, NULL},
@@ -459,8 +525,9 @@ int clnorm_command_verify(int argc, char **argv) {
       {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},
       {"--group-size", CLNORM_OPTION_CHOICE, &o.target.group_size, CLNORM_GROUP_SIZE_CHOICES},
       {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split|all"},
-      {"--dtype", CLNORM_OPTION_CHOICE, &o.dtype, CLNORM_DTYPE_CHOICES},
-      {"--layout", CLNORM_OPTION_CHOICE, &o.layout, CLNORM_LAYOUT_CHOICES},
+      {"--dtype", CLNORM_OPTION_CHOICE, &o.dtype, "f32|f16|bf16|all"},
+      {"--layout", CLNORM_OPTION_CHOICE, &o.layout, CLNORM_CASE_LAYOUT_CHOICES "|all"},
+      {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|all"},
       {"--seed", CLNORM_OPTION_SEED, &o.seed, NULL},
       {"--threads", CLNORM_OPTION_COUNT, &o.target.threads, NULL},
       {"--json", CLNORM_OPTION_SET, &o.json, NULL},

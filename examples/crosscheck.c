@@ -25,28 +25,40 @@ int main(int argc, char **argv) {
   float running_mean[C] = {0}, running_var[C];
   for (int c = 0; c < C; c++) running_var[c] = 1.0f;
 
-  const clnorm_forward_args inputs = {
-      .x = clnorm_host_memory(x, sizeof x),
-      .running_mean = clnorm_host_memory(running_mean, sizeof running_mean),
-      .running_var = clnorm_host_memory(running_var, sizeof running_var),
-      .momentum = 0.9,
+  const int64_t dims[] = {N, C, H, W};
+  clnorm_problem problem;
+  clnorm_problem_init(&problem, sizeof problem);
+  clnorm_tensor_nchw(&problem.tensors[CLNORM_X], CLNORM_F32, 4, dims);
+  const clnorm_binding inputs[] = {
+      {CLNORM_X, 0, clnorm_host_memory(x, sizeof x)},
+      {CLNORM_RUNNING_MEAN, 0, clnorm_host_memory(running_mean, sizeof running_mean)},
+      {CLNORM_RUNNING_VAR, 0, clnorm_host_memory(running_var, sizeof running_var)},
   };
-  const clnorm_forward_desc desc =
-      clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, H * W);
+  enum { OUTPUTS = 6 };
+  clnorm_difference differences[OUTPUTS];
+  clnorm_compared outputs[OUTPUTS] = {{CLNORM_Y, 0, NULL},
+                                      {CLNORM_RUNNING_MEAN, 0, NULL},
+                                      {CLNORM_RUNNING_VAR, 0, NULL},
+                                      {CLNORM_SAVED_MEAN, 0, NULL},
+                                      {CLNORM_SAVED_MEAN_LOW, 0, NULL},
+                                      {CLNORM_SAVED_INVSTD, 0, NULL}};
+  for (int i = 0; i < OUTPUTS; i++) {
+    clnorm_difference_init(&differences[i], sizeof differences[i]);
+    outputs[i].difference = &differences[i];
+  }
 
   clnorm_context *device = open_device(argc > 1 ? argv[1] : "auto");
   clnorm_context *cpu = open_device("cpu");
-  clnorm_difference differences[CLNORM_NUM_OUTPUTS];
-  if (clnorm_compare_forward(device, cpu, &desc, &inputs, differences) != CLNORM_OK) {
+  clnorm_context *const contexts[2] = {device, cpu};
+  if (clnorm_compare_runs(contexts, &problem, inputs, 3, NULL, outputs, OUTPUTS) != CLNORM_OK) {
     fprintf(stderr, "%s\n", clnorm_last_error(device));
     return 3;
   }
-  static const char *const names[CLNORM_NUM_OUTPUTS] = {"y", "running_mean", "running_var",
-                                                        "saved_mean", "saved_invstd"};
   int64_t differing = 0;
-  for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
-    printf("%-12s %8" PRId64 " elements, %" PRId64 " differ, at most %" PRIu32 " ulp\n", names[i],
-           differences[i].elements, differences[i].differing_elements, differences[i].max_ulp);
+  for (int i = 0; i < OUTPUTS; i++) {
+    printf("%-14s %8" PRId64 " elements, %" PRId64 " differ, at most %" PRIu64 " ulp\n",
+           clnorm_role_name(outputs[i].role), differences[i].elements,
+           differences[i].differing_elements, differences[i].max_ulp);
     differing += differences[i].differing_elements;
   }
   clnorm_context_destroy(cpu);

@@ -19,8 +19,9 @@ typedef struct clnorm_coefficients {
 #define CLNORM_SAVE_INVSTD 32u
 #define CLNORM_BATCH_MODE 64u /* statistics of the batch; else running_mean and running_var */
 #define CLNORM_BIASED_RUNNING_VAR 128u
-#define CLNORM_STREAMED 256u  /* y is larger than the caches: write around them */
-#define CLNORM_ALIGNED 512u   /* x, y and every plane start at multiples of 16 bytes */
+#define CLNORM_STREAMED 256u /* y is larger than the caches: write around them */
+/* x and y start, and their samples and planes start and end, at multiples of 16 bytes */
+#define CLNORM_ALIGNED 512u
 #define CLNORM_EXPANDED 1024u /* of a writer (vector_write.h) */
 /* the channels that the last block of y has beyond the tensor's are its own: they become 0 */
 #define CLNORM_OWNS_TAIL 2048u

@@ -173,13 +173,19 @@ inline static void clnorm_vec_move_part(__global clnorm_out *y, __global const c
   for (uint i = 0; i < n; i++) clnorm_element_move(y, i, x, i);
 }
 
+/* What several paths include stands before them: the build expands each header once. */
 #include "stages.h"
 #include "vector_finalize.h"
+#include "vector_nodes.h"
 #include "vector_sums.h"
+#include "vector_write.h"
 #include "view.h"
 #if defined(CLNORM_PATH) && CLNORM_PATH == 0 /* GENERAL */
 #include "vector_general.h"
 #define CLNORM_ITEM(stage) clnorm_general_##stage
+#elif defined(CLNORM_PATH) && CLNORM_PATH == 2 /* CHANNELS */
+#include "vector_channels.h"
+#define CLNORM_ITEM(stage) clnorm_channels_##stage
 #else
 #include "vector.h"
 #define CLNORM_ITEM(stage) clnorm_item_##stage
@@ -202,8 +208,8 @@ CLNORM_KERNEL_OF_ONE clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
   const ulong begin = get_global_id(0) * call.groups_each;
   const ulong groups = (call.channels + call.channels_each - 1) / call.channels_each;
   const ulong end = clnorm_min(begin + call.groups_each, groups);
-#if defined(CLNORM_PATH) && CLNORM_PATH == 0
-  for (ulong item = begin; item < end; item++) clnorm_general_channel(&b, &call, item);
+#if defined(CLNORM_PATH) && CLNORM_PATH != 1
+  for (ulong item = begin; item < end; item++) CLNORM_ITEM(channel)(&b, &call, item);
 #else
   clnorm_writer w;
   clnorm_writer_none(&w);

@@ -107,66 +107,17 @@ CLNORM_FN void clnorm_group_nodes(const clnorm_buffers *b, const clnorm_call *ca
                                   clnorm_nodes *nodes, clnorm_writer *w) {
   const clnorm_geometry g = clnorm_geometry_make(call->batch, call->channels, call->spatial);
   clnorm_group k;
-  clnorm_nodes stack[32];
-  clnorm_uint depth = 0;
+  clnorm_nodes_stack stack;
+  stack.depth = 0;
   clnorm_group_start(&k, b, call, t);
   for (clnorm_uint i = begin; i < end; i++) {
-    clnorm_group_segment(&k, &g, i, &stack[depth], w);
-    for (clnorm_uint ones = i - begin; ones & 1; ones >>= 1, depth--)
-      clnorm_nodes_merge(&stack[depth - 1], &stack[depth], k.channels);
-    depth++;
+    clnorm_group_segment(&k, &g, i, &stack.at[stack.depth], w);
+    clnorm_nodes_push(&stack, i - begin, k.channels);
   }
-  for (depth--; depth; depth--) clnorm_nodes_merge(&stack[depth - 1], &stack[depth], k.channels);
-  nodes->count = stack[0].count;
-  for (clnorm_uint c = 0; c < k.channels; c++)
-    clnorm_nodes_set(nodes, c, clnorm_nodes_get(&stack[0], c));
+  clnorm_nodes_result(nodes, &stack, k.channels);
 }
 
 /* ---- Items ------------------------------------------------------------------------------------------ */
-
-/* The coefficients of a tile's channels, and what else there is of them. Short loops, and copies that no store
- * can change: each loop becomes vectors. */
-CLNORM_FN void clnorm_writer_batch(clnorm_writer *w, const clnorm_buffers *buffers,
-                                   const clnorm_call *forward, const clnorm_tile *t,
-                                   const clnorm_nodes *n) {
-  const clnorm_buffers b = *buffers;
-  const clnorm_call call = *forward;
-  const clnorm_ulong c0 = t->c0;
-  const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
-  clnorm_spread k[CLNORM_CHANNELS_MAX];
-  clnorm_two mean[CLNORM_CHANNELS_MAX];
-  for (clnorm_uint c = 0; c < channels; c++) k[c] = clnorm_spread_make(&call, n->count, n->m2[c]);
-  for (clnorm_uint c = 0; c < channels; c++) mean[c] = clnorm_mean(n->hi[c], n->lo[c]);
-  for (clnorm_uint c = 0; c < channels; c++) clnorm_update_mean(&b, &call, c0 + c, mean[c].hi);
-  for (clnorm_uint c = 0; c < channels; c++) clnorm_update_var(&b, &call, c0 + c, k[c].running_var);
-  for (clnorm_uint c = 0; c < channels; c++)
-    clnorm_save_mean(&b, &call, c0 + c, mean[c].hi, mean[c].lo);
-  for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, k[c].invstd);
-  for (clnorm_uint c = 0; c < channels; c++)
-    clnorm_coefficient_rows_set(
-        &w->coefficients, c,
-        clnorm_coefficients_make(&b, &call, c0 + c, mean[c].hi, mean[c].lo, k[c].invstd));
-}
-
-CLNORM_FN void clnorm_writer_given(clnorm_writer *w, const clnorm_buffers *buffers,
-                                   const clnorm_call *forward, const clnorm_tile *t) {
-  const clnorm_buffers b = *buffers;
-  const clnorm_call call = *forward;
-  const clnorm_ulong c0 = t->c0;
-  const clnorm_uint channels = (clnorm_uint)(t->c1 - c0);
-  clnorm_real invstd[CLNORM_CHANNELS_MAX];
-  for (clnorm_uint c = 0; c < channels; c++)
-    invstd[c] = clnorm_rsqrt(b.running_var[c0 + c] + clnorm_eps(&call));
-  if (clnorm_tile_saves(t)) {
-    for (clnorm_uint c = 0; c < channels; c++)
-      clnorm_save_mean(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f);
-    for (clnorm_uint c = 0; c < channels; c++) clnorm_save_invstd(&b, &call, c0 + c, invstd[c]);
-  }
-  for (clnorm_uint c = 0; c < channels; c++)
-    clnorm_coefficient_rows_set(
-        &w->coefficients, c,
-        clnorm_coefficients_make(&b, &call, c0 + c, b.running_mean[c0 + c], 0.0f, invstd[c]));
-}
 
 /* One group. While its statistics are computed, the output that w still has, that of the group before, is
  * written; then w has this group's. */
@@ -178,7 +129,7 @@ CLNORM_FN void clnorm_item_channel(const clnorm_buffers *b, const clnorm_call *c
   clnorm_group_nodes(b, call, &t, 0, g.segments, &nodes, w);
   clnorm_write_all(w);
   clnorm_writer_start(w, b, call, &t, 1);
-  clnorm_writer_batch(w, b, call, &t, &nodes);
+  clnorm_coefficient_rows_batch(&w->coefficients, b, call, &t, &nodes);
   clnorm_writer_expand(w);
 }
 
@@ -207,7 +158,7 @@ CLNORM_FN void clnorm_item_apply(const clnorm_buffers *b, const clnorm_call *cal
     for (clnorm_ulong c = t.c0; c < t.c1; c++)
       clnorm_coefficient_rows_set(&w.coefficients, c - t.c0, b->coefficients[c]);
   else
-    clnorm_writer_given(&w, b, call, &t);
+    clnorm_coefficient_rows_given(&w.coefficients, b, call, &t);
   clnorm_writer_expand(&w);
   clnorm_write_all(&w);
 }

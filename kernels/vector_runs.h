@@ -4,6 +4,7 @@
 #ifndef CLNORM_VECTOR_RUNS_H
 #define CLNORM_VECTOR_RUNS_H
 
+#include "vector_nodes.h"
 #include "vector_sums.h"
 #include "vector_write.h"
 
@@ -207,32 +208,6 @@ CLNORM_NOINLINE void clnorm_fold_runs(const clnorm_real *values, clnorm_uint cha
     clnorm_fold_planes(values, channels, spatial, sums, 2);
   else
     clnorm_fold_planes(values, channels, spatial, sums, CLNORM_COLUMNS);
-}
-
-/* Nodes of a group's channels, which count alike. */
-typedef struct clnorm_nodes {
-  clnorm_ulong count;
-  clnorm_real hi[CLNORM_CHANNELS_MAX], lo[CLNORM_CHANNELS_MAX], m2[CLNORM_CHANNELS_MAX];
-} clnorm_nodes;
-
-CLNORM_FN clnorm_partial clnorm_nodes_get(const clnorm_nodes *n, clnorm_ulong c) {
-  const clnorm_partial p = {n->count, n->hi[c], n->lo[c], n->m2[c], 0};
-  return p;
-}
-
-CLNORM_FN void clnorm_nodes_set(clnorm_nodes *n, clnorm_ulong c, clnorm_partial p) {
-  n->hi[c] = p.hi;
-  n->lo[c] = p.lo;
-  n->m2[c] = p.m2;
-}
-
-/* a becomes what it and b after it make. */
-CLNORM_FN void clnorm_nodes_merge(clnorm_nodes *a, const clnorm_nodes *b, clnorm_uint channels) {
-  const clnorm_weights k = clnorm_weights_make(a->count, b->count);
-  for (clnorm_uint c = 0; c < channels; c++)
-    clnorm_nodes_set(a, c,
-                     clnorm_merge_weighted(clnorm_nodes_get(a, c), clnorm_nodes_get(b, c), k));
-  a->count += b->count;
 }
 
 #define CLNORM_RUN_MAX 1024u /* elements of a run */

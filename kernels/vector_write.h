@@ -21,7 +21,7 @@
 #ifndef CLNORM_VECTOR_WRITE_H
 #define CLNORM_VECTOR_WRITE_H
 
-#include "tiles.h"
+#include "vector_nodes.h"
 
 /* Elements, of `size` bytes, from the vector before p to p. */
 CLNORM_FN clnorm_uint clnorm_lead(CLNORM_GLOBAL const void *p, clnorm_uint size) {
@@ -52,18 +52,6 @@ typedef struct clnorm_expanded {
   clnorm_real at[CLNORM_CHANNELS_MAX * CLNORM_EXPAND_MAX + 2 * CLNORM_LANES]
       __attribute__((aligned(64)));
 } clnorm_expanded;
-
-/* The coefficients of a tile's channels. */
-typedef struct clnorm_coefficient_rows {
-  clnorm_real hi[CLNORM_CHANNELS_MAX], scale[CLNORM_CHANNELS_MAX], shift[CLNORM_CHANNELS_MAX];
-} clnorm_coefficient_rows;
-
-CLNORM_FN void clnorm_coefficient_rows_set(clnorm_coefficient_rows *all, clnorm_ulong c,
-                                           clnorm_coefficients a) {
-  all->hi[c] = a.hi;
-  all->scale[c] = a.scale;
-  all->shift[c] = a.shift;
-}
 
 /* A tile's output, written piece by piece between other work: the processor stores what is ready while it
  * computes something else. A run is what the tile has of one sample: the planes of its channels, side by

@@ -8,7 +8,7 @@
 #
 #   sh scripts/test.sh [CTEST ARGUMENT...]
 #
-# With arguments only 1 runs, with them: sh scripts/test.sh -R batchnorm2d.cpu
+# With arguments only 1 runs, with them: sh scripts/test.sh -R batchnorm.cpu
 # Ends with a line "N passed, N failed", counted by CTest, and with 0 only if nothing failed. A device
 # that is missing is a failure, unless the system has no package for it: then a line before the last names
 # it, says why, and counts the tests that were not run. It names as well the cases that a driver fails by its own

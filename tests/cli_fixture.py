@@ -2,7 +2,6 @@
 
     test_cli*.py [PROGRAM]     PROGRAM, or $CLNORM; the device is $CLNORM_TEST_DEVICE ("cpu" where unset)
 """
-import array
 import json
 import math
 import os
@@ -21,27 +20,29 @@ PROGRAM = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[
 DEVICE = os.environ.get("CLNORM_TEST_DEVICE", "cpu")
 
 
+CODES = {"f2": "e", "f4": "f", "f8": "d", "u2": "H", "V2": "H"}
+
+
 def npy_bytes(shape, values, descr="<f4", fortran=False):
     """A .npy file, version 1.0; values in the order in which they are stored."""
     header = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {tuple(shape)}, }}".encode()
     header += b" " * (-(len(header) + 11) % 64) + b"\n"
-    code = descr[0] + str(len(values)) + {"f4": "f", "f8": "d"}[descr[1:]]
+    code = descr[0] + str(len(values)) + CODES[descr[1:]]
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + struct.pack(code, *values)
 
 
-def read_npy(path):
+def read_npy(path, descr="<f4"):
     """Shape and values of a file that clnorm wrote."""
-    return parse_npy(pathlib.Path(path).read_bytes())
+    return parse_npy(pathlib.Path(path).read_bytes(), descr)
 
 
-def parse_npy(data):
+def parse_npy(data, descr="<f4"):
     assert data[:8] == b"\x93NUMPY\x01\x00", data[:8]
     length = struct.unpack("<H", data[8:10])[0]
     header = eval(data[10:10 + length].decode(), {"__builtins__": {}}, {})
-    assert header["descr"] == "<f4" and header["fortran_order"] is False, header
-    values = array.array("f")
-    values.frombytes(data[10 + length:])
-    return header["shape"], list(values)
+    assert header["descr"] == descr and header["fortran_order"] is False, header
+    values = [value for value, in struct.iter_unpack("<" + CODES[descr[1:]], data[10 + length:])]
+    return header["shape"], values
 
 
 def f32(value):

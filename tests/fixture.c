@@ -24,7 +24,7 @@ static int choice(const char *variable, const char *const *names, int count) {
 clnorm_context_options fixture_options(void) {
   static const char *const forms[] = {"auto", "vector", "wide"};
   static const char *const isas[] = {"auto", "plain", "avx2", "avx512"};
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   options.form = (clnorm_form)choice("CLNORM_TEST_FORM", forms, 3);
   options.isa = (clnorm_isa)choice("CLNORM_TEST_ISA", isas, 4);
   const char *threads = getenv("CLNORM_TEST_THREADS");

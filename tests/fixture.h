@@ -19,6 +19,8 @@
 
 #include <clnorm/clnorm.h>
 
+#include "dense.h"
+
 #define FIXTURE_POISON 0x7fbad00du /* a NaN: an output that was not written is seen */
 #define FIXTURE_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 

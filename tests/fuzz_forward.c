@@ -13,6 +13,8 @@
  */
 #include <clnorm/clnorm.h>
 
+#include "dense.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -98,7 +100,7 @@ static void random_tuning(clnorm_tuning *tuning, faults *broken) {
   static const double splits[] = {0, 0.001, 0.5, 1, 4, 1e6, 0.0009, 1.1e6, -1, NAN, INFINITY};
   static const uint64_t bytes[] = {0, 1, 4096, 1 << 20, UINT64_MAX};
   const size_t split = below(chance(10) ? LENGTH(splits) : 6);
-  *tuning = clnorm_tuning_defaults();
+  *tuning = dense_tuning();
   tuning->split_below = splits[split];
   tuning->stream_bytes = PICK(bytes);
   tuning->form = (clnorm_form)(chance(97) ? below(2) : below(5) - 1);
@@ -110,7 +112,7 @@ static void random_tuning(clnorm_tuning *tuning, faults *broken) {
 static bool open_random(clnorm_context **context) {
   static const int threads[] = {1, 2, 3, 5, 0, -1, 1025};
   const size_t thread = below(chance(5) ? 7 : 4);
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   clnorm_tuning tuning;
   clnorm_message message = {""};
   faults broken = 0;
@@ -146,7 +148,7 @@ static clnorm_context *random_context(void) {
 }
 
 static void open_baseline(void) {
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   clnorm_message message;
   options.cache_dir = "";
   options.isa = CLNORM_ISA_PLAIN;
@@ -174,7 +176,7 @@ static int64_t random_size(int64_t most) {
   return size > most ? 1 + size % most : size;
 }
 
-static void random_sizes(clnorm_forward_desc *desc) {
+static void random_sizes(dense_desc *desc) {
   int64_t *const sizes[] = {&desc->batch, &desc->channels, &desc->spatial};
   int64_t left = chance(5) ? 16 * MAX_ELEMENTS : MAX_ELEMENTS;
   const size_t shift = below(3);
@@ -198,57 +200,43 @@ static const int64_t odd_sizes[] = {-1,
                                     0};
 
 /* Breaks a rule, or stays at its edge. */
-static void spoil_desc(clnorm_forward_desc *desc) {
+static void spoil_desc(dense_desc *desc) {
   static const double odd_eps[] = {-1e-5, NAN, INFINITY, 1e39, 3.4e38, -0.0, 1e-300, 0};
   int64_t *const sizes[] = {&desc->batch, &desc->channels, &desc->spatial};
-  switch (below(8)) {
+  switch (below(5)) {
   case 0:
     for (uint64_t i = 1 + below(3); i; i--) *PICK(sizes) = PICK(odd_sizes);
     break;
   case 1:
-    desc->dtype = (clnorm_dtype)(below(6) - 1);
+    desc->statistics = (int32_t)below(5) - 1;
     break;
   case 2:
-    desc->layout = (clnorm_layout)(below(4) - 1);
-    break;
-  case 3:
-    desc->statistics = (clnorm_statistics)(below(5) - 1);
-    break;
-  case 4:
     desc->eps = PICK(odd_eps);
     break;
-  case 5:
-    desc->variant = (clnorm_variant)(below(5) - 1);
-    break;
-  case 6:
-    desc->store = (clnorm_store)(below(5) - 1);
+  case 3:
+    desc->cut = (int32_t)below(5) - 1;
     break;
   default:
-    (chance(50) ? desc->x_strides : desc->y_strides)[below(3)] = (int64_t)below(100) - 1;
+    desc->store = (int32_t)below(5) - 1;
     break;
   }
 }
 
-static clnorm_forward_desc random_desc(void) {
+static dense_desc random_desc(void) {
   static const double eps[] = {1e-5, 1e-3, 0, 1e-30, 2};
-  clnorm_forward_desc desc =
-      clnorm_forward_desc_defaults((clnorm_statistics)(chance(10) ? 2 : below(2)), 1, 1, 1);
+  dense_desc desc = dense_desc_defaults(chance(10) ? 2 : (int32_t)below(2), 1, 1, 1);
   random_sizes(&desc);
   desc.eps = PICK(eps);
   desc.biased_running_var = chance(30);
   desc.external_workspace = chance(40);
-  desc.variant = (clnorm_variant)below(3);
-  desc.store = (clnorm_store)below(3);
+  desc.cut = (int32_t)below(3);
+  desc.store = (int32_t)below(3);
   desc.refuse_one_value = chance(50);
-  if (chance(15)) {
-    const int64_t strides[3] = {desc.channels * desc.spatial, desc.spatial, 1};
-    memcpy(chance(50) ? desc.x_strides : desc.y_strides, strides, sizeof strides);
-  }
   if (chance(15)) spoil_desc(&desc);
   return desc;
 }
 
-static bool is_empty(const clnorm_forward_desc *desc) {
+static bool is_empty(const dense_desc *desc) {
   return !desc->batch || !desc->channels || !desc->spatial;
 }
 
@@ -263,19 +251,11 @@ static int64_t product(int64_t a, int64_t b, int64_t c, int64_t unit) {
   return a;
 }
 
-static faults stride_faults(const clnorm_forward_desc *desc, const int64_t strides[3]) {
-  const int64_t sample = product(1, desc->channels, desc->spatial, 1);
-  if (!strides[0] && !strides[1] && !strides[2]) return 0;
-  if (sample < 0) return FAULT(CLNORM_ERROR_OVERFLOW);
-  const bool contiguous = strides[0] == sample && strides[1] == desc->spatial && strides[2] == 1;
-  return contiguous ? 0 : FAULT(CLNORM_ERROR_UNSUPPORTED);
-}
-
-static faults size_faults(const clnorm_forward_desc *desc) {
+static faults size_faults(const dense_desc *desc) {
   if (desc->batch < 0 || desc->channels < 0 || desc->spatial < 0) return INVALID;
   const int64_t bytes = product(desc->batch, desc->channels, desc->spatial, sizeof(float));
   const int64_t values = product(desc->batch, 1, desc->spatial, 1);
-  faults f = stride_faults(desc, desc->x_strides) | stride_faults(desc, desc->y_strides);
+  faults f = 0;
   if (bytes < 0 || (uint64_t)bytes > SIZE_MAX / 2) f |= FAULT(CLNORM_ERROR_OVERFLOW);
   if (!is_empty(desc) && (values < 0 || values > (int64_t)1 << 40))
     f |= FAULT(CLNORM_ERROR_OVERFLOW);
@@ -285,15 +265,10 @@ static faults size_faults(const clnorm_forward_desc *desc) {
   return f;
 }
 
-static faults desc_faults(const clnorm_forward_desc *desc) {
+static faults desc_faults(const dense_desc *desc) {
   faults f = size_faults(desc);
-  if (desc->dtype < CLNORM_F32 || desc->dtype > CLNORM_F64) f |= INVALID;
-  if (desc->dtype > CLNORM_F32) f |= FAULT(CLNORM_ERROR_UNSUPPORTED);
-  if (desc->layout < CLNORM_NCHW || desc->layout > CLNORM_NHWC) f |= INVALID;
-  if (desc->layout == CLNORM_NHWC) f |= FAULT(CLNORM_ERROR_UNSUPPORTED);
-  if (desc->statistics < CLNORM_BATCH_STATISTICS || desc->statistics > CLNORM_NO_STATISTICS)
-    f |= INVALID;
-  if (desc->variant < CLNORM_VARIANT_AUTO || desc->variant > CLNORM_VARIANT_SPLIT) f |= INVALID;
+  if (desc->statistics < CLNORM_BATCH_STATISTICS || desc->statistics > DENSE_COPY) f |= INVALID;
+  if (desc->cut < CLNORM_CUT_AUTO || desc->cut > CLNORM_CUT_SPLIT) f |= INVALID;
   if (desc->store < CLNORM_STORE_AUTO || desc->store > CLNORM_STORE_STREAMED) f |= INVALID;
   if (!(desc->eps >= 0) || isinf((float)desc->eps)) f |= INVALID;
   return f;
@@ -303,7 +278,7 @@ static faults desc_faults(const clnorm_forward_desc *desc) {
 
 enum { X, Y, WEIGHT, BIAS, MEAN, VAR, SAVED_MEAN, SAVED_INVSTD, WORKSPACE, OPERANDS };
 
-static clnorm_memory *member(clnorm_forward_args *args, size_t operand) {
+static clnorm_memory *member(dense_args *args, size_t operand) {
   clnorm_memory *const members[OPERANDS] = {&args->x,
                                             &args->y,
                                             &args->weight,
@@ -318,14 +293,14 @@ static clnorm_memory *member(clnorm_forward_args *args, size_t operand) {
 
 /* One call: the sizes of its operands in bytes, 0 where one is absent, and the values of its inputs. */
 typedef struct call {
-  clnorm_forward_desc desc;
+  dense_desc desc;
   size_t sizes[OPERANDS];
   float *values[OPERANDS];
   bool in_place;
   double momentum;
 } call;
 
-static bool is_written(const clnorm_forward_desc *desc, size_t operand) {
+static bool is_written(const dense_desc *desc, size_t operand) {
   if (operand == MEAN || operand == VAR) return desc->statistics == CLNORM_BATCH_STATISTICS;
   return operand == Y || operand >= SAVED_MEAN;
 }
@@ -358,11 +333,11 @@ static float *random_values(size_t count) {
   return values;
 }
 
-static call random_call(const clnorm_forward_desc *desc, size_t workspace) {
+static call random_call(const dense_desc *desc, size_t workspace) {
   static const double momenta[] = {0.9, 0, 1, 0.5, 0.1};
   const size_t channel = (size_t)desc->channels * sizeof(float);
   const size_t tensor = (size_t)desc->batch * (size_t)desc->spatial * channel;
-  const bool copy = desc->statistics == CLNORM_NO_STATISTICS;
+  const bool copy = desc->statistics == DENSE_COPY;
   const bool running = desc->statistics == CLNORM_GIVEN_STATISTICS || (!copy && chance(70));
   call c = {.desc = *desc, .in_place = chance(25), .momentum = PICK(momenta)};
   if (desc->channels > LARGE) return c; /* of an empty tensor, which needs no operands */
@@ -392,7 +367,7 @@ typedef struct stage {
   unsigned char *blocks[OPERANDS], *before[OPERANDS]; /* as it was before the run */
   float *at[OPERANDS];
   size_t block_sizes[OPERANDS];
-  clnorm_forward_args args;
+  dense_args args;
 } stage;
 
 static void place(stage *s, const call *c, size_t operand, bool random) {
@@ -502,18 +477,18 @@ static void spoil_args(stage *s, const call *c) {
 static bool is_absent(clnorm_memory memory) { return !memory.host && !memory.cl; }
 
 /* Faults of a place by itself. */
-static faults place_faults(clnorm_memory memory, size_t size) {
+static faults place_faults(clnorm_memory memory, size_t size, size_t alignment) {
   const uintptr_t begin = (uintptr_t)memory.host + memory.offset;
   faults f = 0;
   if (memory.cl) return INVALID;
-  if ((uintptr_t)memory.host % sizeof(float) || memory.offset % sizeof(float)) f |= INVALID;
+  if ((uintptr_t)memory.host % alignment || memory.offset % alignment) f |= INVALID;
   if (begin < memory.offset || begin + memory.size < begin) f |= FAULT(CLNORM_ERROR_OVERFLOW);
   if (memory.size < size) f |= FAULT(CLNORM_ERROR_BUFFER_TOO_SMALL);
   return f;
 }
 
-static faults overlap_faults(const clnorm_forward_desc *desc, clnorm_forward_args *args,
-                             const size_t sizes[OPERANDS], size_t i, size_t j) {
+static faults overlap_faults(const dense_desc *desc, dense_args *args, const size_t sizes[OPERANDS],
+                             size_t i, size_t j) {
   const clnorm_memory a = *member(args, i), b = *member(args, j);
   const uintptr_t a_begin = (uintptr_t)a.host + a.offset, b_begin = (uintptr_t)b.host + b.offset;
   if (is_absent(a) || is_absent(b) || !sizes[i] || !sizes[j]) return 0;
@@ -523,8 +498,16 @@ static faults overlap_faults(const clnorm_forward_desc *desc, clnorm_forward_arg
   return FAULT(CLNORM_ERROR_OVERLAP);
 }
 
-static faults run_faults(const clnorm_forward_desc *desc, clnorm_forward_args *args,
-                         size_t workspace) {
+/* What dense_run does not bind: of a copy everything but x and y, and a workspace that no run needs. */
+static dense_args bound(const dense_desc *desc, const dense_args *args, size_t workspace) {
+  const dense_args copied = {.x = args->x, .y = args->y, .workspace = args->workspace};
+  dense_args result = desc->statistics == DENSE_COPY ? copied : *args;
+  if (!workspace) memset(&result.workspace, 0, sizeof result.workspace);
+  return result;
+}
+
+static faults run_faults(const dense_desc *desc, const dense_args *given_args, size_t workspace) {
+  dense_args own = bound(desc, given_args, workspace), *args = &own;
   const size_t channel = (size_t)desc->channels * sizeof(float);
   const size_t tensor = (size_t)desc->batch * (size_t)desc->spatial * channel;
   const bool given = desc->statistics == CLNORM_GIVEN_STATISTICS;
@@ -544,7 +527,7 @@ static faults run_faults(const clnorm_forward_desc *desc, clnorm_forward_args *a
       if (required[i]) f |= INVALID;
       continue;
     }
-    f |= place_faults(memory, sizes[i]);
+    f |= place_faults(memory, sizes[i], i == WORKSPACE ? 1 : sizeof(float)); /* its sum counts */
     for (size_t j = 0; j < i; j++) f |= overlap_faults(desc, args, sizes, i, j);
   }
   if (operands == OPERANDS && workspace && args->workspace.host &&
@@ -556,10 +539,10 @@ static faults run_faults(const clnorm_forward_desc *desc, clnorm_forward_args *a
 /* ---- One operation ---------------------------------------------------------------------------------- */
 
 static void print_desc(char *text, size_t size, const call *c) {
-  const clnorm_forward_desc *d = &c->desc;
-  snprintf(text, size, "%lld x %lld x %lld, statistics %d, variant %d, store %d, eps %g%s",
+  const dense_desc *d = &c->desc;
+  snprintf(text, size, "%lld x %lld x %lld, statistics %d, cut %d, store %d, eps %g%s",
            (long long)d->batch, (long long)d->channels, (long long)d->spatial, (int)d->statistics,
-           (int)d->variant, (int)d->store, d->eps, c->in_place ? ", in place" : "");
+           (int)d->cut, (int)d->store, d->eps, c->in_place ? ", in place" : "");
 }
 
 static bool same(float a, float b) { return bits_of(a) == bits_of(b) || (isnan(a) && isnan(b)); }
@@ -575,7 +558,7 @@ static void check_outputs(const call *c, const stage *subject, const stage *expe
     if (!subject->at[o] || is_empty(&c->desc)) continue;
     for (size_t k = 0; k < count; k++) {
       const float value = subject->at[o][k], other = expected->at[o][k];
-      if (bits_of(value) == poison && c->desc.statistics != CLNORM_NO_STATISTICS)
+      if (bits_of(value) == poison && c->desc.statistics != DENSE_COPY)
         fail("%s: operand %zu is not written", text, o);
       if (!same(value, other))
         fail("%s: operand %zu, element %zu is %a, but %a on %s (%s)", text, o, k, value, other,
@@ -586,58 +569,56 @@ static void check_outputs(const call *c, const stage *subject, const stage *expe
 
 /* The call on a context, in memory of its own. */
 static stage run_well(clnorm_context *context, const call *c, bool random) {
-  clnorm_forward_plan *plan;
-  judge("clnorm_forward_plan_create", context, clnorm_forward_plan_create(context, &c->desc, &plan),
-        0);
+  clnorm_plan *plan;
+  judge("dense_plan_create", context, dense_plan_create(context, &c->desc, &plan), 0);
   call own = *c;
-  if (c->desc.external_workspace) own.sizes[WORKSPACE] = clnorm_forward_plan_workspace_size(plan);
+  if (c->desc.external_workspace) own.sizes[WORKSPACE] = dense_workspace_size(plan);
   stage s = make_stage(&own, random);
   remember(&s);
-  judge("clnorm_forward_run", context, clnorm_forward_run(plan, &s.args), 0);
+  judge("dense_run", context, dense_run(plan, &s.args), 0);
   check_unchanged(&s, &own, true);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   counted.ran++;
   return s;
 }
 
-static void run_wrongly(clnorm_context *context, clnorm_forward_plan *plan, const call *c) {
+static void run_wrongly(clnorm_context *context, clnorm_plan *plan, const call *c) {
   stage s = make_stage(c, true);
   for (uint64_t i = 1 + below(2); i; i--) spoil_args(&s, c);
-  const faults f = run_faults(&c->desc, &s.args, clnorm_forward_plan_workspace_size(plan));
+  const faults f = run_faults(&c->desc, &s.args, dense_workspace_size(plan));
   if (f) { /* without a fault, what it writes is not where c says */
     remember(&s);
-    judge("clnorm_forward_run", context, clnorm_forward_run(plan, &s.args), f);
+    judge("dense_run", context, dense_run(plan, &s.args), f);
     check_unchanged(&s, c, false);
   }
   free_stage(&s);
 }
 
 /* A plan of the description, where it breaks no rule. */
-static clnorm_forward_plan *try_plan(clnorm_context *context, const clnorm_forward_desc *desc,
-                                     int64_t *elements) {
-  clnorm_forward_plan *plan = (clnorm_forward_plan *)&plan;
+static clnorm_plan *try_plan(clnorm_context *context, const dense_desc *desc, int64_t *elements) {
+  clnorm_plan *plan = (clnorm_plan *)&plan;
   faults f = desc_faults(desc);
-  const clnorm_status status = clnorm_forward_plan_create(context, desc, &plan);
+  const clnorm_status status = dense_plan_create(context, desc, &plan);
   *elements = f ? 0 : product(desc->batch, desc->channels, desc->spatial, 1);
   if (*elements > LARGE && status == CLNORM_ERROR_OUT_OF_MEMORY) f |= FAULT(status);
-  judge("clnorm_forward_plan_create", context, status, f);
+  judge("dense_plan_create", context, status, f);
   if ((status == CLNORM_OK) != (plan != NULL)) fail("a plan and a status disagree");
-  if (plan && !*clnorm_forward_plan_description(plan)) fail("a plan has no description");
+  if (plan && !*clnorm_plan_description(plan)) fail("a plan has no description");
   return plan;
 }
 
 static void fuzz_operation(void) {
   int64_t elements;
   clnorm_context *context = random_context();
-  const clnorm_forward_desc desc = random_desc();
-  clnorm_forward_plan *plan = try_plan(context, &desc, &elements);
+  const dense_desc desc = random_desc();
+  clnorm_plan *plan = try_plan(context, &desc, &elements);
   if (!plan || elements > LARGE) {
-    clnorm_forward_plan_destroy(plan);
+    clnorm_plan_destroy(plan);
     return;
   }
-  call c = random_call(&desc, clnorm_forward_plan_workspace_size(plan));
+  call c = random_call(&desc, dense_workspace_size(plan));
   if (chance(40)) run_wrongly(context, plan, &c);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   call apart = c;
   apart.in_place = false;
   stage expected = run_well(baseline, &apart, false);
@@ -657,7 +638,7 @@ enum { SIDES = 2 }; /* the context under test, and the baseline */
 
 typedef struct modules {
   clnorm_context *contexts[SIDES];
-  clnorm_batchnorm2d *bn[SIDES];
+  clnorm_batchnorm *bn[SIDES];
   int64_t channels;
 } modules;
 
@@ -672,10 +653,10 @@ static clnorm_status both(const modules *m, const char *what, const clnorm_statu
   return status[0];
 }
 
-static clnorm_batchnorm2d_options random_options(void) {
+static clnorm_batchnorm_options random_options(void) {
   static const double odd[] = {-1, 1.5, NAN, INFINITY, 1e39};
   static const int64_t features[] = {0, -1, INT64_MIN, INT64_MAX, (int64_t)1 << 62};
-  clnorm_batchnorm2d_options o = clnorm_batchnorm2d_options_defaults(1 + (int64_t)below(40));
+  clnorm_batchnorm_options o = dense_batchnorm_options(1 + (int64_t)below(40));
   o.momentum = uniform();
   o.momentum_convention = (clnorm_momentum)(chance(97) ? below(3) : below(5) - 1);
   o.affine = chance(70);
@@ -688,7 +669,7 @@ static clnorm_batchnorm2d_options random_options(void) {
   return o;
 }
 
-static faults option_faults(const clnorm_batchnorm2d_options *o) {
+static faults option_faults(const clnorm_batchnorm_options *o) {
   faults f = 0;
   if (o->num_features < 1 || !(o->eps >= 0) || isinf((float)o->eps)) f |= INVALID;
   if (!(o->momentum >= 0 && o->momentum <= 1)) f |= INVALID;
@@ -708,27 +689,26 @@ static void compare_parameters(const modules *m) {
   for (int p = CLNORM_WEIGHT; p <= CLNORM_RUNNING_VAR; p++) {
     clnorm_status status[SIDES];
     for (int i = 0; i < SIDES; i++)
-      status[i] = clnorm_batchnorm2d_get(m->bn[i], (clnorm_parameter)p, values[i], count);
-    if (both(m, "clnorm_batchnorm2d_get", status)) continue;
+      status[i] = dense_batchnorm_get(m->bn[i], (int32_t)p, values[i], count);
+    if (both(m, "dense_batchnorm_get", status)) continue;
     for (size_t c = 0; c < count; c++)
       if (!same(values[0][c], values[1][c]))
         fail("parameter %d of channel %zu is %a, but %a by the plain code", p, c, values[0][c],
              values[1][c]);
   }
   for (int i = 0; i < SIDES; i++) free(values[i]);
-  if (clnorm_batchnorm2d_num_batches_tracked(m->bn[0]) !=
-      clnorm_batchnorm2d_num_batches_tracked(m->bn[1]))
+  if (clnorm_batchnorm_num_batches_tracked(m->bn[0]) !=
+      clnorm_batchnorm_num_batches_tracked(m->bn[1]))
     fail("num_batches_tracked differs");
 }
 
 static void set_parameter(const modules *m) {
   clnorm_status status[SIDES];
   const size_t count = (size_t)m->channels - (chance(5) ? 1 : 0);
-  const clnorm_parameter which = (clnorm_parameter)(chance(97) ? below(4) : below(6) - 1);
+  const int32_t which = CLNORM_WEIGHT + (chance(97) ? (int32_t)below(4) : (int32_t)below(6) - 1);
   float *values = random_values((size_t)m->channels);
-  for (int i = 0; i < SIDES; i++)
-    status[i] = clnorm_batchnorm2d_set(m->bn[i], which, values, count);
-  both(m, "clnorm_batchnorm2d_set", status);
+  for (int i = 0; i < SIDES; i++) status[i] = dense_batchnorm_set(m->bn[i], which, values, count);
+  both(m, "dense_batchnorm_set", status);
   free(values);
 }
 
@@ -737,12 +717,12 @@ static void change_state(const modules *m) {
   const uint64_t what = below(5), count = chance(5) ? next() : below(9);
   const bool on = chance(50);
   for (int i = 0; i < SIDES; i++) {
-    clnorm_batchnorm2d *bn = m->bn[i];
-    if (what == 0) clnorm_batchnorm2d_set_training(bn, on);
-    if (what == 1) status[i] = clnorm_batchnorm2d_set_track_running_stats(bn, on);
-    if (what == 2) status[i] = clnorm_batchnorm2d_reset_running_stats(bn);
-    if (what == 3) status[i] = clnorm_batchnorm2d_reset_parameters(bn);
-    if (what == 4) status[i] = clnorm_batchnorm2d_set_num_batches_tracked(bn, (int64_t)count);
+    clnorm_batchnorm *bn = m->bn[i];
+    if (what == 0) clnorm_batchnorm_set_training(bn, on);
+    if (what == 1) status[i] = clnorm_batchnorm_set_track_running_stats(bn, on);
+    if (what == 2) status[i] = clnorm_batchnorm_reset_running_stats(bn);
+    if (what == 3) status[i] = clnorm_batchnorm_reset_parameters(bn);
+    if (what == 4) status[i] = clnorm_batchnorm_set_num_batches_tracked(bn, (int64_t)count);
   }
   both(m, "a change of state", status);
 }
@@ -753,8 +733,8 @@ static void forward(const modules *m) {
   clnorm_status status[SIDES];
   stage stages[SIDES];
   const size_t channel = (size_t)m->channels * sizeof(float);
-  call c = {.desc = clnorm_forward_desc_defaults(CLNORM_GIVEN_STATISTICS, dims[0], dims[1],
-                                                 dims[2] * dims[3])};
+  call c = {.desc =
+                dense_desc_defaults(CLNORM_GIVEN_STATISTICS, dims[0], dims[1], dims[2] * dims[3])};
   c.sizes[X] = c.sizes[Y] = (size_t)(dims[0] * dims[2] * dims[3]) * channel;
   c.sizes[SAVED_MEAN] = chance(50) ? channel : 0;
   c.sizes[SAVED_INVSTD] = chance(50) ? channel : 0;
@@ -764,14 +744,14 @@ static void forward(const modules *m) {
   for (int i = 0; i < SIDES; i++) {
     stages[i] = make_stage(&c, i == 0);
     remember(&stages[i]);
-    const clnorm_batchnorm2d_args args = {.x = stages[i].args.x,
-                                          .y = stages[i].args.y,
-                                          .saved_mean = stages[i].args.saved_mean,
-                                          .saved_invstd = stages[i].args.saved_invstd};
-    status[i] = clnorm_batchnorm2d_forward(m->bn[i], ndim, dims, &args);
+    const dense_args args = {.x = stages[i].args.x,
+                             .y = stages[i].args.y,
+                             .saved_mean = stages[i].args.saved_mean,
+                             .saved_invstd = stages[i].args.saved_invstd};
+    status[i] = dense_batchnorm_forward(m->bn[i], ndim, dims, &args);
     check_unchanged(&stages[i], &c, status[i] == CLNORM_OK);
   }
-  if (both(m, "clnorm_batchnorm2d_forward", status) == CLNORM_OK &&
+  if (both(m, "dense_batchnorm_forward", status) == CLNORM_OK &&
       product(dims[0], dims[2], dims[3], 1) == c.desc.batch * c.desc.spatial)
     check_outputs(&c, &stages[0], &stages[1], m->contexts[0]);
   for (int i = 0; i < SIDES; i++) free_stage(&stages[i]);
@@ -779,12 +759,12 @@ static void forward(const modules *m) {
 }
 
 static void fuzz_module(void) {
-  const clnorm_batchnorm2d_options options = random_options();
+  const clnorm_batchnorm_options options = random_options();
   modules m = {.contexts = {random_context(), baseline}, .channels = options.num_features};
   const faults f = option_faults(&options);
   for (int i = 0; i < SIDES; i++) {
-    const clnorm_status status = clnorm_batchnorm2d_create(m.contexts[i], &options, &m.bn[i]);
-    judge("clnorm_batchnorm2d_create", m.contexts[i], status, f);
+    const clnorm_status status = clnorm_batchnorm_create(m.contexts[i], &options, &m.bn[i]);
+    judge("clnorm_batchnorm_create", m.contexts[i], status, f);
   }
   counted.modules++;
   if (!f)
@@ -797,7 +777,7 @@ static void fuzz_module(void) {
         forward(&m);
       compare_parameters(&m);
     }
-  for (int i = 0; i < SIDES; i++) clnorm_batchnorm2d_destroy(m.bn[i]);
+  for (int i = 0; i < SIDES; i++) clnorm_batchnorm_destroy(m.bn[i]);
 }
 
 /* ---- Rounds ----------------------------------------------------------------------------------------- */

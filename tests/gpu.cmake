@@ -20,7 +20,7 @@ foreach(only intel amd nvidia lint)
 endforeach()
 
 add_executable(moved_bytes moved_bytes.c)
-target_link_libraries(moved_bytes PRIVATE clnorm_static clnorm_flags)
+target_link_libraries(moved_bytes PRIVATE clnorm_cases clnorm_static clnorm_flags)
 set_target_properties(moved_bytes PROPERTIES ENABLE_EXPORTS ON) # its operator new
 clnorm_add_test(moved_bytes oclgrind TIMEOUT 600
   COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oclgrind.sh memory

@@ -16,7 +16,8 @@ then ptxas where it is found), prints a table of what each kernel needs, and fai
   - a required compiler is missing. ptxas is not required: without it NVIDIA's rows are left out;
   - a planted kernel that must spill is not found out.
 
-It also checks both kernel files against OpenCL C 1.2 without any extension. These are LLVM's and Intel's
+It also checks the kernel files against OpenCL C 1.2 without any extension but double precision, and that where
+f64 is asked for. These are LLVM's and Intel's
 compilers, not every vendor's driver: indicative, not proof.
 
 Occupancy is the share of a processor's threads that can be resident at once, given registers, local memory
@@ -43,6 +44,12 @@ BUILDS = {
     "256": ["-D", "CLNORM_GROUP_SIZE=256"],
     "64": ["-D", "CLNORM_GROUP_SIZE=64"],
 }
+# What is only looked at for portability besides: every pair of types on every path (clnorm_path in
+# host/core/schedule.h; types by the numbers of kernels/storage.h).
+PAIRS = [*itertools.product("012", "012"), ("3", "3"), ("3", "0")]
+LINTED = [*BUILDS.values(), ["-D", "CLNORM_SOFT_FMA"],
+          *(["-D", f"CLNORM_X_STORAGE={x}", "-D", f"CLNORM_Y_STORAGE={y}", "-D", f"CLNORM_PATH={path}"]
+            for x, y in PAIRS for path in "01")]
 KERNELS = ["channel", "partials", "finalize", "apply", "copy"]
 MAX_REGISTERS = 64
 
@@ -397,12 +404,14 @@ def check_planted(tools, families, folder):
 
 
 def check_lint(tools, root):
-    """OpenCL C 1.2 and no extension: what the smallest driver takes."""
+    """OpenCL C 1.2 and no extension but the one for f64: what the smallest driver takes."""
     sources = sorted((root / "kernels").glob("*.cl"))
-    for source, options in itertools.product(sources, [*BUILDS.values(), ["-D", "CLNORM_SOFT_FMA"]]):
-        log = run([tools.clang, "-x", "cl", "-cl-std=CL1.2", "-Xclang", "-cl-ext=-all", "-Xclang",
-                   "-finclude-default-header", "-target", "spir", "-Wall", "-Wextra", "-fsyntax-only",
-                   *options, source])
+    for source, options in itertools.product(sources, LINTED):
+        doubles = source.name == "fp64.cl" or "CLNORM_X_STORAGE=3" in options
+        extensions = "-cl-ext=-all" + (",+cl_khr_fp64" if doubles else "")
+        log = run([tools.clang, "-x", "cl", "-cl-std=CL1.2", "-Xclang", extensions, "-Xclang",
+                   "-finclude-default-header", "-target", "spir", "-Wall", "-Wextra",
+                   "-Wno-unused-function", "-fsyntax-only", *options, source])
         if log.strip():
             yield f"{source.name} is not portable ({' '.join(options)}):\n{log}"
 

@@ -8,6 +8,8 @@
  */
 #include <clnorm/clnorm.h>
 
+#include "dense.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,28 +47,27 @@ static clnorm_memory operand(clnorm_context *context, size_t count) {
   return memory;
 }
 
-static int run(clnorm_context *context, const clnorm_forward_desc *desc) {
+static int run(clnorm_context *context, const dense_desc *desc) {
   const size_t channels = (size_t)desc->channels;
   const size_t count = (size_t)desc->batch * channels * (size_t)desc->spatial;
-  clnorm_forward_plan *plan = NULL;
+  clnorm_plan *plan = NULL;
   clnorm_memory memory[6];
   for (int i = 0; i < 6; i++) memory[i] = operand(context, i < 2 ? count : channels);
-  clnorm_forward_args args;
+  dense_args args;
   memset(&args, 0, sizeof args);
   args.x = memory[0];
   args.y = memory[1];
-  if (desc->statistics != CLNORM_NO_STATISTICS) {
+  if (desc->statistics != DENSE_COPY) {
     args.weight = memory[2];
     args.bias = memory[3];
     args.running_mean = memory[4];
     args.running_var = memory[5];
   }
   args.momentum = 0.9;
-  const int bad = clnorm_forward_plan_create(context, desc, &plan) != CLNORM_OK ||
-                  clnorm_forward_run(plan, &args) != CLNORM_OK ||
-                  clnorm_finish(context) != CLNORM_OK;
+  const int bad = dense_plan_create(context, desc, &plan) != CLNORM_OK ||
+                  dense_run(plan, &args) != CLNORM_OK || clnorm_finish(context) != CLNORM_OK;
   if (bad) fprintf(stderr, "moved_bytes: %s\n", clnorm_last_error(context));
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   for (int i = 0; i < 6; i++) clnorm_memory_free(context, &memory[i]);
   return bad;
 }
@@ -82,11 +83,10 @@ int main(int argc, char **argv) {
             argv[0]);
     return 2;
   }
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   options.form = (clnorm_form)find(argv[3], forms, 3);
-  clnorm_forward_desc desc =
-      clnorm_forward_desc_defaults((clnorm_statistics)find(argv[2], statistics, 3), n, c, s);
-  desc.variant = (clnorm_variant)find(argv[4], variants, 3);
+  dense_desc desc = dense_desc_defaults((clnorm_statistics)find(argv[2], statistics, 3), n, c, s);
+  desc.cut = (clnorm_cut)find(argv[4], variants, 3);
   clnorm_context *context;
   clnorm_message message;
   if (clnorm_context_create(argv[1], &options, &context, &message) != CLNORM_OK) {

@@ -1,5 +1,5 @@
 /* Rejected arguments, one row each: the status, a message that holds the value and the rule, and
- * nothing changed. Devices, contexts, memory, the forward operator, BatchNorm2d, comparing. */
+ * nothing changed. Devices, contexts, memory, tensors, problems, runs, BatchNorm, comparing. */
 #include "fixture.h"
 
 #include <float.h>
@@ -32,21 +32,28 @@ typedef struct context_row {
   const char *words;
 } context_row;
 
+/* Members that are not named are 0, their default. */
+#define OPTIONS(...)                                                                               \
+  { .size = sizeof(clnorm_context_options), __VA_ARGS__ }
+
 static const context_row contexts[] = {
-    {"no such name", {0}, CLNORM_ERROR_NO_DEVICE, "no such name|cpu"},
-    {"", {0}, CLNORM_ERROR_NO_DEVICE, "cpu"},
-    {"99.0", {0}, CLNORM_ERROR_NO_DEVICE, "99.0"},
-    {"0.99", {0}, CLNORM_ERROR_NO_DEVICE, "0.99"},
-    {"-1.0", {0}, CLNORM_ERROR_NO_DEVICE, "-1.0"},
-    {"99999999999999999999.0", {0}, CLNORM_ERROR_NO_DEVICE, "99999999999999999999.0"},
-    {"cpu", {.num_threads = -1}, INVALID, "num_threads|-1"},
-    {"cpu", {.num_threads = 1 << 20}, INVALID, "num_threads"},
-    {"cpu", {.isa = (clnorm_isa)4}, INVALID, "isa|4"},
-    {"cpu", {.isa = (clnorm_isa)-1}, INVALID, "isa|-1"},
-    {"cpu", {.form = (clnorm_form)3}, INVALID, "form|3"},
-    {"cpu", {.form = (clnorm_form)-1}, INVALID, "form|-1"},
-    {"cpu", {.group_size = 96}, INVALID, "group_size|96|0, 64, 128 or 256"},
-    {"cpu", {.group_size = -64}, INVALID, "group_size|-64"},
+    {"no such name", OPTIONS(.num_threads = 0), CLNORM_ERROR_NO_DEVICE, "no such name|cpu"},
+    {"", OPTIONS(.num_threads = 0), CLNORM_ERROR_NO_DEVICE, "cpu"},
+    {"99.0", OPTIONS(.num_threads = 0), CLNORM_ERROR_NO_DEVICE, "99.0"},
+    {"0.99", OPTIONS(.num_threads = 0), CLNORM_ERROR_NO_DEVICE, "0.99"},
+    {"-1.0", OPTIONS(.num_threads = 0), CLNORM_ERROR_NO_DEVICE, "-1.0"},
+    {"99999999999999999999.0", OPTIONS(.num_threads = 0), CLNORM_ERROR_NO_DEVICE,
+     "99999999999999999999.0"},
+    {"cpu", OPTIONS(.num_threads = -1), INVALID, "num_threads|-1"},
+    {"cpu", OPTIONS(.num_threads = 1 << 20), INVALID, "num_threads"},
+    {"cpu", OPTIONS(.isa = 4), INVALID, "isa|4"},
+    {"cpu", OPTIONS(.isa = -1), INVALID, "isa|-1"},
+    {"cpu", OPTIONS(.form = 3), INVALID, "form|3"},
+    {"cpu", OPTIONS(.form = -1), INVALID, "form|-1"},
+    {"cpu", OPTIONS(.group_size = 96), INVALID, "group_size|96|0, 64, 128 or 256"},
+    {"cpu", OPTIONS(.group_size = -64), INVALID, "group_size|-64"},
+    {"cpu", {.size = 0}, INVALID, "options.size is 0"},
+    {"cpu", {.size = 24}, INVALID, "options.size is 24"},
 };
 
 static void contexts_that_cannot_be(void **state) {
@@ -103,52 +110,50 @@ static void null_is_accepted_where_it_is_said(void **state) {
   (void)state;
   clnorm_device_list_destroy(NULL);
   clnorm_context_destroy(NULL);
-  clnorm_forward_plan_destroy(NULL);
-  clnorm_batchnorm2d_destroy(NULL);
+  clnorm_plan_destroy(NULL);
+  clnorm_batchnorm_destroy(NULL);
 }
 
 static void null_objects_are_rejected(void **state) {
   clnorm_context *context = *state;
   clnorm_memory memory = {NULL, NULL, 0, 0};
-  clnorm_forward_plan *plan = NULL;
-  clnorm_batchnorm2d *bn = NULL;
+  clnorm_plan *plan = NULL;
+  clnorm_batchnorm *bn = NULL;
   float value = 0;
   const int64_t dims[4] = {1, 1, 1, 1};
   clnorm_difference difference;
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 2, 3, 4);
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(3);
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 2, 3, 4);
+  const clnorm_batchnorm_options options = dense_batchnorm_options(3);
   assert_int_equal(clnorm_finish(NULL), INVALID);
   assert_int_equal(clnorm_memory_alloc(NULL, 4, &memory), INVALID);
   assert_int_equal(clnorm_memory_write(NULL, memory, &value, 4), INVALID);
   assert_int_equal(clnorm_memory_read(NULL, memory, &value, 4), INVALID);
-  assert_int_equal(clnorm_forward_plan_create(NULL, &desc, &plan), INVALID);
-  assert_int_equal(clnorm_forward_run(NULL, &(clnorm_forward_args){.sync = NULL}), INVALID);
-  assert_int_equal(clnorm_batchnorm2d_create(NULL, &options, &bn), INVALID);
-  assert_int_equal(clnorm_batchnorm2d_set_track_running_stats(NULL, true), INVALID);
-  assert_int_equal(clnorm_batchnorm2d_set(NULL, CLNORM_BIAS, &value, 1), INVALID);
-  assert_int_equal(clnorm_batchnorm2d_get(NULL, CLNORM_BIAS, &value, 1), INVALID);
-  assert_int_equal(clnorm_batchnorm2d_reset_running_stats(NULL), INVALID);
-  assert_int_equal(clnorm_batchnorm2d_reset_parameters(NULL), INVALID);
-  assert_int_equal(clnorm_batchnorm2d_set_num_batches_tracked(NULL, 0), INVALID);
-  assert_int_equal(clnorm_batchnorm2d_forward(NULL, 4, dims, NULL), INVALID);
-  assert_int_equal(clnorm_compare_memory(NULL, memory, context, memory, dims, &difference),
-                   INVALID);
-  assert_int_equal(clnorm_compare_forward(NULL, context, &desc, NULL, NULL), INVALID);
+  assert_int_equal(dense_plan_create(NULL, &desc, &plan), INVALID);
+  assert_int_equal(dense_run(NULL, &(dense_args){.sync = NULL}), INVALID);
+  assert_int_equal(clnorm_batchnorm_create(NULL, &options, &bn), INVALID);
+  assert_int_equal(clnorm_batchnorm_set_track_running_stats(NULL, true), INVALID);
+  assert_int_equal(dense_batchnorm_set(NULL, CLNORM_BIAS, &value, 1), INVALID);
+  assert_int_equal(dense_batchnorm_get(NULL, CLNORM_BIAS, &value, 1), INVALID);
+  assert_int_equal(clnorm_batchnorm_reset_running_stats(NULL), INVALID);
+  assert_int_equal(clnorm_batchnorm_reset_parameters(NULL), INVALID);
+  assert_int_equal(clnorm_batchnorm_set_num_batches_tracked(NULL, 0), INVALID);
+  assert_int_equal(dense_batchnorm_forward(NULL, 4, dims, NULL), INVALID);
+  assert_int_equal(dense_compare_memory(NULL, memory, context, memory, dims, &difference), INVALID);
+  assert_int_equal(clnorm_compare_runs(NULL, NULL, NULL, 0, NULL, NULL, 0), INVALID);
 
   assert_rejected(context, clnorm_memory_alloc(context, 4, NULL), INVALID, "memory", "alloc");
-  assert_rejected(context, clnorm_forward_plan_create(context, NULL, &plan), INVALID, "desc",
-                  "desc");
-  assert_rejected(context, clnorm_forward_plan_create(context, &desc, NULL), INVALID, "plan",
-                  "plan");
-  assert_rejected(context, clnorm_batchnorm2d_create(context, NULL, &bn), INVALID, "options",
+  assert_rejected(context, dense_plan_create(context, NULL, &plan), INVALID, "problem is NULL",
+                  "problem");
+  assert_rejected(context, dense_plan_create(context, &desc, NULL), INVALID, "plan", "plan");
+  assert_rejected(context, clnorm_batchnorm_create(context, NULL, &bn), INVALID, "options",
                   "options");
-  assert_rejected(context, clnorm_batchnorm2d_create(context, &options, NULL), INVALID, "bn", "bn");
-  assert_rejected(context, clnorm_compare_memory(context, memory, NULL, memory, dims, &difference),
+  assert_rejected(context, clnorm_batchnorm_create(context, &options, NULL), INVALID, "bn", "bn");
+  assert_rejected(context, dense_compare_memory(context, memory, NULL, memory, dims, &difference),
                   INVALID, "context_b", "context_b");
   assert_rejected(context,
-                  clnorm_compare_memory(context, memory, context, memory, NULL, &difference),
-                  INVALID, "dims", "dims");
-  assert_rejected(context, clnorm_compare_memory(context, memory, context, memory, dims, NULL),
+                  dense_compare_memory(context, memory, context, memory, NULL, &difference),
+                  INVALID, "tensor_a is NULL", "tensor");
+  assert_rejected(context, dense_compare_memory(context, memory, context, memory, dims, NULL),
                   INVALID, "difference", "difference");
 }
 
@@ -208,21 +213,6 @@ static void copies(void **state) {
                   "other kind");
   assert_rejected(context, clnorm_memory_write(context, other_kind(context), read, 16), INVALID, "",
                   "other kind");
-  clnorm_memory odd = good;
-  odd.offset += 2;
-  odd.size = 4;
-  assert_rejected(context, clnorm_memory_read(context, odd, read, 4), INVALID,
-                  "the source has offset|multiple of 4", "offset");
-  assert_rejected(context, clnorm_memory_write(context, odd, read, 4), INVALID,
-                  "the destination has offset|multiple of 4", "offset");
-  if (!fixture_is_opencl(context)) {
-    odd.host = (char *)odd.host + 2;
-    odd.offset -= 4;
-    assert_rejected(context, clnorm_memory_read(context, odd, read, 4), INVALID,
-                    "the source is at address|multiple of 4", "pointer and offset");
-    assert_rejected(context, clnorm_memory_write(context, odd, read, 4), INVALID,
-                    "the destination is at address|multiple of 4", "pointer and offset");
-  }
   assert_ok(context, clnorm_memory_read(context, good, NULL, 0));
   for (int i = 0; i < 8; i++) assert_true(read[i] == 7);
   fixture_tensor_read(context, &tensor, read);
@@ -232,76 +222,194 @@ static void copies(void **state) {
 
 /* ---- Descriptions of the operator -------------------------------------------------------------- */
 
-typedef struct desc_row {
-  clnorm_forward_desc desc;
+/* A problem that every plan takes, and one member of it that is wrong. */
+typedef struct problem_row {
+  void (*wrong)(clnorm_problem *problem, int64_t value);
+  int64_t value;
   clnorm_status expected;
   const char *words;
-} desc_row;
+} problem_row;
+
+#define TOO_LARGE CLNORM_ERROR_OVERFLOW
+#define XT(p) ((p)->tensors[CLNORM_X])
+#define YT(p) ((p)->tensors[CLNORM_Y])
+static void operation_is(clnorm_problem *p, int64_t v) { p->operation = (int32_t)v; }
+static void statistics_is(clnorm_problem *p, int64_t v) { p->statistics = (int32_t)v; }
+static void cut_is(clnorm_problem *p, int64_t v) { p->cut = (int32_t)v; }
+static void store_is(clnorm_problem *p, int64_t v) { p->store = (int32_t)v; }
+static void route_is(clnorm_problem *p, int64_t v) { p->route = (int32_t)v; }
+static void size_is(clnorm_problem *p, int64_t v) { p->size = (size_t)v; }
+static void dtype_is(clnorm_problem *p, int64_t v) { XT(p).dtype = (int32_t)v; }
+static void rank_is(clnorm_problem *p, int64_t v) { XT(p).rank = (int32_t)v; }
+static void block_is(clnorm_problem *p, int64_t v) { XT(p).channel_block = v; }
+static void flags_is(clnorm_problem *p, int64_t v) { XT(p).flags = (uint32_t)v; }
+static void reserved_is(clnorm_problem *p, int64_t v) { XT(p).reserved = (uint32_t)v; }
+static void y_dtype_is(clnorm_problem *p, int64_t v) { YT(p).dtype = (int32_t)v; }
+static void y_rank_is(clnorm_problem *p, int64_t v) { YT(p).rank = (int32_t)v; }
+static void y_block_is(clnorm_problem *p, int64_t v) { YT(p).channel_block = v; }
+static void y_reserved_is(clnorm_problem *p, int64_t v) { YT(p).reserved = (uint32_t)v; }
+static void y_dim_is(clnorm_problem *p, int64_t v) { YT(p).dims[2] = v; }
+static void y_sample_is(clnorm_problem *p, int64_t v) { YT(p).strides[0] = v; }
+static void y_channel_is(clnorm_problem *p, int64_t v) { YT(p).strides[1] = v; }
+static void y_position_is(clnorm_problem *p, int64_t v) { YT(p).strides[2] = v; }
+static void stranger_is(clnorm_problem *p, int64_t v) { p->tensors[5].rank = (int32_t)v; }
+static void dim0_is(clnorm_problem *p, int64_t v) { XT(p).dims[0] = v; }
+static void stride0_is(clnorm_problem *p, int64_t v) { XT(p).strides[0] = v; }
+static void dim1_is(clnorm_problem *p, int64_t v) { XT(p).dims[1] = v; }
+static void stride1_is(clnorm_problem *p, int64_t v) { XT(p).strides[1] = v; }
+static void dim2_is(clnorm_problem *p, int64_t v) { XT(p).dims[2] = v; }
+static void stride2_is(clnorm_problem *p, int64_t v) { XT(p).strides[2] = v; }
+static void all_dims_is(clnorm_problem *p, int64_t v) {
+  XT(p).dims[0] = XT(p).dims[1] = XT(p).dims[2] = v;
+}
+static void f64_to_is(clnorm_problem *p, int64_t v) {
+  XT(p).dtype = CLNORM_F64, YT(p).dtype = (int32_t)v;
+}
+static void one_value_is(clnorm_problem *p, int64_t v) {
+  XT(p).dims[0] = YT(p).dims[0] = v, XT(p).dims[2] = YT(p).dims[2] = v, p->refuse_one_value = true;
+}
+static void eps_is(clnorm_problem *p, int64_t v) {
+  static const double values[] = {-1e-5, NAN, INFINITY, 1e300, -INFINITY};
+  p->eps = values[v];
+}
+static void wide_eps_is(clnorm_problem *p, int64_t v) {
+  eps_is(p, v);
+  XT(p).dtype = YT(p).dtype = CLNORM_F64;
+}
+
+static const problem_row problem_rows[] = {
+    {size_is, 0, INVALID, "problem.size is 0"},
+    {size_is, 40, INVALID, "problem.size is 40"},
+    {operation_is, 1, INVALID, "operation is 1"},
+    {operation_is, -1, INVALID, "operation is -1"},
+    {operation_is, 3, INVALID, "operation is 3"},
+    {statistics_is, 2, INVALID, "statistics is 2"},
+    {statistics_is, -1, INVALID, "statistics is -1"},
+    {cut_is, 3, INVALID, "cut is 3"},
+    {cut_is, -1, INVALID, "cut is -1"},
+    {store_is, 3, INVALID, "store is 3"},
+    {store_is, -1, INVALID, "store is -1"},
+    {route_is, 2, INVALID, "route is 2"},
+    {route_is, -1, INVALID, "route is -1"},
+    {stranger_is, 4, INVALID, "tensors[5]|no such tensor"},
+    {stranger_is, -1, INVALID, "tensors[5]|-1"},
+    {dtype_is, 4, INVALID, "x.dtype is 4"},
+    {dtype_is, -1, INVALID, "x.dtype is -1"},
+    {rank_is, 0, INVALID, "x.rank is 0"},
+    {rank_is, 1, INVALID, "x.rank is 1|[2, 5]"},
+    {rank_is, 6, INVALID, "x.rank is 6"},
+    {rank_is, -1, INVALID, "x.rank is -1"},
+    {block_is, 0, INVALID, "x.channel_block is 0"},
+    {block_is, -4, INVALID, "x.channel_block is -4"},
+    {block_is, INT64_C(1) << 31, INVALID, "x.channel_block is 2147483648"},
+    {flags_is, 2, INVALID, "x has flags 0x2"},
+    {flags_is, 3, INVALID, "x has flags 0x3"},
+    {reserved_is, 7, INVALID, "reserved 7"},
+    {dim0_is, -1, INVALID, "x.dims[0] is -1|negative"},
+    {stride0_is, -1, INVALID, "x.strides[0] is -1|negative"},
+    {dim1_is, -3, INVALID, "x.dims[1] is -3|negative"},
+    {stride1_is, -3, INVALID, "x.strides[1] is -3|negative"},
+    {dim2_is, INT64_MIN, INVALID, "x.dims[2] is -9223372036854775808|negative"},
+    {stride2_is, INT64_MIN, INVALID, "x.strides[2] is -9223372036854775808|negative"},
+    {dim0_is, HUGE_SIZE, TOO_LARGE, "x has 4611686018427387904|63 bits"},
+    {dim1_is, HUGE_SIZE, TOO_LARGE, "4611686018427387904|63 bits"},
+    {dim2_is, HUGE_SIZE, TOO_LARGE, "4611686018427387904|63 bits"},
+    {all_dims_is, 3037000500, TOO_LARGE, "3037000500"},
+    {stride0_is, INT64_MAX, TOO_LARGE, "x has strides (9223372036854775807"},
+    {stride1_is, HUGE_SIZE, TOO_LARGE, "x has strides|4611686018427387904"},
+    {stride2_is, HUGE_SIZE, TOO_LARGE, "x has strides|4611686018427387904"},
+    {y_dtype_is, 4, INVALID, "y.dtype is 4"},
+    {y_rank_is, 6, INVALID, "y.rank is 6"},
+    {y_rank_is, 1, INVALID, "y.rank is 1"},
+    {y_rank_is, 2, INVALID, "x has rank 3 and y 2"},
+    {y_block_is, 0, INVALID, "y.channel_block is 0"},
+    {y_reserved_is, 1, INVALID, "y has|reserved 1"},
+    {y_dim_is, 3, INVALID, "x.dims[2] is 4 and y.dims[2] 3"},
+    {y_sample_is, 0, INVALID, "y is written|overlap"},
+    {y_sample_is, 11, INVALID, "y is written|11 elements apart"},
+    {y_channel_is, 3, INVALID, "y is written|3 elements apart"},
+    {y_position_is, 0, INVALID, "y is written|overlap"},
+    {y_sample_is, INT64_MAX, TOO_LARGE, "y has strides"},
+    {y_dtype_is, CLNORM_F64, UNSUPPORTED, "x of f32 with y of f64"},
+    {f64_to_is, CLNORM_F16, UNSUPPORTED, "x of f64 with y of f16"},
+    {f64_to_is, CLNORM_BF16, UNSUPPORTED, "x of f64 with y of bf16"},
+    {eps_is, 0, INVALID, "eps is -1e-05"},
+    {eps_is, 1, INVALID, "eps|nan"},
+    {eps_is, 2, INVALID, "eps is inf|float"},
+    {eps_is, 3, INVALID, "eps is 1e+300|float"},
+    {eps_is, 4, INVALID, "eps is -inf"},
+    {wide_eps_is, 0, INVALID, "eps is -1e-05|double"},
+    {wide_eps_is, 2, INVALID, "eps is inf|double"},
+    {one_value_is, 1, INVALID, "one value|1 x 3 x 1|refuse_one_value"},
+};
+
+static clnorm_problem good_problem(void) {
+  static const int64_t dims[3] = {2, 3, 4};
+  clnorm_problem problem;
+  clnorm_problem_init(&problem, sizeof problem);
+  clnorm_tensor_nchw(&XT(&problem), CLNORM_F32, 3, dims);
+  clnorm_tensor_nchw(&YT(&problem), CLNORM_F32, 3, dims);
+  return problem;
+}
+
+static void problems_that_are_refused(void **state) {
+  clnorm_context *context = *state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(problem_rows); i++) {
+    clnorm_plan *plan = (clnorm_plan *)&plan;
+    clnorm_problem problem = good_problem();
+    char row[128];
+    problem_rows[i].wrong(&problem, problem_rows[i].value);
+    snprintf(row, sizeof row, "problem %zu, %s", i, problem_rows[i].words);
+    assert_rejected(context, clnorm_plan_create(context, &problem, &plan), problem_rows[i].expected,
+                    problem_rows[i].words, row);
+    assert_null(plan);
+  }
+}
+
+/* A caller that is newer than the library: what is behind its members must be 0. */
+static void members_that_are_not_known(void **state) {
+  clnorm_context *context = *state;
+  struct {
+    clnorm_problem problem;
+    uint64_t more[2];
+  } newer;
+  clnorm_plan *plan = NULL;
+  memset(&newer, 0, sizeof newer);
+  newer.problem = good_problem();
+  newer.problem.size = sizeof newer;
+  assert_ok(context, clnorm_plan_create(context, &newer.problem, &plan));
+  clnorm_plan_destroy(plan);
+  newer.more[1] = 1;
+  assert_rejected(context, clnorm_plan_create(context, &newer.problem, &plan), UNSUPPORTED,
+                  "problem has a member at byte|not 0", "a newer caller");
+  assert_null(plan);
+}
+
+/* Inputs may repeat what is in memory; only outputs may not. */
+static void inputs_may_overlap_themselves(void **state) {
+  clnorm_context *context = *state;
+  for (int axis = 0; axis < 3; axis++) {
+    clnorm_problem problem = good_problem();
+    clnorm_plan *plan = NULL;
+    XT(&problem).strides[axis] = 0;
+    assert_ok(context, clnorm_plan_create(context, &problem, &plan));
+    clnorm_plan_destroy(plan);
+    YT(&problem).rank = 0; /* y as x: it would overlap */
+    assert_rejected(context, clnorm_plan_create(context, &problem, &plan), INVALID,
+                    "y is written|overlap", "y as x");
+  }
+}
 
 #define BATCH .statistics = CLNORM_BATCH_STATISTICS
 #define GIVEN .statistics = CLNORM_GIVEN_STATISTICS
 /* Members that are not named are 0, which is a value that is accepted. */
 #define DESC(n, c, s, ...)                                                                         \
   { .batch = (n), .channels = (c), .spatial = (s), __VA_ARGS__ }
-#define TOO_LARGE CLNORM_ERROR_OVERFLOW
-
-/* clang-format off */
-static const desc_row descs[] = {
-    {DESC(-1, 3, 4, BATCH), INVALID, "batch|-1"},
-    {DESC(2, -3, 4, BATCH), INVALID, "channels|-3"},
-    {DESC(2, 3, -4, GIVEN), INVALID, "spatial|-4"},
-    {DESC(2, 3, INT64_MIN, GIVEN), INVALID, "spatial"},
-    {DESC(0, -3, 4, GIVEN), INVALID, "channels|-3"},
-    {DESC(2, 3, 4, BATCH, .dtype = CLNORM_F16), UNSUPPORTED, "f16"},
-    {DESC(2, 3, 4, BATCH, .dtype = CLNORM_BF16), UNSUPPORTED, "bf16"},
-    {DESC(2, 3, 4, BATCH, .dtype = CLNORM_F64), UNSUPPORTED, "f64"},
-    {DESC(2, 3, 4, BATCH, .dtype = (clnorm_dtype)9), INVALID, "dtype|9"},
-    {DESC(2, 3, 4, BATCH, .layout = CLNORM_NHWC), UNSUPPORTED, "NHWC"},
-    {DESC(2, 3, 4, BATCH, .layout = (clnorm_layout)9), INVALID, "layout|9"},
-    {DESC(2, 3, 4, BATCH, .x_strides = {24, 8, 2}), UNSUPPORTED, "x_strides|24, 8, 2"},
-    {DESC(2, 3, 4, BATCH, .x_strides = {0, 0, 1}), UNSUPPORTED, "x_strides|0, 0, 1"},
-    {DESC(2, 3, 4, GIVEN, .y_strides = {4, 8, 1}), UNSUPPORTED, "y_strides|4, 8, 1"},
-    {DESC(2, 3, 4, .statistics = (clnorm_statistics)3), INVALID, "statistics|3"},
-    {DESC(2, 3, 4, BATCH, .variant = (clnorm_variant)3), INVALID, "variant|3"},
-    {DESC(2, 3, 4, BATCH, .eps = -1e-5), INVALID, "eps|-1e-05"},
-    {DESC(2, 3, 4, BATCH, .eps = NAN), INVALID, "eps|nan"},
-    {DESC(2, 3, 4, GIVEN, .eps = INFINITY), INVALID, "eps|inf"},
-    {DESC(2, 3, 4, GIVEN, .eps = 1e300), INVALID, "eps|1e+300"},
-    {DESC(1, 3, 1, BATCH, .refuse_one_value = true), INVALID, "one value|1 x 3 x 1|refuse_one_value"},
-    {DESC(HUGE_SIZE, 2, 2, GIVEN), TOO_LARGE, "4611686018427387904"},
-    {DESC(2, HUGE_SIZE, 2, GIVEN), TOO_LARGE, "4611686018427387904"},
-    {DESC(2, 2, HUGE_SIZE, BATCH), TOO_LARGE, "4611686018427387904"},
-    {DESC(1, 1, HUGE_SIZE / 2, BATCH), TOO_LARGE, "2305843009213693952"},
-    {DESC(3037000500, 3037000500, 1, GIVEN), TOO_LARGE, "3037000500"},
-    /* an empty tensor has strides too, as far as they fit */
-    {DESC(0, HUGE_SIZE, 4, GIVEN, .x_strides = {1, 4, 1}), TOO_LARGE, "x_strides|4611686018427387904 x 4"},
-    {DESC(0, 4, HUGE_SIZE, BATCH, .y_strides = {1, 4, 1}), TOO_LARGE, "y_strides|4 x 4611686018427387904"},
-    {DESC(0, 3, 4, GIVEN, .x_strides = {24, 4, 1}), UNSUPPORTED, "x_strides|24, 4, 1|12, 4, 1"},
-    {DESC(2, 3, 4, BATCH, .store = (clnorm_store)3), INVALID, "store|3"},
-    {DESC(2, 3, 4, BATCH, .dtype = (clnorm_dtype)-1), INVALID, "dtype|-1"},
-    {DESC(2, 3, 4, BATCH, .layout = (clnorm_layout)-1), INVALID, "layout|-1"},
-    {DESC(2, 3, 4, .statistics = (clnorm_statistics)-1), INVALID, "statistics|-1"},
-    {DESC(2, 3, 4, BATCH, .variant = (clnorm_variant)-1), INVALID, "variant|-1"},
-    {DESC(((int64_t)1 << 40) + 1, 1, 1, BATCH), TOO_LARGE, "1099511627777|2^40"},
-};
-/* clang-format on */
-
-static void descriptions_that_are_refused(void **state) {
-  clnorm_context *context = *state;
-  for (size_t i = 0; i < FIXTURE_LENGTH(descs); i++) {
-    clnorm_forward_plan *plan = (clnorm_forward_plan *)&plan;
-    char row[64];
-    snprintf(row, sizeof row, "description %zu", i);
-    assert_rejected(context, clnorm_forward_plan_create(context, &descs[i].desc, &plan),
-                    descs[i].expected, descs[i].words, row);
-    assert_null(plan);
-  }
-}
 
 static void descriptions_at_the_edge_are_accepted(void **state) {
   clnorm_context *context = *state;
-  static const clnorm_forward_desc good[] = {
-      DESC(2, 3, 4, BATCH, .x_strides = {12, 4, 1}, .y_strides = {12, 4, 1}),
+  static const dense_desc good[] = {
+      DESC(2, 3, 4, BATCH),
       DESC(2, 3, 4, BATCH, .eps = 0.0),
       DESC(2, 3, 4, BATCH, .eps = FLT_MAX, .biased_running_var = true, .external_workspace = true),
       DESC(1, 3, 1, GIVEN),
@@ -310,19 +418,19 @@ static void descriptions_at_the_edge_are_accepted(void **state) {
       DESC(1, 0, 1, BATCH),
       DESC(0, HUGE_SIZE, HUGE_SIZE, GIVEN),
       DESC(HUGE_SIZE, 0, HUGE_SIZE, BATCH),
-      DESC(HUGE_SIZE, HUGE_SIZE, 0, GIVEN, .x_strides = {0, 0, 1}),
-      DESC(0, 3, 4, BATCH, .x_strides = {12, 4, 1}),
+      DESC(HUGE_SIZE, HUGE_SIZE, 0, GIVEN),
+      DESC(0, 3, 4, BATCH),
   };
   for (size_t i = 0; i < FIXTURE_LENGTH(good); i++) {
-    clnorm_forward_plan *plan = NULL;
-    assert_ok(context, clnorm_forward_plan_create(context, &good[i], &plan));
+    clnorm_plan *plan = NULL;
+    assert_ok(context, dense_plan_create(context, &good[i], &plan));
     assert_non_null(plan);
-    assert_true(strlen(clnorm_forward_plan_description(plan)) > 0);
+    assert_true(strlen(clnorm_plan_description(plan)) > 0);
     if (good[i].batch == 0 || good[i].channels == 0) { /* nothing is read, nothing is missed */
-      const clnorm_forward_args nothing = {.sync = NULL};
-      assert_ok(context, clnorm_forward_run(plan, &nothing));
+      const dense_args nothing = {.sync = NULL};
+      assert_ok(context, dense_run(plan, &nothing));
     }
-    clnorm_forward_plan_destroy(plan);
+    clnorm_plan_destroy(plan);
   }
 }
 
@@ -344,18 +452,18 @@ typedef enum operand {
 } operand;
 
 static const size_t members[NUM_OPERANDS] = {
-    offsetof(clnorm_forward_args, x),
-    offsetof(clnorm_forward_args, y),
-    offsetof(clnorm_forward_args, weight),
-    offsetof(clnorm_forward_args, bias),
-    offsetof(clnorm_forward_args, running_mean),
-    offsetof(clnorm_forward_args, running_var),
-    offsetof(clnorm_forward_args, saved_mean),
-    offsetof(clnorm_forward_args, saved_invstd),
-    offsetof(clnorm_forward_args, workspace),
+    offsetof(dense_args, x),
+    offsetof(dense_args, y),
+    offsetof(dense_args, weight),
+    offsetof(dense_args, bias),
+    offsetof(dense_args, running_mean),
+    offsetof(dense_args, running_var),
+    offsetof(dense_args, saved_mean),
+    offsetof(dense_args, saved_invstd),
+    offsetof(dense_args, workspace),
 };
 
-static clnorm_memory *member(clnorm_forward_args *args, operand which) {
+static clnorm_memory *member(dense_args *args, operand which) {
   return (clnorm_memory *)(void *)((char *)args + members[which]);
 }
 
@@ -363,7 +471,7 @@ typedef struct setup {
   clnorm_context *context;
   fixture_tensor tensors[NUM_OPERANDS];
   float running[2][C];
-  clnorm_forward_args args; /* all good */
+  dense_args args; /* all good */
 } setup;
 
 static void setup_make(setup *s, clnorm_context *context, size_t workspace_size) {
@@ -449,7 +557,7 @@ static const run_row batch_rows[] = {
     {VAR, MISALIGNED, 0, INVALID, "running_var|multiple of 4"},
     {SAVED_MEAN, MISALIGNED, 0, INVALID, "saved_mean|multiple of 4"},
     {SAVED_INVSTD, MISALIGNED, 0, INVALID, "saved_invstd|multiple of 4"},
-    {WORKSPACE, MISALIGNED, 0, INVALID, "workspace|multiple"},
+    {WORKSPACE, MISALIGNED, 0, INVALID, "workspace|multiple of 64"},
     {X, OTHER_KIND, 0, INVALID, "x"},
     {Y, OTHER_KIND, 0, INVALID, "y"},
     {WEIGHT, OTHER_KIND, 0, INVALID, "weight"},
@@ -494,7 +602,7 @@ static const run_row given_rows[] = {
     {Y, ONTO_SHIFTED, X, OVERLAP, "x|y|overlap"},
 };
 
-static void inflict(const run_row *row, setup *s, clnorm_forward_args *args) {
+static void inflict(const run_row *row, setup *s, dense_args *args) {
   clnorm_memory *memory = member(args, row->which);
   const clnorm_memory absent = {NULL, NULL, 0, 0};
   switch (row->damage) {
@@ -536,41 +644,41 @@ static void inflict(const run_row *row, setup *s, clnorm_forward_args *args) {
   }
 }
 
-static void check_rows(clnorm_context *context, const clnorm_forward_desc *desc,
-                       const run_row *rows, size_t count) {
-  clnorm_forward_plan *plan = NULL;
+static void check_rows(clnorm_context *context, const dense_desc *desc, const run_row *rows,
+                       size_t count) {
+  clnorm_plan *plan = NULL;
   setup s;
-  assert_ok(context, clnorm_forward_plan_create(context, desc, &plan));
-  setup_make(&s, context, clnorm_forward_plan_workspace_size(plan));
+  assert_ok(context, dense_plan_create(context, desc, &plan));
+  setup_make(&s, context, dense_workspace_size(plan));
   for (size_t i = 0; i < count; i++) {
-    clnorm_forward_args args = s.args;
+    dense_args args = s.args;
     inflict(&rows[i], &s, &args);
     char row[96];
     snprintf(row, sizeof row, "row %zu, %s", i, rows[i].words);
-    assert_rejected(context, clnorm_forward_run(plan, &args), rows[i].expected, rows[i].words, row);
+    assert_rejected(context, dense_run(plan, &args), rows[i].expected, rows[i].words, row);
     assert_nothing_changed(&s, row);
   }
-  assert_rejected(context, clnorm_forward_run(plan, NULL), INVALID, "args", "args NULL");
-  assert_ok(context, clnorm_forward_run(plan, &s.args)); /* and all of it would have been good */
+  assert_rejected(context, dense_run(plan, NULL), INVALID, "x is absent", "nothing bound");
+  assert_ok(context, dense_run(plan, &s.args)); /* and all of it would have been good */
   assert_ok(context, clnorm_finish(context));
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   setup_free(&s);
 }
 
-static clnorm_forward_desc split_desc(clnorm_statistics statistics) {
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(statistics, N, C, S);
-  desc.variant = CLNORM_VARIANT_SPLIT;
+static dense_desc split_desc(clnorm_statistics statistics) {
+  dense_desc desc = dense_desc_defaults(statistics, N, C, S);
+  desc.cut = CLNORM_CUT_SPLIT;
   desc.external_workspace = true;
   return desc;
 }
 
 static void operands_with_batch_statistics(void **state) {
-  const clnorm_forward_desc desc = split_desc(CLNORM_BATCH_STATISTICS);
+  const dense_desc desc = split_desc(CLNORM_BATCH_STATISTICS);
   check_rows(*state, &desc, batch_rows, FIXTURE_LENGTH(batch_rows));
 }
 
 static void operands_with_given_statistics(void **state) {
-  const clnorm_forward_desc desc = split_desc(CLNORM_GIVEN_STATISTICS);
+  const dense_desc desc = split_desc(CLNORM_GIVEN_STATISTICS);
   check_rows(*state, &desc, given_rows, FIXTURE_LENGTH(given_rows));
 }
 
@@ -579,27 +687,27 @@ static void operands_with_given_statistics(void **state) {
 static void sizes_beyond_the_object(void **state) {
   clnorm_context *context = *state;
   if (!fixture_is_opencl(context)) return;
-  const clnorm_forward_desc desc = split_desc(CLNORM_BATCH_STATISTICS);
-  clnorm_forward_plan *plan = NULL;
+  const dense_desc desc = split_desc(CLNORM_BATCH_STATISTICS);
+  clnorm_plan *plan = NULL;
   setup s;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  setup_make(&s, context, clnorm_forward_plan_workspace_size(plan));
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  setup_make(&s, context, dense_workspace_size(plan));
   for (operand i = X; i < NUM_OPERANDS; i++) {
-    clnorm_forward_args args = s.args;
+    dense_args args = s.args;
     const run_row row = {i, PAST_END, 0, TOO_SMALL, ""};
     inflict(&row, &s, &args);
-    assert_rejected(context, clnorm_forward_run(plan, &args), TOO_SMALL, "", "past the end");
+    assert_rejected(context, dense_run(plan, &args), TOO_SMALL, "", "past the end");
     args = s.args;
     member(&args, i)->size = (size_t)1 << 40;
-    assert_rejected(context, clnorm_forward_run(plan, &args), TOO_SMALL, "1099511627776",
+    assert_rejected(context, dense_run(plan, &args), TOO_SMALL, "1099511627776",
                     "a size beyond the end");
     assert_nothing_changed(&s, "beyond the end");
   }
   s.args.y.size = 0; /* up to its end: the canaries behind y are in reach, and are not written */
-  assert_ok(context, clnorm_forward_run(plan, &s.args));
+  assert_ok(context, dense_run(plan, &s.args));
   float y[COUNT];
   fixture_tensor_read(context, &s.tensors[Y], y);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   setup_free(&s);
 }
 
@@ -610,11 +718,11 @@ static void places_in_host_memory(void **state) {
   static const char *const names[NUM_OPERANDS] = {
       "x",           "y",          "weight",       "bias",     "running_mean",
       "running_var", "saved_mean", "saved_invstd", "workspace"};
-  const clnorm_forward_desc desc = split_desc(CLNORM_BATCH_STATISTICS);
-  clnorm_forward_plan *plan = NULL;
+  const dense_desc desc = split_desc(CLNORM_BATCH_STATISTICS);
+  clnorm_plan *plan = NULL;
   setup s;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  setup_make(&s, context, clnorm_forward_plan_workspace_size(plan));
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  setup_make(&s, context, dense_workspace_size(plan));
   for (operand i = X; i < NUM_OPERANDS; i++) {
     static const struct {
       damage damage;
@@ -624,16 +732,17 @@ static void places_in_host_memory(void **state) {
                 {OFF_BY_ONE, INVALID, "is at address|multiple of 4"},
                 {WRAPPED, CLNORM_ERROR_OVERFLOW, "has offset|past the address"}};
     for (size_t k = 0; k < FIXTURE_LENGTH(rows); k++) {
-      clnorm_forward_args args = s.args;
+      if (i == WORKSPACE && rows[k].damage != WRAPPED) continue; /* its address counts as a whole */
+      dense_args args = s.args;
       const run_row row = {i, rows[k].damage, 0, rows[k].expected, rows[k].words};
       inflict(&row, &s, &args);
-      assert_rejected(context, clnorm_forward_run(plan, &args), row.expected, row.words, names[i]);
+      assert_rejected(context, dense_run(plan, &args), row.expected, row.words, names[i]);
       assert_non_null(strstr(clnorm_last_error(context), names[i]));
       assert_nothing_changed(&s, names[i]);
     }
   }
-  assert_ok(context, clnorm_forward_run(plan, &s.args));
-  clnorm_forward_plan_destroy(plan);
+  assert_ok(context, dense_run(plan, &s.args));
+  clnorm_plan_destroy(plan);
   setup_free(&s);
 }
 
@@ -643,98 +752,327 @@ static void momentum_outside_its_range(void **state) {
   static const char *const words[] = {"momentum|-0.1", "momentum|[0, 1]", "momentum|nan",
                                       "momentum|inf", "momentum|-inf"};
   for (int given = 0; given < 2; given++) {
-    const clnorm_forward_desc desc = split_desc((clnorm_statistics)given);
-    clnorm_forward_plan *plan = NULL;
+    const dense_desc desc = split_desc((clnorm_statistics)given);
+    clnorm_plan *plan = NULL;
     setup s;
-    assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-    setup_make(&s, context, clnorm_forward_plan_workspace_size(plan));
+    assert_ok(context, dense_plan_create(context, &desc, &plan));
+    setup_make(&s, context, dense_workspace_size(plan));
     for (size_t i = 0; i < FIXTURE_LENGTH(momenta); i++) {
       s.args.momentum = momenta[i];
       if (given) { /* not used, so not looked at */
-        assert_ok(context, clnorm_forward_run(plan, &s.args));
+        assert_ok(context, dense_run(plan, &s.args));
       } else {
-        assert_rejected(context, clnorm_forward_run(plan, &s.args), INVALID, words[i], words[i]);
+        assert_rejected(context, dense_run(plan, &s.args), INVALID, words[i], words[i]);
         assert_nothing_changed(&s, words[i]);
       }
     }
     assert_ok(context, clnorm_finish(context));
-    clnorm_forward_plan_destroy(plan);
+    clnorm_plan_destroy(plan);
     setup_free(&s);
   }
 }
 
-/* ---- BatchNorm2d ------------------------------------------------------------------------------- */
+/* ---- Bindings ---------------------------------------------------------------------------------- */
+
+static void bindings_that_are_refused(void **state) {
+  clnorm_context *context = *state;
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  clnorm_plan *plan = NULL;
+  setup s;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  setup_make(&s, context, 64);
+  const clnorm_memory x = s.args.x, y = s.args.y, w = s.args.weight;
+  clnorm_binding reserved = clnorm_bind(CLNORM_WEIGHT, w);
+  reserved.reserved = 5;
+  const struct {
+    clnorm_binding third;
+    const char *words;
+  } rows[] = {
+      {clnorm_bind(15, w), "binding 2 has role 15"},
+      {clnorm_bind(-1, w), "binding 2 has role -1"},
+      {clnorm_bind(CLNORM_X, x), "x is bound twice"},
+      {clnorm_bind(CLNORM_Y, x), "y is bound twice"},
+      {clnorm_bind(CLNORM_WORKSPACE, s.args.workspace), "workspace is bound|external_workspace"},
+      {reserved, "binding 2 has reserved 5"},
+  };
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    const clnorm_binding bindings[3] = {clnorm_bind(CLNORM_X, x), clnorm_bind(CLNORM_Y, y),
+                                        rows[i].third};
+    assert_rejected(context, clnorm_run(plan, bindings, 3, NULL), INVALID, rows[i].words,
+                    rows[i].words);
+    assert_nothing_changed(&s, rows[i].words);
+  }
+  clnorm_run_options options = {.size = 0};
+  const clnorm_binding good[2] = {clnorm_bind(CLNORM_Y, y), clnorm_bind(CLNORM_X, x)};
+  assert_rejected(context, clnorm_run(plan, NULL, 2, NULL), INVALID, "bindings is NULL|2", "NULL");
+  assert_rejected(context, clnorm_run(plan, good, 2, &options), INVALID, "run options.size is 0",
+                  "options");
+  assert_nothing_changed(&s, "options");
+  assert_ok(context, clnorm_run(plan, good, 2, NULL));
+  assert_ok(context, clnorm_finish(context));
+  clnorm_plan_destroy(plan);
+  setup_free(&s);
+}
+
+static void a_copy_has_no_parameters(void **state) {
+  clnorm_context *context = *state;
+  const dense_desc desc = dense_desc_defaults(DENSE_COPY, N, C, S);
+  clnorm_plan *plan = NULL;
+  setup s;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  setup_make(&s, context, 64);
+  for (operand i = WEIGHT; i < WORKSPACE; i++) {
+    static const int32_t roles[] = {
+        CLNORM_X,           CLNORM_Y,          CLNORM_WEIGHT,      CLNORM_BIAS, CLNORM_RUNNING_MEAN,
+        CLNORM_RUNNING_VAR, CLNORM_SAVED_MEAN, CLNORM_SAVED_INVSTD};
+    const clnorm_binding bindings[3] = {
+        {CLNORM_X, 0, s.args.x}, {CLNORM_Y, 0, s.args.y}, {roles[i], 0, *member(&s.args, i)}};
+    assert_rejected(context, clnorm_run(plan, bindings, 3, NULL), INVALID,
+                    "is bound|no such operand", "copy");
+    assert_nothing_changed(&s, "copy");
+  }
+  clnorm_plan_destroy(plan);
+  setup_free(&s);
+}
+
+/* Letters: R required, r read, w written. */
+static void operands_of_plans(void **state) {
+  clnorm_context *context = *state;
+  static const struct {
+    int32_t role;
+    const char *uses[3];
+  } rows[] = {
+      {CLNORM_X, {"Rr", "Rr", "Rr"}},          {CLNORM_Y, {"Rw", "Rw", "Rw"}},
+      {CLNORM_WEIGHT, {"r", "r", ""}},         {CLNORM_BIAS, {"r", "r", ""}},
+      {CLNORM_RUNNING_MEAN, {"rw", "Rr", ""}}, {CLNORM_RUNNING_VAR, {"rw", "Rr", ""}},
+      {CLNORM_SAVED_MEAN, {"w", "w", ""}},     {CLNORM_SAVED_MEAN_LOW, {"w", "w", ""}},
+      {CLNORM_SAVED_INVSTD, {"w", "w", ""}},
+  };
+  for (int mode = 0; mode <= DENSE_COPY; mode++) {
+    const dense_desc desc = dense_desc_defaults(mode, N, C, S);
+    clnorm_plan *plan = NULL;
+    assert_ok(context, dense_plan_create(context, &desc, &plan));
+    for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+      const char *use = rows[i].uses[mode];
+      const bool tensor = rows[i].role < CLNORM_MAX_TENSORS;
+      clnorm_operand o;
+      clnorm_operand_init(&o, sizeof o);
+      assert_ok(context, clnorm_plan_operand(plan, rows[i].role, &o));
+      assert_int_equal(o.required, strchr(use, 'R') != NULL);
+      assert_int_equal(o.read, strchr(use, 'r') != NULL);
+      assert_int_equal(o.written, strchr(use, 'w') != NULL);
+      assert_int_equal(o.bytes, *use ? (tensor ? COUNT : C) * 4 : 0);
+      assert_int_equal(o.alignment, *use ? 4 : 0);
+      assert_int_equal(o.tensor.rank, *use ? (tensor ? 3 : 1) : 0);
+      assert_int_equal(o.tensor.dims[0], *use ? (tensor ? N : C) : 0);
+    }
+    clnorm_operand o, before;
+    clnorm_operand_init(&o, sizeof o);
+    before = o;
+    assert_rejected(context, clnorm_plan_operand(plan, 15, &o), INVALID, "role is 15", "15");
+    assert_memory_equal(&o, &before, sizeof o);
+    o.size = 0;
+    assert_rejected(context, clnorm_plan_operand(plan, CLNORM_X, &o), INVALID, "operand.size is 0",
+                    "size");
+    clnorm_plan_destroy(plan);
+  }
+}
+
+/* ---- Types, slices ----------------------------------------------------------------------------- */
+
+/* An address is a multiple of what lies there: 2, 4 or 8 bytes. */
+static void alignment_of_each_type(void **state) {
+  clnorm_context *context = *state;
+  static const struct {
+    int32_t dtype;
+    size_t off;
+    const char *words;
+  } rows[] = {
+      {CLNORM_F16, 1, "offset|multiple of 2"},
+      {CLNORM_BF16, 1, "offset|multiple of 2"},
+      {CLNORM_F16, 2, NULL},
+      {CLNORM_F32, 2, "offset|multiple of 4"},
+      {CLNORM_F64, 4, "offset|multiple of 8"},
+  };
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    clnorm_problem problem = good_problem();
+    clnorm_plan *plan = NULL;
+    XT(&problem).dtype = YT(&problem).dtype = rows[i].dtype;
+    const clnorm_status status = clnorm_plan_create(context, &problem, &plan);
+    if (status == UNSUPPORTED && rows[i].dtype == CLNORM_F64) { /* a device without doubles */
+      fixture_rejected(clnorm_last_error(context), status, status, "f64", "no doubles");
+      continue;
+    }
+    assert_ok(context, status);
+    fixture_tensor x = fixture_tensor_make(context, NULL, 64);
+    fixture_tensor y = fixture_tensor_make(context, NULL, 64);
+    clnorm_binding bindings[2] = {clnorm_bind(CLNORM_X, x.view), clnorm_bind(CLNORM_Y, y.view)};
+    for (int k = 0; k < 2; k++) {
+      const clnorm_memory good = bindings[k].memory;
+      bindings[k].memory.offset += rows[i].off;
+      bindings[k].memory.size -= rows[i].off;
+      if (rows[i].words) {
+        assert_rejected(context, clnorm_run(plan, bindings, 2, NULL), INVALID, rows[i].words,
+                        rows[i].words);
+        fixture_assert_poisoned(context, &y, rows[i].words);
+      } else {
+        assert_ok(context, clnorm_run(plan, bindings, 2, NULL));
+        assert_ok(context, clnorm_finish(context));
+      }
+      bindings[k].memory = good;
+    }
+    clnorm_plan_destroy(plan);
+    fixture_tensor_free(context, &x);
+    fixture_tensor_free(context, &y);
+  }
+}
+
+/* x and y are channels of one tensor (2, 8, 4): y begins `first` elements behind x, of whose channels there are 3. */
+static void slices_of_one_tensor(void **state) {
+  clnorm_context *context = *state;
+  static const struct {
+    bool last, other_strides;
+    size_t first;
+    clnorm_status expected;
+  } rows[] = {
+      {false, false, 12, CLNORM_OK}, {false, false, 20, CLNORM_OK}, {false, false, 8, OVERLAP},
+      {false, false, 1, OVERLAP},    {false, false, 24, OVERLAP},   {true, false, 3, CLNORM_OK},
+      {true, false, 5, CLNORM_OK},   {true, false, 2, OVERLAP},     {true, false, 6, OVERLAP},
+      {false, false, 0, CLNORM_OK},  {false, true, 0, OVERLAP},     {true, true, 0, OVERLAP},
+  };
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    clnorm_problem problem = good_problem();
+    clnorm_plan *plan = NULL;
+    float values[96];
+    char row[32];
+    snprintf(row, sizeof row, "slice %zu", i);
+    for (int k = 0; k < 2; k++) {
+      clnorm_tensor *t = &problem.tensors[k];
+      t->strides[0] = 32;
+      t->strides[1] = rows[i].last ? 1 : 4;
+      t->strides[2] = rows[i].last ? 8 : 1;
+    }
+    if (rows[i].other_strides) YT(&problem).strides[0] = 40;
+    assert_ok(context, clnorm_plan_create(context, &problem, &plan));
+    fixture_tensor whole = fixture_tensor_make(context, NULL, 96);
+    clnorm_binding bindings[2] = {clnorm_bind(CLNORM_X, whole.view),
+                                  clnorm_bind(CLNORM_Y, whole.view)};
+    bindings[1].memory.offset += rows[i].first * sizeof(float);
+    bindings[1].memory.size -= rows[i].first * sizeof(float);
+    const clnorm_status status = clnorm_run(plan, bindings, 2, NULL);
+    if (rows[i].expected == CLNORM_OK) {
+      assert_ok(context, status);
+      fixture_tensor_read(context, &whole, values);
+    } else {
+      fixture_rejected(clnorm_last_error(context), status, OVERLAP, "x (bytes|y (bytes|overlap",
+                       row);
+      fixture_assert_poisoned(context, &whole, row);
+    }
+    clnorm_plan_destroy(plan);
+    fixture_tensor_free(context, &whole);
+  }
+}
+
+/* ---- BatchNorm ------------------------------------------------------------------------------- */
 
 typedef struct option_row {
-  clnorm_batchnorm2d_options options;
+  clnorm_batchnorm_options options;
   clnorm_status expected;
   const char *words;
 } option_row;
 
-/* Members that are not named are 0, which num_features alone must not be. */
+/* Members that are not named are 0, which num_features and size alone must not be. */
 static const option_row option_rows[] = {
-    {{.num_features = 0}, INVALID, "num_features is 0"},
-    {{.num_features = -3}, INVALID, "num_features is -3"},
-    {{.num_features = INT64_MAX}, CLNORM_ERROR_OVERFLOW, "num_features"},
-    {{.num_features = 3, .eps = -1.0}, INVALID, "eps is -1"},
-    {{.num_features = 3, .eps = NAN}, INVALID, "eps|nan"},
-    {{.num_features = 3, .eps = INFINITY}, INVALID, "eps is inf"},
-    {{.num_features = 3, .eps = 1e39}, INVALID, "eps is 1e+39"},
-    {{.num_features = 3, .momentum = -0.5}, INVALID, "momentum is -0.5|[0, 1]"},
-    {{.num_features = 3, .momentum = 1.5, .momentum_convention = CLNORM_MOMENTUM_NEW},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 0}, INVALID, "num_features is 0"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = -3}, INVALID, "num_features is -3"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = INT64_MAX},
+     CLNORM_ERROR_OVERFLOW,
+     "num_features"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .eps = -1.0},
+     INVALID,
+     "eps is -1"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .eps = NAN}, INVALID, "eps|nan"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .eps = INFINITY},
+     INVALID,
+     "eps is inf"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .eps = 1e39},
+     INVALID,
+     "eps is 1e+39"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .momentum = -0.5},
+     INVALID,
+     "momentum is -0.5|[0, 1]"},
+    {{.size = sizeof(clnorm_batchnorm_options),
+      .num_features = 3,
+      .momentum = 1.5,
+      .momentum_convention = CLNORM_MOMENTUM_NEW},
      INVALID,
      "momentum is 1.5"},
-    {{.num_features = 3, .momentum = NAN}, INVALID, "momentum|nan"},
-    {{.num_features = 3, .momentum_convention = (clnorm_momentum)3},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .momentum = NAN},
+     INVALID,
+     "momentum|nan"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .momentum_convention = 3},
      INVALID,
      "momentum_convention|3"},
-    {{.num_features = 3, .freeze = true}, INVALID, "freeze|track_running_stats"},
+    {{.size = 0, .num_features = 3}, INVALID, "options.size is 0"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .spatial_rank = 4},
+     INVALID,
+     "spatial_rank is 4"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .spatial_rank = -1},
+     INVALID,
+     "spatial_rank is -1"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .dtype = CLNORM_F16},
+     INVALID,
+     "dtype is f16"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .dtype = 9},
+     INVALID,
+     "dtype is unknown (9)"},
+    {{.size = sizeof(clnorm_batchnorm_options), .num_features = 3, .freeze = true},
+     INVALID,
+     "freeze|track_running_stats"},
 };
 
 static void options_that_are_refused(void **state) {
   clnorm_context *context = *state;
   for (size_t i = 0; i < FIXTURE_LENGTH(option_rows); i++) {
     const option_row *row = &option_rows[i];
-    clnorm_batchnorm2d *bn = (clnorm_batchnorm2d *)&bn;
-    assert_rejected(context, clnorm_batchnorm2d_create(context, &row->options, &bn), row->expected,
+    clnorm_batchnorm *bn = (clnorm_batchnorm *)&bn;
+    assert_rejected(context, clnorm_batchnorm_create(context, &row->options, &bn), row->expected,
                     row->words, row->words);
     assert_null(bn);
   }
 }
 
-static clnorm_batchnorm2d *make_module(clnorm_context *context) {
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
-  clnorm_batchnorm2d *bn = NULL;
-  assert_ok(context, clnorm_batchnorm2d_create(context, &options, &bn));
+static clnorm_batchnorm *make_module(clnorm_context *context) {
+  const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+  clnorm_batchnorm *bn = NULL;
+  assert_ok(context, clnorm_batchnorm_create(context, &options, &bn));
   return bn;
 }
 
 static void parameters_of_the_wrong_size(void **state) {
   clnorm_context *context = *state;
-  clnorm_batchnorm2d *bn = make_module(context);
+  clnorm_batchnorm *bn = make_module(context);
   float values[C + 1];
   for (int i = 0; i <= C; i++) values[i] = 7;
   for (int p = CLNORM_WEIGHT; p <= CLNORM_RUNNING_VAR; p++) {
-    const clnorm_parameter which = (clnorm_parameter)p;
-    assert_rejected(context, clnorm_batchnorm2d_get(bn, which, values, C + 1), INVALID, "17|16",
-                    "17");
-    assert_rejected(context, clnorm_batchnorm2d_set(bn, which, values, C - 1), INVALID, "15|16",
-                    "15");
-    assert_rejected(context, clnorm_batchnorm2d_set(bn, which, values, 0), INVALID, "0|16", "0");
-    assert_rejected(context, clnorm_batchnorm2d_get(bn, which, NULL, C), INVALID, "values", "NULL");
-    assert_rejected(context, clnorm_batchnorm2d_set(bn, which, NULL, C), INVALID, "values", "NULL");
+    const int32_t which = (int32_t)p;
+    assert_rejected(context, dense_batchnorm_get(bn, which, values, C + 1), INVALID, "17|16", "17");
+    assert_rejected(context, dense_batchnorm_set(bn, which, values, C - 1), INVALID, "15|16", "15");
+    assert_rejected(context, dense_batchnorm_set(bn, which, values, 0), INVALID, "0|16", "0");
+    assert_rejected(context, dense_batchnorm_get(bn, which, NULL, C), INVALID, "values", "NULL");
+    assert_rejected(context, dense_batchnorm_set(bn, which, NULL, C), INVALID, "values", "NULL");
     for (int i = 0; i <= C; i++) assert_true(values[i] == 7);
-    assert_ok(context, clnorm_batchnorm2d_get(bn, which, values, C));
+    assert_ok(context, dense_batchnorm_get(bn, which, values, C));
     for (int i = 0; i < C; i++)
       assert_true(values[i] == (p == CLNORM_WEIGHT || p == CLNORM_RUNNING_VAR));
     for (int i = 0; i < C; i++) values[i] = 7;
   }
-  assert_rejected(context, clnorm_batchnorm2d_get(bn, (clnorm_parameter)4, values, C), INVALID,
-                  "parameter|4", "parameter 4");
-  assert_rejected(context, clnorm_batchnorm2d_set(bn, (clnorm_parameter)-1, values, C), INVALID,
-                  "parameter|-1", "parameter -1");
-  assert_true(is_absent(clnorm_batchnorm2d_memory(bn, (clnorm_parameter)4)));
-  clnorm_batchnorm2d_destroy(bn);
+  assert_rejected(context, dense_batchnorm_get(bn, (int32_t)4, values, C), INVALID,
+                  "role is unknown (4)", "role 4");
+  assert_rejected(context, dense_batchnorm_set(bn, (int32_t)-1, values, C), INVALID,
+                  "role is unknown (-1)", "role -1");
+  assert_true(is_absent(clnorm_batchnorm_memory(bn, (int32_t)4)));
+  clnorm_batchnorm_destroy(bn);
 }
 
 typedef struct dims_row {
@@ -751,7 +1089,7 @@ static const dims_row dims_rows[] = {
     {-1, {0}, INVALID, "expected 4D input (got -1D input)"},
     {4, {N, 3, 1, S}, INVALID, "num_features is 16|3 channels"},
     {4, {N, 0, 1, S}, INVALID, "num_features is 16|0 channels"},
-    {4, {-1, C, 1, S}, INVALID, "-1"},
+    {4, {-1, C, 1, S}, INVALID, "x.dims[0] is -1"},
     {4, {N, C, -2, S}, INVALID, "-2"},
     {4, {N, C, 1, -S}, INVALID, "-40"},
     {4, {N, C, HUGE_SIZE, 2}, CLNORM_ERROR_OVERFLOW, "4611686018427387904"},
@@ -761,36 +1099,94 @@ static const dims_row dims_rows[] = {
 
 static void shapes_that_are_refused(void **state) {
   clnorm_context *context = *state;
-  clnorm_batchnorm2d *bn = make_module(context);
+  clnorm_batchnorm *bn = make_module(context);
   setup s;
   setup_make(&s, context, 64);
-  const clnorm_batchnorm2d_args args = {.x = s.args.x,
-                                        .y = s.args.y,
-                                        .saved_mean = s.args.saved_mean,
-                                        .saved_invstd = s.args.saved_invstd};
+  const dense_args args = {.x = s.args.x,
+                           .y = s.args.y,
+                           .saved_mean = s.args.saved_mean,
+                           .saved_invstd = s.args.saved_invstd};
   for (size_t i = 0; i < FIXTURE_LENGTH(dims_rows); i++) {
     const dims_row *row = &dims_rows[i];
-    assert_rejected(context, clnorm_batchnorm2d_forward(bn, row->ndim, row->dims, &args),
+    assert_rejected(context, dense_batchnorm_forward(bn, row->ndim, row->dims, &args),
                     row->expected, row->words, row->words);
     assert_nothing_changed(&s, row->words);
-    assert_int_equal(clnorm_batchnorm2d_num_batches_tracked(bn), 0);
+    assert_int_equal(clnorm_batchnorm_num_batches_tracked(bn), 0);
   }
   const int64_t good[4] = {N, C, 1, S};
-  assert_rejected(context, clnorm_batchnorm2d_forward(bn, 4, NULL, &args), INVALID, "dims", "dims");
-  assert_rejected(context, clnorm_batchnorm2d_forward(bn, 4, good, NULL), INVALID, "args", "args");
-  clnorm_batchnorm2d_args bad = args;
+  assert_rejected(context, dense_batchnorm_forward(bn, 4, NULL, &args), INVALID, "x is NULL", "x");
+  assert_rejected(context, dense_batchnorm_forward(bn, 4, good, NULL), INVALID, "x is absent",
+                  "bindings");
+  dense_args bad = args;
   bad.x = (clnorm_memory){NULL, NULL, 0, 0};
-  assert_rejected(context, clnorm_batchnorm2d_forward(bn, 4, good, &bad), INVALID, "x|absent", "x");
+  assert_rejected(context, dense_batchnorm_forward(bn, 4, good, &bad), INVALID, "x|absent", "x");
   bad = args;
   bad.saved_mean = bad.y;
-  assert_rejected(context, clnorm_batchnorm2d_forward(bn, 4, good, &bad), OVERLAP, "saved_mean|y",
+  assert_rejected(context, dense_batchnorm_forward(bn, 4, good, &bad), OVERLAP, "saved_mean|y",
                   "y");
   assert_nothing_changed(&s, "bad operands");
   float mean[C];
-  assert_ok(context, clnorm_batchnorm2d_get(bn, CLNORM_RUNNING_MEAN, mean, C));
+  assert_ok(context, dense_batchnorm_get(bn, CLNORM_RUNNING_MEAN, mean, C));
   for (int i = 0; i < C; i++) assert_true(mean[i] == 0);
-  assert_int_equal(clnorm_batchnorm2d_num_batches_tracked(bn), 0);
-  clnorm_batchnorm2d_destroy(bn);
+  assert_int_equal(clnorm_batchnorm_num_batches_tracked(bn), 0);
+  clnorm_batchnorm_destroy(bn);
+  setup_free(&s);
+}
+
+/* Which ranks each module takes, and in which words it refuses others. */
+static void ranks_of_modules(void **state) {
+  clnorm_context *context = *state;
+  static const struct {
+    int32_t spatial_rank, rank;
+    const char *words;
+  } rows[] = {
+      {1, 4, "expected 2D or 3D input (got 4D input)"}, {1, 1, "expected 2D or 3D input (got 1D"},
+      {2, 2, "expected 4D input (got 2D input)"},       {2, 5, "expected 4D input (got 5D input)"},
+      {3, 4, "expected 5D input (got 4D input)"},       {3, 6, "expected 5D input (got 6D input)"},
+      {0, 1, "expected 2D to 5D input (got 1D input)"}, {0, 6, "expected 2D to 5D input (got 6D"},
+  };
+  static const int64_t dims[6] = {1, C, 1, 1, 1, 1};
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    clnorm_batchnorm_options options = dense_batchnorm_options(C);
+    clnorm_batchnorm *bn = NULL;
+    options.spatial_rank = rows[i].spatial_rank;
+    assert_ok(context, clnorm_batchnorm_create(context, &options, &bn));
+    assert_rejected(context, dense_batchnorm_forward(bn, rows[i].rank, dims, NULL), INVALID,
+                    rows[i].words, rows[i].words);
+    clnorm_batchnorm_destroy(bn);
+  }
+}
+
+/* What a module keeps itself cannot be bound; nor is x of another real type taken. */
+static void roles_and_types_of_modules(void **state) {
+  clnorm_context *context = *state;
+  static const int64_t dims[4] = {N, C, 1, S};
+  clnorm_batchnorm *bn = make_module(context);
+  clnorm_tensor x;
+  setup s;
+  setup_make(&s, context, 64);
+  clnorm_tensor_nchw(&x, CLNORM_F32, 4, dims);
+  static const operand own[] = {WEIGHT, BIAS, MEAN, VAR, WORKSPACE};
+  static const int32_t roles[] = {CLNORM_WEIGHT, CLNORM_BIAS, CLNORM_RUNNING_MEAN,
+                                  CLNORM_RUNNING_VAR, CLNORM_WORKSPACE};
+  for (size_t i = 0; i < FIXTURE_LENGTH(own); i++) {
+    const clnorm_binding bindings[3] = {clnorm_bind(CLNORM_X, s.args.x),
+                                        clnorm_bind(CLNORM_Y, s.args.y),
+                                        clnorm_bind(roles[i], *member(&s.args, own[i]))};
+    assert_rejected(context, clnorm_batchnorm_forward(bn, &x, bindings, 3, NULL), INVALID,
+                    "is bound|own", clnorm_role_name(roles[i]));
+    assert_nothing_changed(&s, clnorm_role_name(roles[i]));
+  }
+  clnorm_tensor_nchw(&x, CLNORM_F64, 4, dims);
+  assert_rejected(context, clnorm_batchnorm_forward(bn, &x, NULL, 0, NULL), INVALID,
+                  "parameters are f32|x of f64", "x of f64");
+  float value[C] = {0};
+  assert_rejected(context, clnorm_batchnorm_set(bn, CLNORM_BIAS, CLNORM_F16, value, C), INVALID,
+                  "dtype is f16", "f16");
+  assert_rejected(context, clnorm_batchnorm_get(bn, CLNORM_BIAS, 9, value, C), INVALID,
+                  "dtype is unknown (9)", "9");
+  assert_int_equal(clnorm_batchnorm_num_batches_tracked(bn), 0);
+  clnorm_batchnorm_destroy(bn);
   setup_free(&s);
 }
 
@@ -802,56 +1198,54 @@ static void comparisons_that_are_refused(void **state) {
   setup_make(&s, context, 64);
   const clnorm_memory y = s.args.y, absent = {NULL, NULL, 0, 0};
   clnorm_difference d, before;
-  memset(&d, 0x55, sizeof d);
+  clnorm_difference_init(&d, sizeof d);
   before = d;
   static const int64_t negative[4] = {1, -2, 3, 4}, huge[4] = {1, 1, HUGE_SIZE, 1};
   static const int64_t good[4] = {N, C, 1, S};
-  assert_rejected(context, clnorm_compare_memory(context, y, context, y, negative, &d), INVALID,
+  assert_rejected(context, dense_compare_memory(context, y, context, y, negative, &d), INVALID,
                   "-2", "negative");
-  assert_rejected(context, clnorm_compare_memory(context, y, context, y, huge, &d),
+  assert_rejected(context, dense_compare_memory(context, y, context, y, huge, &d),
                   CLNORM_ERROR_OVERFLOW, "", "huge");
   assert_memory_equal(&d, &before, sizeof d);
-  clnorm_memory odd = y;
-  odd.offset += 2;
-  odd.size -= 4;
-  static const int64_t one_less[4] = {1, 1, 1, N * C * S - 1};
-  assert_rejected(context, clnorm_compare_memory(context, odd, context, y, one_less, &d), INVALID,
-                  "offset|multiple of 4", "offset of a");
-  assert_rejected(context, clnorm_compare_memory(context, y, context, odd, one_less, &d), INVALID,
-                  "offset|multiple of 4", "offset of b");
   static const int64_t nothing[4] = {HUGE_SIZE, HUGE_SIZE, 0, 1};
-  assert_ok(context, clnorm_compare_memory(context, absent, context, absent, nothing, &d));
+  assert_ok(context, dense_compare_memory(context, absent, context, absent, nothing, &d));
   assert_int_equal(d.elements, 0);
-  assert_rejected(context, clnorm_compare_memory(context, absent, context, y, good, &d), INVALID,
+  assert_rejected(context, dense_compare_memory(context, absent, context, y, good, &d), INVALID,
                   "absent", "absent a");
-  assert_rejected(context, clnorm_compare_memory(context, y, context, absent, good, &d), INVALID,
+  assert_rejected(context, dense_compare_memory(context, y, context, absent, good, &d), INVALID,
                   "absent", "absent b");
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
   clnorm_difference differences[CLNORM_NUM_OUTPUTS];
   float x[4] = {1, 2, 3, 4};
-  clnorm_forward_args inputs = {.x = {NULL, NULL, 0, 0}};
-  assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
+  dense_args inputs = {.x = {NULL, NULL, 0, 0}};
+  assert_rejected(context, dense_compare_runs(context, context, &desc, &inputs, differences),
                   INVALID, "x", "x absent");
-  inputs.x = (clnorm_memory){(char *)x + 2, NULL, 2, N * C * S * sizeof(float)};
-  assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
-                  INVALID, "x is at address|multiple of 4", "x at 2 mod 4");
-  inputs.x = (clnorm_memory){x, NULL, 2, N * C * S * sizeof(float)};
-  assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
-                  INVALID, "x has offset 2|multiple of 4", "x with offset 2");
   inputs.x = (clnorm_memory){x, NULL, 0, sizeof x};
-  assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
+  assert_rejected(context, dense_compare_runs(context, context, &desc, &inputs, differences),
                   TOO_SMALL, "x has 16|7680", "x too short");
   inputs.x = (clnorm_memory){NULL, (struct _cl_mem *)(void *)x, 0, sizeof x};
-  assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, differences),
+  assert_rejected(context, dense_compare_runs(context, context, &desc, &inputs, differences),
                   INVALID, "x|host", "x in OpenCL memory");
-  assert_rejected(context, clnorm_compare_forward(context, NULL, &desc, &inputs, differences),
-                  INVALID, "context_b", "context_b");
-  assert_rejected(context, clnorm_compare_forward(context, context, NULL, &inputs, differences),
-                  INVALID, "desc", "desc");
-  assert_rejected(context, clnorm_compare_forward(context, context, &desc, NULL, differences),
-                  INVALID, "inputs", "inputs");
-  assert_rejected(context, clnorm_compare_forward(context, context, &desc, &inputs, NULL), INVALID,
-                  "differences", "differences");
+  assert_rejected(context, dense_compare_runs(context, NULL, &desc, &inputs, differences), INVALID,
+                  "contexts[1]", "contexts");
+  assert_rejected(context, dense_compare_runs(context, context, NULL, &inputs, differences),
+                  INVALID, "problem is NULL", "problem");
+  const clnorm_problem problem = dense_problem(&desc);
+  clnorm_compared output = {CLNORM_WORKSPACE, 0, &d};
+  clnorm_context *const both[2] = {context, context};
+  assert_rejected(context, clnorm_compare_runs(both, &problem, NULL, 1, NULL, NULL, 0), INVALID,
+                  "bindings is NULL", "inputs");
+  assert_rejected(context, clnorm_compare_runs(both, &problem, NULL, 0, NULL, NULL, 1), INVALID,
+                  "outputs is NULL", "outputs");
+  assert_rejected(context, clnorm_compare_runs(both, &problem, NULL, 0, NULL, &output, 1), INVALID,
+                  "output 0 has role 32", "workspace");
+  output = (clnorm_compared){CLNORM_Y, 3, &d};
+  assert_rejected(context, clnorm_compare_runs(both, &problem, NULL, 0, NULL, &output, 1), INVALID,
+                  "output 0 has reserved 3", "reserved");
+  output = (clnorm_compared){CLNORM_Y, 0, NULL};
+  assert_rejected(context, clnorm_compare_runs(both, &problem, NULL, 0, NULL, &output, 1), INVALID,
+                  "difference is NULL", "difference");
+  assert_memory_equal(&d, &before, sizeof d);
   setup_free(&s);
 }
 
@@ -864,13 +1258,22 @@ int main(void) {
       cmocka_unit_test(null_objects_are_rejected),
       cmocka_unit_test(allocations),
       cmocka_unit_test(copies),
-      cmocka_unit_test(descriptions_that_are_refused),
+      cmocka_unit_test(problems_that_are_refused),
+      cmocka_unit_test(members_that_are_not_known),
+      cmocka_unit_test(inputs_may_overlap_themselves),
       cmocka_unit_test(descriptions_at_the_edge_are_accepted),
       cmocka_unit_test(operands_with_batch_statistics),
       cmocka_unit_test(operands_with_given_statistics),
       cmocka_unit_test(sizes_beyond_the_object),
       cmocka_unit_test(places_in_host_memory),
       cmocka_unit_test(momentum_outside_its_range),
+      cmocka_unit_test(bindings_that_are_refused),
+      cmocka_unit_test(a_copy_has_no_parameters),
+      cmocka_unit_test(operands_of_plans),
+      cmocka_unit_test(alignment_of_each_type),
+      cmocka_unit_test(slices_of_one_tensor),
+      cmocka_unit_test(ranks_of_modules),
+      cmocka_unit_test(roles_and_types_of_modules),
       cmocka_unit_test(options_that_are_refused),
       cmocka_unit_test(parameters_of_the_wrong_size),
       cmocka_unit_test(shapes_that_are_refused),

@@ -119,11 +119,11 @@ static bool works_with(const char *cache_dir, journal *log) {
     fprintf(stderr, "%s\n", message.text);
     return false;
   }
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 3, 5, 77);
-  const clnorm_forward_args inputs = {.x = clnorm_host_memory(x, sizeof x)};
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 3, 5, 77);
+  const dense_args inputs = {.x = clnorm_host_memory(x, sizeof x)};
   clnorm_difference d[CLNORM_NUM_OUTPUTS];
   bool good = clnorm_context_create("cpu", NULL, &cpu, NULL) == CLNORM_OK;
-  good = good && clnorm_compare_forward(context, cpu, &desc, &inputs, d) == CLNORM_OK;
+  good = good && dense_compare_runs(context, cpu, &desc, &inputs, d) == CLNORM_OK;
   good = good && d[CLNORM_OUTPUT_Y].elements == COUNT && d[CLNORM_OUTPUT_Y].differing_elements == 0;
   clnorm_context_destroy(cpu);
   clnorm_context_destroy(context);

@@ -20,8 +20,8 @@ DATA = pathlib.Path(os.environ.get("CLNORM_TEST_DATA", pathlib.Path(__file__).pa
 DEVICE_KEYS = {"id", "name", "platform", "type", "form", "status", "usable", "denormals", "compute_units",
                "memory_bytes", "max_alloc_bytes", "vector_width", "tuned"}
 VERIFY_KEYS = {"devices", "baseline", "cases", "differing_elements", "max_ulp", "worst_bound_ratio", "not_promised",
-               "failures"}
-RUN_KEYS = {"device", "shape", "mode", "seconds", "output"}
+               "not_run", "failures"}
+RUN_KEYS = {"device", "shape", "dtype", "layout", "mode", "seconds", "output"}
 
 
 def channel_moments(x, shape, channel):
@@ -292,20 +292,23 @@ class TestRun(CliTest):
 
     def test_what_the_library_refuses(self):
         path, _ = self.write("x.npy", (2, 3, 2, 2))
-        flat, _ = self.write("flat.npy", (2, 3, 4))
+        flat, _ = self.write("flat.npy", (2,))
+        deep, _ = self.write("deep.npy", (2, 3, 1, 1, 1, 1))
         one, _ = self.write("one.npy", (1, 3, 1, 1))
         wide, _ = self.write("wide.npy", (1, 3, 1, 1), [1.0, 2.0, 3.0], descr="<f8")
-        self.refused("run", flat, words=["expected 4D input (got 3D input)"])
-        self.refused("run", wide, words=[wide, "float64", "but must be float32"])
+        self.refused("run", flat, words=[flat, "expected 2D to 5D input (got 1D input)", "(2,)"])
+        self.refused("run", deep, words=[deep, "expected 2D to 5D input (got 6D input)", "(2,3,1,1,1,1)"])
+        self.refused("run", wide, "--dtype", "f16", words=["f64", "f16"])
         self.clnorm("run", one, "--mode", "train", "--verify")
         self.refused("run", one, "--mode", "train", "--refuse-one-value", words=[one, "one value"])
         self.refused("run", path, "--eps", "-1", words=["eps", "-1"])
         self.refused("run", path, "--eps", "nan", words=["eps", "nan"])
         self.refused("run", path, "--momentum", "1.5", words=["momentum", "1.5"])
         self.refused("run", path, "--freeze", "--no-track", words=["freeze"])
-        self.refused("run", path, "--layout", "nhwc", words=["NHWC"])
-        self.refused("run", path, "--dtype", "f16", words=["16"])
-        self.refused("verify", "--dtype", "f64", words=["64"])
+        self.refused("run", path, "--layout", "hwcn", words=["hwcn", "nhwc"])
+        self.refused("verify", "--dtype", "f64", words=["'f64'", "f32|f16|bf16|all"])
+        self.refused("verify", "--layout", "chwn", words=["'chwn'", "nchw|nhwc|nchw4c"])
+        self.refused("verify", "--op", "backward", words=["'backward'", "eval|train|all"])
         self.refused("run", path, "--no-affine", "--weight", path, words=["shape"])
         self.refused("run", path, "--no-track", "--save-running-mean", self.path("m.npy"),
                      words=["--save-running-mean", "--no-track"])
@@ -399,6 +402,23 @@ class TestVerify(CliTest):
             self.assertIn("wide form", text)
             self.assertEqual("vector form is left out" in self.err, "RUSTICL_ENABLE" in os.environ, self.err)
 
+    def test_types_layouts_and_operations(self):
+        common = ["verify", "--device", DEVICE, "--shape", "2x5x3x4", "--json"]
+        alone = json.loads(self.clnorm(*common, "--op", "eval"))["cases"]
+        both = json.loads(self.clnorm(*common, "--op", "all"))["cases"]
+        self.assertGreater(both, alone)
+        for options, times in [(["--dtype", "f16"], 1), (["--dtype", "all"], 3), (["--layout", "nchw16c"], 1),
+                               (["--dtype", "bf16", "--layout", "nhwc"], 1)]:
+            found = json.loads(self.clnorm(*common, "--op", "eval", *options))
+            self.assertEqual((found["cases"], found["not_run"], found["failures"]), (times * alone, [], []), options)
+
+    def test_the_suite_of_layouts(self):
+        if DEVICE != "cpu":
+            return  # the conformance of devices is other tests' affair: this takes many programs
+        found = json.loads(self.clnorm("verify", "--device", DEVICE, "--suite", "layouts", "--json"))
+        self.assertGreaterEqual(found["cases"], 72 * len(instruction_sets()))
+        self.assertEqual((found["differing_elements"], found["not_run"], found["failures"]), (0, [], []))
+
     def test_shapes_that_are_none(self):
         """They are reported, and the others run."""
         found = json.loads(self.clnorm("verify", "--device", DEVICE, "--shape", "3x4", "--shape", "2x3x5x5", "--json",
@@ -438,6 +458,22 @@ class TestBench(CliTest):
             self.assertGreater(row["median_s"], 0)
             self.assertGreater(row["fraction"], 0)
         self.assertGreater(found["costs"][0]["train_call_s"], 0)
+
+    def test_types_and_layouts(self):
+        for dtype, layout in [("f16", "nhwc"), ("bf16", "nchw8c"), ("f32", "padded")]:
+            found = json.loads(self.clnorm(*self.QUICK, "--json", "--no-costs", "--pipeline", "--op", "train",
+                                           "--dtype", dtype, "--layout", layout))
+            self.assertEqual([(row["op"], row["dtype"], row["layout"]) for row in found["results"]],
+                             [("train", dtype, layout)])
+        self.refused("bench", "--dtype", "f8", words=["'f8'", "f32|f16|bf16|f64"])
+        self.refused("bench", "--layout", "chwn", words=["'chwn'", "nchw|nhwc"])
+
+    def test_bytes_are_of_the_type(self):
+        """gbps and median_s are of the same measurement."""
+        for dtype, size in [("f32", 4), ("f16", 2)] + [("f64", 8)] * (DEVICE == "cpu"):
+            row = json.loads(self.clnorm(*self.QUICK, "--json", "--no-costs", "--op", "eval", "--dtype", dtype,
+                                         "--layout", "slice"))["results"][0]
+            self.assertAlmostEqual(row["gbps"] * 1e9 * row["median_s"] / (2 * 2 * 3 * 4 * 5 * size), 1, 4)
 
     def test_clock(self):
         self.assertEqual(json.loads(self.clnorm(*self.QUICK, "--json", "--no-costs"))["clock"], "host")

@@ -333,7 +333,7 @@ class TestInputs(FilesTest):
     def test_types_are_named_where_they_are_wrong(self):
         header = npy_bytes(SHAPE, []).replace(b"<f4", b"<i4") + b"1234" * 120
         pathlib.Path(self.path("i.npy")).write_bytes(header)
-        self.bad(self.path("i.npy"), words=["i.npy", "int32", "but must be float32"])
+        self.bad(self.path("i.npy"), words=["i.npy", "int32", "but must be float16, float32 or float64"])
         self.bad(self.x, "--bias", self.path("i.npy"), words=["--bias", "int32", "must be float32 or float64"])
 
     def test_a_parameter_is_rounded_to_float32_or_refused(self):

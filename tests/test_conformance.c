@@ -27,14 +27,14 @@ static void close_side(side *s) {
 }
 
 static side open_baseline(void) {
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   options.isa = CLNORM_ISA_PLAIN;
   options.num_threads = 1;
   return open_side(fixture_open_with("cpu", &options));
 }
 
-static void run(side *s, const clnorm_case *item, const clnorm_problem *problem, const char *text,
-                clnorm_case_outputs *outputs) {
+static void run(side *s, const clnorm_case *item, const clnorm_case_problem *problem,
+                const char *text, clnorm_case_outputs *outputs) {
   clnorm_status status = CLNORM_OK;
   clnorm_message why;
   const clnorm_case_result result =
@@ -43,9 +43,9 @@ static void run(side *s, const clnorm_case *item, const clnorm_problem *problem,
 }
 
 /* promise NULL: all elements are promised. */
-static void check_bits(const clnorm_case *item, const clnorm_problem *problem, const char *text,
-                       const clnorm_promise *promise, const clnorm_case_outputs *expected,
-                       const clnorm_case_outputs *actual) {
+static void check_bits(const clnorm_case *item, const clnorm_case_problem *problem,
+                       const char *text, const clnorm_promise *promise,
+                       const clnorm_case_outputs *expected, const clnorm_case_outputs *actual) {
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
     clnorm_difference d;
     assert_int_equal(expected->counts[o], actual->counts[o]);
@@ -54,13 +54,14 @@ static void check_bits(const clnorm_case *item, const clnorm_problem *problem, c
       clnorm_promise_separate(promise, (clnorm_output)o, expected->values[o], actual->values[o]);
     clnorm_case_compare(problem, (clnorm_output)o, expected->values[o], actual->values[o], &d);
     if (d.differing_elements)
-      fail_msg("%s, %s: %s: %lld elements differ, by up to %u ulp", clnorm_case_mode(item), text,
-               clnorm_output_name((clnorm_output)o), (long long)d.differing_elements, d.max_ulp);
+      fail_msg("%s, %s: %s: %lld elements differ, by up to %llu ulp", clnorm_case_mode(item), text,
+               clnorm_output_name((clnorm_output)o), (long long)d.differing_elements,
+               (unsigned long long)d.max_ulp);
   }
 }
 
 /* Returns the worst error in units of the bound. */
-static double check_reference(const clnorm_case *item, const clnorm_problem *problem,
+static double check_reference(const clnorm_case *item, const clnorm_case_problem *problem,
                               const char *text, const clnorm_case_outputs *outputs) {
   double worst = 0;
   clnorm_reference *reference = clnorm_reference_create(problem);

@@ -250,17 +250,16 @@ static void run(clnorm_context *context, const digest_case *item, const inputs *
                 const results *r) {
   const bool given = has(item, 'g');
   const size_t tensor = in->elements * sizeof(float), channel = in->channels * sizeof(float);
-  clnorm_forward_desc desc =
-      clnorm_forward_desc_defaults(given ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS,
-                                   item->batch, item->channels, item->spatial);
+  dense_desc desc = dense_desc_defaults(given ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS,
+                                        item->batch, item->channels, item->spatial);
   desc.biased_running_var = has(item, 'v');
   if (has(item, '0')) desc.eps = 0;
-  if (!given) desc.variant = split ? CLNORM_VARIANT_SPLIT : CLNORM_VARIANT_CHANNEL;
-  clnorm_forward_args args = {.x = clnorm_host_memory(in->x, tensor),
-                              .y = clnorm_host_memory(r->values[Y], tensor),
-                              .saved_mean = clnorm_host_memory(r->values[SAVED_MEAN], channel),
-                              .saved_invstd = clnorm_host_memory(r->values[SAVED_INVSTD], channel),
-                              .momentum = 0.9};
+  if (!given) desc.cut = split ? CLNORM_CUT_SPLIT : CLNORM_CUT_CHANNEL;
+  dense_args args = {.x = clnorm_host_memory(in->x, tensor),
+                     .y = clnorm_host_memory(r->values[Y], tensor),
+                     .saved_mean = clnorm_host_memory(r->values[SAVED_MEAN], channel),
+                     .saved_invstd = clnorm_host_memory(r->values[SAVED_INVSTD], channel),
+                     .momentum = 0.9};
   if (has(item, 'w')) args.weight = clnorm_host_memory(in->parameters[WEIGHT], channel);
   if (has(item, 'b')) args.bias = clnorm_host_memory(in->parameters[BIAS], channel);
   if (has(item, 'r')) {
@@ -271,11 +270,11 @@ static void run(clnorm_context *context, const digest_case *item, const inputs *
     args.running_mean = clnorm_host_memory(in->parameters[RUNNING_MEAN], channel);
     args.running_var = clnorm_host_memory(in->parameters[RUNNING_VAR], channel);
   }
-  clnorm_forward_plan *plan;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  clnorm_plan *plan;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  assert_ok(context, dense_run(plan, &args));
   assert_ok(context, clnorm_finish(context));
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
 }
 
 /* ---- The table -------------------------------------------------------------------------------------- */
@@ -303,7 +302,7 @@ static void describe(clnorm_context *context, const digest_case *item, bool spli
 static void first_line(char *line) { snprintf(line, LINE, "arithmetic %d", CLNORM_ARITHMETIC); }
 
 static clnorm_context *open_cpu(clnorm_isa isa, int threads) {
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   clnorm_context *context = NULL;
   options.isa = isa;
   options.num_threads = threads;

@@ -100,11 +100,11 @@ static clnorm_context *adopt(queue_name queue) {
 }
 
 /* Three launches, which share a workspace. */
-static clnorm_forward_plan *make_plan(clnorm_context *context) {
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
-  clnorm_forward_plan *plan = NULL;
-  desc.variant = CLNORM_VARIANT_SPLIT;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+static clnorm_plan *make_plan(clnorm_context *context) {
+  dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  clnorm_plan *plan = NULL;
+  desc.cut = CLNORM_CUT_SPLIT;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   return plan;
 }
 
@@ -114,14 +114,14 @@ typedef struct job {
   cl_event first, done;
 } job;
 
-static job start_run(clnorm_context *context, clnorm_forward_plan *plan, int input, cl_event after,
+static job start_run(clnorm_context *context, clnorm_plan *plan, int input, cl_event after,
                      cl_command_queue queue) {
   job j = {make_buffer(CL_MEM_READ_WRITE, inputs[input]),
            make_buffer(CL_MEM_READ_WRITE, inputs[input]), NULL, NULL};
   const clnorm_opencl_sync sync = {after ? 1 : 0, after ? &after : NULL, &j.done, &j.first, queue};
-  const clnorm_forward_args args = {
+  const dense_args args = {
       .x = clnorm_opencl_memory(j.x, 0, 0), .y = clnorm_opencl_memory(j.y, 0, 0), .sync = &sync};
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  assert_ok(context, dense_run(plan, &args));
   assert_non_null(j.first);
   assert_non_null(j.done);
   return j;
@@ -148,10 +148,10 @@ static void destroying_waits_for_nothing(void **state) {
   for (int q = 0; q < NUM_QUEUES; q++) {
     if (!cl.queues[q]) continue;
     clnorm_context *context = adopt((queue_name)q);
-    clnorm_forward_plan *plan = make_plan(context);
+    clnorm_plan *plan = make_plan(context);
     cl_event gate = make_gate();
     job j = start_run(context, plan, 0, gate, NULL);
-    clnorm_forward_plan_destroy(plan);
+    clnorm_plan_destroy(plan);
     clnorm_context_destroy(context);
     assert_held_back(j.done);
     open_gate(gate);
@@ -164,10 +164,10 @@ static void shapes_and_modules_wait_for_nothing(void **state) {
   (void)state;
   static const float value = 1;
   clnorm_context *context = adopt(IN_ORDER);
-  clnorm_batchnorm2d *bn = NULL;
+  clnorm_batchnorm *bn = NULL;
   clnorm_memory memory;
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
-  assert_ok(context, clnorm_batchnorm2d_create(context, &options, &bn));
+  const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+  assert_ok(context, clnorm_batchnorm_create(context, &options, &bn));
   assert_ok(context, clnorm_memory_alloc(context, BYTES, &memory));
   cl_mem x = make_buffer(CL_MEM_READ_WRITE, inputs[0]);
   cl_event gate = make_gate();
@@ -175,10 +175,10 @@ static void shapes_and_modules_wait_for_nothing(void **state) {
                              NULL));
   for (int i = 0; i < 18; i++) {
     const int64_t dims[4] = {N, C, 2, 2 + i};
-    const clnorm_batchnorm2d_args args = {.x = clnorm_opencl_memory(x, 0, 0), .y = memory};
-    assert_ok(context, clnorm_batchnorm2d_forward(bn, 4, dims, &args));
+    const dense_args args = {.x = clnorm_opencl_memory(x, 0, 0), .y = memory};
+    assert_ok(context, dense_batchnorm_forward(bn, 4, dims, &args));
   }
-  clnorm_batchnorm2d_destroy(bn);
+  clnorm_batchnorm_destroy(bn);
   clnorm_memory_free(context, &memory);
   clnorm_context_destroy(context);
   open_gate(gate);
@@ -195,7 +195,7 @@ static void runs_of_two_plans_are_independent(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(pairs); i++) {
     if (!cl.queues[pairs[i][0]]) continue;
     clnorm_context *context = adopt(pairs[i][0]);
-    clnorm_forward_plan *held = make_plan(context), *free_one = make_plan(context);
+    clnorm_plan *held = make_plan(context), *free_one = make_plan(context);
     cl_event gate = make_gate();
     job first = start_run(context, held, 0, gate, NULL);
     job second = start_run(context, free_one, 1, NULL, cl.queues[pairs[i][1]]);
@@ -203,8 +203,8 @@ static void runs_of_two_plans_are_independent(void **state) {
     assert_held_back(first.done);
     open_gate(gate);
     assert_done(&first, 0);
-    clnorm_forward_plan_destroy(held);
-    clnorm_forward_plan_destroy(free_one);
+    clnorm_plan_destroy(held);
+    clnorm_plan_destroy(free_one);
     clnorm_context_destroy(context);
   }
 }
@@ -216,7 +216,7 @@ static void runs_of_one_plan_follow_each_other(void **state) {
     for (int b = 0; b < NUM_QUEUES; b++) {
       if (!cl.queues[a] || !cl.queues[b]) continue;
       clnorm_context *context = adopt((queue_name)a);
-      clnorm_forward_plan *plan = make_plan(context);
+      clnorm_plan *plan = make_plan(context);
       cl_event gate = make_gate(), own = make_gate();
       job first = start_run(context, plan, 0, gate, NULL);
       job second = start_run(context, plan, 1, own, cl.queues[b]);
@@ -228,7 +228,7 @@ static void runs_of_one_plan_follow_each_other(void **state) {
       assert_done(&first, 0);
       assert_done(&second, 1);
       assert_done(&third, 2);
-      clnorm_forward_plan_destroy(plan);
+      clnorm_plan_destroy(plan);
       clnorm_context_destroy(context);
     }
 }
@@ -238,27 +238,26 @@ static void a_workspace_of_the_caller_orders_nothing(void **state) {
   (void)state;
   if (!cl.queues[OUT_OF_ORDER]) return;
   clnorm_context *context = adopt(OUT_OF_ORDER);
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
-  clnorm_forward_plan *plan = NULL;
+  dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  clnorm_plan *plan = NULL;
   clnorm_memory workspaces[2];
   cl_event gate = make_gate(), done[2] = {NULL, NULL};
   cl_mem x = make_buffer(CL_MEM_READ_WRITE, inputs[0]);
   cl_mem y[2] = {make_buffer(CL_MEM_READ_WRITE, inputs[0]),
                  make_buffer(CL_MEM_READ_WRITE, inputs[0])};
-  desc.variant = CLNORM_VARIANT_SPLIT;
+  desc.cut = CLNORM_CUT_SPLIT;
   desc.external_workspace = true;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   for (int i = 0; i < 2; i++) {
     const clnorm_opencl_sync sync = {.num_events_in_wait_list = i == 0,
                                      .event_wait_list = i == 0 ? &gate : NULL,
                                      .event = &done[i]};
-    assert_ok(context, clnorm_memory_alloc(context, clnorm_forward_plan_workspace_size(plan),
-                                           &workspaces[i]));
-    const clnorm_forward_args args = {.x = clnorm_opencl_memory(x, 0, 0),
-                                      .y = clnorm_opencl_memory(y[i], 0, 0),
-                                      .workspace = workspaces[i],
-                                      .sync = &sync};
-    assert_ok(context, clnorm_forward_run(plan, &args));
+    assert_ok(context, clnorm_memory_alloc(context, dense_workspace_size(plan), &workspaces[i]));
+    const dense_args args = {.x = clnorm_opencl_memory(x, 0, 0),
+                             .y = clnorm_opencl_memory(y[i], 0, 0),
+                             .workspace = workspaces[i],
+                             .sync = &sync};
+    assert_ok(context, dense_run(plan, &args));
   }
   assert_int_equal(outcome(done[1]), CL_COMPLETE);
   assert_held_back(done[0]);
@@ -271,7 +270,7 @@ static void a_workspace_of_the_caller_orders_nothing(void **state) {
     clnorm_memory_free(context, &workspaces[i]);
   }
   clReleaseMemObject(x);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
 }
 
@@ -284,14 +283,14 @@ typedef struct module_job {
   cl_event done;
 } module_job;
 
-static module_job start_forward(clnorm_context *context, clnorm_batchnorm2d *bn, bool training,
+static module_job start_forward(clnorm_context *context, clnorm_batchnorm *bn, bool training,
                                 int input, cl_event after, cl_command_queue queue) {
   module_job j = {make_buffer(CL_MEM_READ_WRITE, inputs[input]), NULL};
   const clnorm_opencl_sync sync = {after ? 1 : 0, after ? &after : NULL, &j.done, NULL, queue};
   const clnorm_memory y = clnorm_opencl_memory(j.y, 0, 0);
-  const clnorm_batchnorm2d_args args = {.x = y, .y = y, .sync = &sync};
-  clnorm_batchnorm2d_set_training(bn, training);
-  assert_ok(context, clnorm_batchnorm2d_forward(bn, 4, dims, &args));
+  const dense_args args = {.x = y, .y = y, .sync = &sync};
+  clnorm_batchnorm_set_training(bn, training);
+  assert_ok(context, dense_batchnorm_forward(bn, 4, dims, &args));
   return j;
 }
 
@@ -300,19 +299,19 @@ static bool is_training(int i) { return i % 4 == 3; }
 
 static void compute_module(float expected[RUNS][COUNT], float running[2][C]) {
   clnorm_context *cpu = fixture_open_with("cpu", NULL);
-  clnorm_batchnorm2d *bn = NULL;
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
-  assert_ok(cpu, clnorm_batchnorm2d_create(cpu, &options, &bn));
+  clnorm_batchnorm *bn = NULL;
+  const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+  assert_ok(cpu, clnorm_batchnorm_create(cpu, &options, &bn));
   for (int i = 0; i < RUNS; i++) {
-    const clnorm_batchnorm2d_args args = {.x = clnorm_host_memory(inputs[i], BYTES),
-                                          .y = clnorm_host_memory(expected[i], BYTES)};
-    clnorm_batchnorm2d_set_training(bn, is_training(i));
-    assert_ok(cpu, clnorm_batchnorm2d_forward(bn, 4, dims, &args));
+    const dense_args args = {.x = clnorm_host_memory(inputs[i], BYTES),
+                             .y = clnorm_host_memory(expected[i], BYTES)};
+    clnorm_batchnorm_set_training(bn, is_training(i));
+    assert_ok(cpu, dense_batchnorm_forward(bn, 4, dims, &args));
   }
   for (int i = 0; i < 2; i++)
-    assert_ok(cpu, clnorm_batchnorm2d_get(bn, i ? CLNORM_RUNNING_VAR : CLNORM_RUNNING_MEAN,
-                                          running[i], C));
-  clnorm_batchnorm2d_destroy(bn);
+    assert_ok(cpu,
+              dense_batchnorm_get(bn, i ? CLNORM_RUNNING_VAR : CLNORM_RUNNING_MEAN, running[i], C));
+  clnorm_batchnorm_destroy(bn);
   clnorm_context_destroy(cpu);
 }
 
@@ -325,10 +324,10 @@ static void a_module_keeps_its_order_on_any_queue(void **state) {
   for (int home = 0; home < NUM_QUEUES; home++) {
     if (!cl.queues[home]) continue;
     clnorm_context *context = adopt((queue_name)home);
-    clnorm_batchnorm2d *bn = NULL;
+    clnorm_batchnorm *bn = NULL;
     module_job jobs[RUNS];
-    const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
-    assert_ok(context, clnorm_batchnorm2d_create(context, &options, &bn));
+    const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+    assert_ok(context, clnorm_batchnorm_create(context, &options, &bn));
     cl_event gate = make_gate();
     for (int i = 0; i < RUNS; i++)
       jobs[i] = start_forward(context, bn, is_training(i), i, i == 0 ? gate : NULL,
@@ -337,7 +336,7 @@ static void a_module_keeps_its_order_on_any_queue(void **state) {
     open_gate(gate);
     for (int k = 0; k < 2; k++) {
       assert_ok(context,
-                clnorm_batchnorm2d_get(bn, k ? CLNORM_RUNNING_VAR : CLNORM_RUNNING_MEAN, got, C));
+                dense_batchnorm_get(bn, k ? CLNORM_RUNNING_VAR : CLNORM_RUNNING_MEAN, got, C));
       assert_memory_equal(got, running[k], sizeof got);
     }
     for (int i = 0; i < RUNS; i++) {
@@ -346,7 +345,7 @@ static void a_module_keeps_its_order_on_any_queue(void **state) {
       clReleaseEvent(jobs[i].done);
       clReleaseMemObject(jobs[i].y);
     }
-    clnorm_batchnorm2d_destroy(bn);
+    clnorm_batchnorm_destroy(bn);
     clnorm_context_destroy(context);
   }
 }
@@ -357,10 +356,10 @@ static void evaluations_are_independent(void **state) {
   (void)state;
   if (!cl.queues[OUT_OF_ORDER]) return;
   clnorm_context *context = adopt(OUT_OF_ORDER);
-  clnorm_batchnorm2d *bn = NULL;
+  clnorm_batchnorm *bn = NULL;
   module_job jobs[MANY];
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
-  assert_ok(context, clnorm_batchnorm2d_create(context, &options, &bn));
+  const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+  assert_ok(context, clnorm_batchnorm_create(context, &options, &bn));
   cl_event gate = make_gate();
   for (int i = 0; i < MANY; i++)
     jobs[i] = start_forward(context, bn, false, 0, i == 1 ? gate : NULL, NULL);
@@ -371,7 +370,7 @@ static void evaluations_are_independent(void **state) {
   open_gate(gate);
   assert_int_equal(outcome(training.done), CL_COMPLETE);
   float mean[C], moved[C] = {0};
-  assert_ok(context, clnorm_batchnorm2d_get(bn, CLNORM_RUNNING_MEAN, mean, C));
+  assert_ok(context, dense_batchnorm_get(bn, CLNORM_RUNNING_MEAN, mean, C));
   assert_memory_not_equal(mean, moved, sizeof mean);
   for (int i = 0; i < MANY; i++) {
     assert_int_equal(outcome(jobs[i].done), CL_COMPLETE);
@@ -380,7 +379,7 @@ static void evaluations_are_independent(void **state) {
   }
   clReleaseEvent(training.done);
   clReleaseMemObject(training.y);
-  clnorm_batchnorm2d_destroy(bn);
+  clnorm_batchnorm_destroy(bn);
   clnorm_context_destroy(context);
 }
 
@@ -399,7 +398,7 @@ static void queues_that_do_not_fit(void **state) {
   options.profiling = true;
   assert_ok(NULL, clnorm_context_create_opencl(cl.context, cl.device, profiled, &options, &context,
                                                NULL));
-  clnorm_forward_plan *plan = make_plan(context);
+  clnorm_plan *plan = make_plan(context);
   cl_mem x = make_buffer(CL_MEM_READ_WRITE, inputs[0]);
   const struct {
     cl_command_queue queue;
@@ -407,15 +406,15 @@ static void queues_that_do_not_fit(void **state) {
   } rows[] = {{foreign, "queue|cl_context"}, {cl.queues[SECOND], "CL_QUEUE_PROFILING_ENABLE"}};
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
     const clnorm_opencl_sync sync = {.queue = rows[i].queue};
-    const clnorm_forward_args args = {
+    const dense_args args = {
         .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(x, 0, 0), .sync = &sync};
-    const clnorm_status status = clnorm_forward_run(plan, &args);
+    const clnorm_status status = dense_run(plan, &args);
     fixture_rejected(clnorm_last_error(context), status, CLNORM_ERROR_INVALID_ARGUMENT,
                      rows[i].words, rows[i].words);
   }
   assert_holds(x, inputs[0]);
   clReleaseMemObject(x);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
   clReleaseCommandQueue(profiled);
   clReleaseCommandQueue(foreign);
@@ -438,7 +437,7 @@ static void the_events_of_a_run_span_it(void **state) {
   options.profiling = true;
   assert_ok(NULL, clnorm_context_create_opencl(cl.context, cl.device, profiled, &options, &context,
                                                NULL));
-  clnorm_forward_plan *plan = make_plan(context);
+  clnorm_plan *plan = make_plan(context);
   job j = start_run(context, plan, 0, NULL, NULL);
   assert_ok(context, clnorm_last_run_seconds(context, &seconds));
   assert_true(j.first != j.done);
@@ -448,7 +447,7 @@ static void the_events_of_a_run_span_it(void **state) {
       time_of(j.done, CL_PROFILING_COMMAND_END) - time_of(j.first, CL_PROFILING_COMMAND_START);
   assert_true(seconds == 1e-9 * (double)span);
   assert_done(&j, 0);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
   clReleaseCommandQueue(profiled);
 }
@@ -456,20 +455,20 @@ static void the_events_of_a_run_span_it(void **state) {
 static void a_run_of_nothing_returns_markers(void **state) {
   (void)state;
   clnorm_context *context = adopt(IN_ORDER);
-  clnorm_forward_plan *plan = NULL;
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 0, C, S);
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  clnorm_plan *plan = NULL;
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 0, C, S);
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   cl_event gate = make_gate(), first = NULL, last = NULL;
   const clnorm_opencl_sync sync = {1, &gate, &last, &first, cl.queues[SECOND]};
-  const clnorm_forward_args args = {.sync = &sync};
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  const dense_args args = {.sync = &sync};
+  assert_ok(context, dense_run(plan, &args));
   assert_held_back(last);
   open_gate(gate);
   assert_int_equal(outcome(first), CL_COMPLETE);
   assert_int_equal(outcome(last), CL_COMPLETE);
   clReleaseEvent(first);
   clReleaseEvent(last);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
 }
 
@@ -498,7 +497,7 @@ static void memory_is_used_as_it_was_made(void **state) {
   };
   (void)state;
   clnorm_context *context = adopt(IN_ORDER);
-  clnorm_forward_plan *plan = make_plan(context);
+  clnorm_plan *plan = make_plan(context);
   cl_mem var = make_buffer(CL_MEM_READ_WRITE, inputs[1]);
   for (size_t i = 0; i < 2 * FIXTURE_LENGTH(rows); i++) {
     const size_t row = i / 2;
@@ -508,12 +507,12 @@ static void memory_is_used_as_it_was_made(void **state) {
       whole[k] = make_buffer(flags[k], inputs[0]);
       used[k] = i % 2 ? make_part(whole[k]) : whole[k];
     }
-    const clnorm_forward_args args = {.x = clnorm_opencl_memory(used[0], 0, 0),
-                                      .y = clnorm_opencl_memory(used[1], 0, 0),
-                                      .running_mean = clnorm_opencl_memory(used[2], 0, 0),
-                                      .running_var = clnorm_opencl_memory(var, 0, 0),
-                                      .momentum = 0.5};
-    const clnorm_status status = clnorm_forward_run(plan, &args);
+    const dense_args args = {.x = clnorm_opencl_memory(used[0], 0, 0),
+                             .y = clnorm_opencl_memory(used[1], 0, 0),
+                             .running_mean = clnorm_opencl_memory(used[2], 0, 0),
+                             .running_var = clnorm_opencl_memory(var, 0, 0),
+                             .momentum = 0.5};
+    const clnorm_status status = dense_run(plan, &args);
     assert_ok(context, clnorm_finish(context));
     if (rows[row].words) {
       fixture_rejected(clnorm_last_error(context), status, CLNORM_ERROR_INVALID_ARGUMENT,
@@ -529,7 +528,7 @@ static void memory_is_used_as_it_was_made(void **state) {
     }
   }
   clReleaseMemObject(var);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
 }
 
@@ -575,19 +574,19 @@ static void contexts_share_programs(void **state) {
   clnorm_context *second = fixture_open_with(fixture_device(), &options);
   assert_ptr_equal(clnorm_context_cl_context(first), clnorm_context_cl_context(second));
   assert_ptr_not_equal(clnorm_context_cl_queue(first), clnorm_context_cl_queue(second));
-  clnorm_forward_plan_destroy(make_plan(first));
+  clnorm_plan_destroy(make_plan(first));
   clnorm_context_destroy(first);
-  clnorm_forward_plan *plan = make_plan(second);
+  clnorm_plan *plan = make_plan(second);
   clnorm_memory x;
   static float y[COUNT];
   assert_ok(second, clnorm_memory_alloc(second, BYTES, &x));
   assert_ok(second, clnorm_memory_write(second, x, inputs[2], BYTES));
-  const clnorm_forward_args args = {.x = x, .y = x};
-  assert_ok(second, clnorm_forward_run(plan, &args));
+  const dense_args args = {.x = x, .y = x};
+  assert_ok(second, dense_run(plan, &args));
   assert_ok(second, clnorm_memory_read(second, x, y, BYTES));
   assert_memory_equal(y, normalized[2], BYTES);
   clnorm_memory_free(second, &x);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(second);
 }
 
@@ -599,7 +598,7 @@ static void contexts_that_cannot_share(void **state) {
   options.share = cpu;
   clnorm_status status = clnorm_context_create(fixture_device(), &options, &made, &message);
   fixture_rejected(message.text, status, CLNORM_ERROR_INVALID_ARGUMENT, "share|CPU", "OpenCL");
-  options = clnorm_context_options_defaults();
+  options = dense_context_options();
   options.share = own;
   status = clnorm_context_create("cpu", &options, &made, &message);
   fixture_rejected(message.text, status, CLNORM_ERROR_INVALID_ARGUMENT, "share|CPU", "CPU");
@@ -607,12 +606,12 @@ static void contexts_that_cannot_share(void **state) {
                                         &message);
   fixture_rejected(message.text, status, CLNORM_ERROR_INVALID_ARGUMENT, "share|cl_context",
                    "adopted");
-  clnorm_forward_plan *plan = make_plan(own);
+  clnorm_plan *plan = make_plan(own);
   clnorm_context_destroy(own); /* which lives on under the plan */
   status = clnorm_context_create(fixture_device(), &options, &made, &message);
   fixture_rejected(message.text, status, CLNORM_ERROR_STATE, "share|destroyed", "after its end");
   assert_null(made);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(cpu);
 }
 
@@ -629,7 +628,7 @@ static void *open_late(void *gate) {
 static void a_context_waits_for_its_own_queue(void **state) {
   (void)state;
   clnorm_context *context = fixture_open();
-  clnorm_forward_plan *plan = make_plan(context);
+  clnorm_plan *plan = make_plan(context);
   clnorm_memory x;
   cl_int code;
   assert_ok(context, clnorm_memory_alloc(context, BYTES, &x));
@@ -637,8 +636,8 @@ static void a_context_waits_for_its_own_queue(void **state) {
   cl_event gate = clCreateUserEvent(clnorm_context_cl_context(context), &code), done = NULL;
   cl_ok(code);
   const clnorm_opencl_sync sync = {1, &gate, &done, NULL, NULL};
-  const clnorm_forward_args args = {.x = x, .y = x, .sync = &sync};
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  const dense_args args = {.x = x, .y = x, .sync = &sync};
+  assert_ok(context, dense_run(plan, &args));
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, open_late, gate), 0);
   clnorm_context_destroy(context);
@@ -648,7 +647,7 @@ static void a_context_waits_for_its_own_queue(void **state) {
   clReleaseEvent(done);
   clReleaseEvent(gate);
   clnorm_memory_free(context, &x);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
 }
 
 /* ---- Failed events -------------------------------------------------------------------------------- */
@@ -662,9 +661,9 @@ static void a_failed_event_fails_one_run(void **state) {
   if (!cl.queues[OUT_OF_ORDER]) return;
   compute_module(expected, running);
   clnorm_context *context = adopt(OUT_OF_ORDER);
-  clnorm_batchnorm2d *bn = NULL;
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
-  assert_ok(context, clnorm_batchnorm2d_create(context, &options, &bn));
+  clnorm_batchnorm *bn = NULL;
+  const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+  assert_ok(context, clnorm_batchnorm_create(context, &options, &bn));
   cl_event gate = make_gate();
   module_job failed = start_forward(context, bn, true, 0, gate, NULL);
   cl_ok(clSetUserEventStatus(gate, -1));
@@ -679,7 +678,7 @@ static void a_failed_event_fails_one_run(void **state) {
   clReleaseEvent(gate);
   clReleaseEvent(failed.done);
   clReleaseMemObject(failed.y);
-  clnorm_batchnorm2d_destroy(bn);
+  clnorm_batchnorm_destroy(bn);
   clnorm_context_destroy(context);
 }
 
@@ -687,14 +686,14 @@ static void a_failed_event_fails_one_run(void **state) {
 
 static void compute_expected(void) {
   clnorm_context *cpu = fixture_open_with("cpu", NULL);
-  clnorm_forward_plan *plan = make_plan(cpu);
+  clnorm_plan *plan = make_plan(cpu);
   for (int i = 0; i < RUNS; i++) {
     fixture_fill(inputs[i], COUNT, (uint64_t)i + 1, i, 1 + i);
-    const clnorm_forward_args args = {.x = clnorm_host_memory(inputs[i], BYTES),
-                                      .y = clnorm_host_memory(normalized[i], BYTES)};
-    assert_ok(cpu, clnorm_forward_run(plan, &args));
+    const dense_args args = {.x = clnorm_host_memory(inputs[i], BYTES),
+                             .y = clnorm_host_memory(normalized[i], BYTES)};
+    assert_ok(cpu, dense_run(plan, &args));
   }
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(cpu);
 }
 

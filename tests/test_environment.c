@@ -27,19 +27,19 @@ static int make_values(void **state) {
 /* A training step on values from 1e-42 to 1e2; y after running_mean and running_var. */
 static void step(float out[COUNT + 2 * C]) {
   clnorm_context *context = fixture_open();
-  clnorm_forward_plan *plan;
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  clnorm_plan *plan;
+  dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
   memset(out, 0, (COUNT + 2 * C) * sizeof *out);
-  const clnorm_forward_args args = {.x = clnorm_host_memory(x, sizeof x),
-                                    .y = clnorm_host_memory(out + 2 * C, sizeof x),
-                                    .running_mean = clnorm_host_memory(out, C * sizeof *out),
-                                    .running_var = clnorm_host_memory(out + C, C * sizeof *out),
-                                    .momentum = 0.9};
+  const dense_args args = {.x = clnorm_host_memory(x, sizeof x),
+                           .y = clnorm_host_memory(out + 2 * C, sizeof x),
+                           .running_mean = clnorm_host_memory(out, C * sizeof *out),
+                           .running_var = clnorm_host_memory(out + C, C * sizeof *out),
+                           .momentum = 0.9};
   desc.eps = 1e-42; /* a subnormal float, and none exactly */
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  assert_ok(context, dense_run(plan, &args));
   assert_true(clnorm_context_device(context)->denormals);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
 }
 
@@ -48,20 +48,20 @@ static void step(float out[COUNT + 2 * C]) {
 static void averages(float out[4 * C]) {
   clnorm_context *context = fixture_open();
   for (int i = 0; i < 2; i++) {
-    clnorm_batchnorm2d *bn;
-    clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
+    clnorm_batchnorm *bn;
+    clnorm_batchnorm_options options = dense_batchnorm_options(C);
     options.momentum_convention = i ? CLNORM_MOMENTUM_NEW : CLNORM_MOMENTUM_CUMULATIVE;
     options.momentum = 0x1p-60; /* 1 - momentum is 1 to nearest, and less when rounded down */
     float y[COUNT];
-    const clnorm_batchnorm2d_args args = {.x = clnorm_host_memory(x, sizeof x),
-                                          .y = clnorm_host_memory(y, sizeof y)};
+    const dense_args args = {.x = clnorm_host_memory(x, sizeof x),
+                             .y = clnorm_host_memory(y, sizeof y)};
     const int64_t dims[4] = {N, C, S, 1};
-    assert_ok(context, clnorm_batchnorm2d_create(context, &options, &bn));
+    assert_ok(context, clnorm_batchnorm_create(context, &options, &bn));
     for (int call = 0; call < 3; call++)
-      assert_ok(context, clnorm_batchnorm2d_forward(bn, 4, dims, &args));
-    assert_ok(context, clnorm_batchnorm2d_get(bn, CLNORM_RUNNING_MEAN, out + 2 * i * C, C));
-    assert_ok(context, clnorm_batchnorm2d_get(bn, CLNORM_RUNNING_VAR, out + (2 * i + 1) * C, C));
-    clnorm_batchnorm2d_destroy(bn);
+      assert_ok(context, dense_batchnorm_forward(bn, 4, dims, &args));
+    assert_ok(context, dense_batchnorm_get(bn, CLNORM_RUNNING_MEAN, out + 2 * i * C, C));
+    assert_ok(context, dense_batchnorm_get(bn, CLNORM_RUNNING_VAR, out + (2 * i + 1) * C, C));
+    clnorm_batchnorm_destroy(bn);
   }
   clnorm_context_destroy(context);
 }
@@ -92,20 +92,20 @@ static void test_largest_eps(void **state) {
   static const double given[] = {1e39, FLT_MAX * (1 + 1e-12)};
   clnorm_context *context = fixture_open();
   for (size_t i = 0; i < 2 * FIXTURE_LENGTH(modes); i++) {
-    clnorm_forward_plan *plan = NULL;
-    clnorm_batchnorm2d *bn = NULL;
-    clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
-    clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
+    clnorm_plan *plan = NULL;
+    clnorm_batchnorm *bn = NULL;
+    dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+    clnorm_batchnorm_options options = dense_batchnorm_options(C);
     desc.eps = options.eps = given[i % 2];
     assert_int_equal(fesetround(modes[i / 2]), 0);
-    const clnorm_status planned = clnorm_forward_plan_create(context, &desc, &plan);
-    const clnorm_status made = clnorm_batchnorm2d_create(context, &options, &bn);
+    const clnorm_status planned = dense_plan_create(context, &desc, &plan);
+    const clnorm_status made = clnorm_batchnorm_create(context, &options, &bn);
     fesetround(FE_TONEAREST);
     const clnorm_status right = i % 2 ? CLNORM_OK : CLNORM_ERROR_INVALID_ARGUMENT;
     assert_int_equal(planned, right);
     assert_int_equal(made, right);
-    clnorm_forward_plan_destroy(plan);
-    clnorm_batchnorm2d_destroy(bn);
+    clnorm_plan_destroy(plan);
+    clnorm_batchnorm_destroy(bn);
   }
   clnorm_context_destroy(context);
 }

@@ -139,12 +139,13 @@ static const tolerated_row tolerated_calls[] = {
     {STEP(END), ALWAYS, "clReleaseDevice", 0, NO_RESULT},
 };
 
+/* The steps build two programs: channel's, and split's, which evaluation shares. */
 static const tolerated_row tolerated_allocations[] = {
     {STEP(OPEN), ADOPTED, "calloc", 2, NO_ID},
     {STEP(OPEN), CACHED, "malloc", 1, CACHE},
-    {STEP(PLAN), ALWAYS, "calloc", 1, BUILD_LOG},
-    {STEP(PLAN), CACHED, "calloc", 10, CACHE}, /* texts of the key, sizes of the binary */
-    {STEP(PLAN), CACHED, "malloc", 4, CACHE},
+    {STEP(PLAN), ALWAYS, "calloc", 2 * 1, BUILD_LOG},
+    {STEP(PLAN), CACHED, "calloc", 2 * 10, CACHE}, /* texts of the key, sizes of the binary */
+    {STEP(PLAN), CACHED, "malloc", 2 * 4, CACHE},
 };
 
 static bool applies(const tolerated_row *row, const scenario *s, step_kind step, const char *call) {
@@ -196,8 +197,8 @@ typedef struct world {
   clnorm_context *context;
   clnorm_message message;
   clnorm_memory memory[NUM_OPERANDS];
-  clnorm_forward_plan *plan;
-  clnorm_batchnorm2d *bn;
+  clnorm_plan *plan;
+  clnorm_batchnorm *bn;
   cl_event before, first, done; /* of the caller's, around a run */
   long runs;
   operands out;
@@ -209,7 +210,7 @@ static clnorm_status make_list(world *w, int unused) {
 }
 
 static clnorm_status open_context(world *w, int unused) {
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   (void)unused;
   options.form = w->scenario->form;
   options.cache_dir = w->cache;
@@ -248,11 +249,11 @@ static clnorm_status read_all(world *w, int unused) {
 }
 
 static clnorm_status make_plan(world *w, int result) {
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(
+  dense_desc desc = dense_desc_defaults(
       result == GIVEN ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS, N, C, S);
-  if (result == CHANNEL) desc.variant = CLNORM_VARIANT_CHANNEL;
-  if (result == SPLIT) desc.variant = CLNORM_VARIANT_SPLIT;
-  return clnorm_forward_plan_create(w->context, &desc, &w->plan);
+  if (result == CHANNEL) desc.cut = CLNORM_CUT_CHANNEL;
+  if (result == SPLIT) desc.cut = CLNORM_CUT_SPLIT;
+  return dense_plan_create(w->context, &desc, &w->plan);
 }
 
 /* On the caller's queue, runs wait for an event of the caller's and return one. */
@@ -271,18 +272,18 @@ static clnorm_opencl_sync *make_sync(world *w, clnorm_opencl_sync *sync) {
 
 static clnorm_status run_plan(world *w, int unused) {
   clnorm_opencl_sync sync;
-  const clnorm_forward_args args = {.x = w->memory[X],
-                                    .y = w->memory[Y],
-                                    .weight = w->memory[WEIGHT],
-                                    .bias = w->memory[BIAS],
-                                    .running_mean = w->memory[MEAN],
-                                    .running_var = w->memory[VAR],
-                                    .saved_mean = w->memory[SAVED_MEAN],
-                                    .saved_invstd = w->memory[SAVED_INVSTD],
-                                    .momentum = 0.75,
-                                    .sync = make_sync(w, &sync)};
+  const dense_args args = {.x = w->memory[X],
+                           .y = w->memory[Y],
+                           .weight = w->memory[WEIGHT],
+                           .bias = w->memory[BIAS],
+                           .running_mean = w->memory[MEAN],
+                           .running_var = w->memory[VAR],
+                           .saved_mean = w->memory[SAVED_MEAN],
+                           .saved_invstd = w->memory[SAVED_INVSTD],
+                           .momentum = 0.75,
+                           .sync = make_sync(w, &sync)};
   (void)unused;
-  return clnorm_forward_run(w->plan, &args);
+  return dense_run(w->plan, &args);
 }
 
 static void give_back_events(world *w) {
@@ -325,41 +326,41 @@ static clnorm_status finish(world *w, int unused) {
 }
 
 static clnorm_status make_module(world *w, int unused) {
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
+  const clnorm_batchnorm_options options = dense_batchnorm_options(C);
   (void)unused;
-  return clnorm_batchnorm2d_create(w->context, &options, &w->bn);
+  return clnorm_batchnorm_create(w->context, &options, &w->bn);
 }
 
 static clnorm_status forward(world *w, int result) {
   static const int64_t dims[4] = {N, C, 1, S};
   clnorm_opencl_sync sync;
-  const clnorm_batchnorm2d_args args = {.x = w->memory[X],
-                                        .y = w->memory[Y],
-                                        .saved_mean = w->memory[SAVED_MEAN],
-                                        .saved_invstd = w->memory[SAVED_INVSTD],
-                                        .sync = make_sync(w, &sync)};
-  clnorm_batchnorm2d_set_training(w->bn, result == TRAINING);
-  return clnorm_batchnorm2d_forward(w->bn, 4, dims, &args);
+  const dense_args args = {.x = w->memory[X],
+                           .y = w->memory[Y],
+                           .saved_mean = w->memory[SAVED_MEAN],
+                           .saved_invstd = w->memory[SAVED_INVSTD],
+                           .sync = make_sync(w, &sync)};
+  clnorm_batchnorm_set_training(w->bn, result == TRAINING);
+  return dense_batchnorm_forward(w->bn, 4, dims, &args);
 }
 
 static clnorm_status read_module(world *w, int unused) {
   clnorm_status status = read_all(w, unused);
   for (int i = WEIGHT; i <= VAR && status == CLNORM_OK; i++)
-    status = clnorm_batchnorm2d_get(w->bn, (clnorm_parameter)(i - WEIGHT), w->out[i], C);
+    status = dense_batchnorm_get(w->bn, CLNORM_WEIGHT + i - WEIGHT, w->out[i], C);
   return status;
 }
 
 static clnorm_status end_plan(world *w, int unused) {
   (void)unused;
-  clnorm_forward_plan_destroy(w->plan);
+  clnorm_plan_destroy(w->plan);
   w->plan = NULL;
   return CLNORM_OK;
 }
 
 static clnorm_status end_all(world *w, int unused) {
   (void)unused;
-  clnorm_forward_plan_destroy(w->plan);
-  clnorm_batchnorm2d_destroy(w->bn);
+  clnorm_plan_destroy(w->plan);
+  clnorm_batchnorm_destroy(w->bn);
   for (int i = 0; i < NUM_OPERANDS; i++) clnorm_memory_free(w->context, &w->memory[i]);
   clnorm_context_destroy(w->context);
   clnorm_device_list_destroy(w->list);
@@ -488,7 +489,7 @@ static void check_data(world *w, const step *s, const char *row) {
 static void check_module(world *w, const step *s, const char *row) {
   static const float values[4] = {1, 0, 0, 1};
   const bool training = s->argument == TRAINING;
-  assert_int_equal(clnorm_batchnorm2d_num_batches_tracked(w->bn), training ? 0 : 1);
+  assert_int_equal(clnorm_batchnorm_num_batches_tracked(w->bn), training ? 0 : 1);
   must(w, read_module, 0, row);
   for (int i = WEIGHT; i <= VAR; i++) {
     float was[C];
@@ -496,7 +497,7 @@ static void check_module(world *w, const step *s, const char *row) {
     const bool changed = memcmp(w->out[i], was, sizeof was) != 0;
     if (changed && (!submitted() || !training || i <= BIAS))
       fail_msg("%s: parameter %d of the module has changed", row, i - WEIGHT);
-    assert_ok(w->context, clnorm_batchnorm2d_set(w->bn, (clnorm_parameter)(i - WEIGHT), was, C));
+    assert_ok(w->context, dense_batchnorm_set(w->bn, CLNORM_WEIGHT + i - WEIGHT, was, C));
   }
 }
 
@@ -607,6 +608,8 @@ static void open_builder(const scenario *s) {
   w.scenario = s;
   must(&w, open_context, 0, "the builder");
   must(&w, make_plan, CHANNEL, "the builder");
+  must(&w, end_plan, 0, "the builder");
+  must(&w, make_plan, SPLIT, "the builder");
   must(&w, end_plan, 0, "the builder");
   adopted.builder = w.context;
 }

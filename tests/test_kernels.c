@@ -46,7 +46,7 @@ static const kernel_row rows[] = {
 typedef struct operands {
   float *x;
   float weight[MAX_CHANNELS], bias[MAX_CHANNELS], mean[MAX_CHANNELS], var[MAX_CHANNELS];
-  clnorm_forward_args inputs;
+  dense_args inputs;
 } operands;
 
 static void operands_make(operands *o, const kernel_row *row, bool all) {
@@ -72,18 +72,17 @@ static void operands_make(operands *o, const kernel_row *row, bool all) {
 
 /* In a context of its own: where Oclgrind 21.10 gives a buffer the place of one that was freed, it looks for
  * uninitialized values as far as that one reached, and takes what is behind for uninitialized. */
-static void check(clnorm_context *cpu, const kernel_row *row, clnorm_statistics statistics,
-                  clnorm_variant variant) {
+static void check(clnorm_context *cpu, const kernel_row *row, int32_t statistics,
+                  clnorm_cut variant) {
   clnorm_context *context = fixture_open();
   operands o;
-  operands_make(&o, row, variant != CLNORM_VARIANT_SPLIT);
-  clnorm_forward_desc desc =
-      clnorm_forward_desc_defaults(statistics, row->batch, row->channels, row->spatial);
-  desc.variant = variant;
+  operands_make(&o, row, variant != CLNORM_CUT_SPLIT);
+  dense_desc desc = dense_desc_defaults(statistics, row->batch, row->channels, row->spatial);
+  desc.cut = variant;
   desc.biased_running_var = row->biased;
   desc.store = row->streamed ? CLNORM_STORE_STREAMED : CLNORM_STORE_CACHED;
   clnorm_difference d[CLNORM_NUM_OUTPUTS];
-  assert_ok(context, clnorm_compare_forward(context, cpu, &desc, &o.inputs, d));
+  assert_ok(context, dense_compare_runs(context, cpu, &desc, &o.inputs, d));
   assert_int_equal(d[CLNORM_OUTPUT_Y].elements, row->batch * row->channels * row->spatial);
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
     if (d[i].differing_elements != 0) {
@@ -97,18 +96,17 @@ static void check(clnorm_context *cpu, const kernel_row *row, clnorm_statistics 
 
 /* x and y alone: nothing that may be absent is there. */
 static void run_bare(clnorm_context *context, const float *x, float *y, size_t count,
-                     clnorm_variant variant) {
-  clnorm_forward_desc desc =
-      clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 3, 2, (int64_t)count / 6);
-  desc.variant = variant;
+                     clnorm_cut variant) {
+  dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 3, 2, (int64_t)count / 6);
+  desc.cut = variant;
   fixture_tensor tx = fixture_tensor_make(context, x, count);
   fixture_tensor ty = fixture_tensor_make(context, NULL, count);
-  const clnorm_forward_args args = {.x = tx.view, .y = ty.view};
-  clnorm_forward_plan *plan = NULL;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  const dense_args args = {.x = tx.view, .y = ty.view};
+  clnorm_plan *plan = NULL;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  assert_ok(context, dense_run(plan, &args));
   fixture_tensor_read(context, &ty, y);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   fixture_tensor_free(context, &tx);
   fixture_tensor_free(context, &ty);
 }
@@ -117,11 +115,11 @@ static void absent_operands(void **state) {
   static float x[6 * 70], y[6 * 70], right[6 * 70];
   clnorm_context *cpu = fixture_open_with("cpu", NULL);
   fixture_fill(x, FIXTURE_LENGTH(x), 9, 3, 2);
-  run_bare(cpu, x, right, FIXTURE_LENGTH(x), CLNORM_VARIANT_CHANNEL);
-  run_bare(*state, x, y, FIXTURE_LENGTH(x), CLNORM_VARIANT_CHANNEL);
+  run_bare(cpu, x, right, FIXTURE_LENGTH(x), CLNORM_CUT_CHANNEL);
+  run_bare(*state, x, y, FIXTURE_LENGTH(x), CLNORM_CUT_CHANNEL);
   assert_memory_equal(y, right, sizeof y);
   clnorm_context *other = fixture_open(); /* as in check() */
-  run_bare(other, x, y, FIXTURE_LENGTH(x), CLNORM_VARIANT_SPLIT);
+  run_bare(other, x, y, FIXTURE_LENGTH(x), CLNORM_CUT_SPLIT);
   assert_memory_equal(y, right, sizeof y);
   clnorm_context_destroy(other);
   clnorm_context_destroy(cpu);
@@ -129,14 +127,14 @@ static void absent_operands(void **state) {
 
 static void every_stage(void **state) {
   clnorm_context *cpu = fixture_open_with("cpu", NULL);
-  const bool wide = clnorm_context_tuning(*state, NULL).form == CLNORM_FORM_WIDE;
+  const bool wide = dense_context_tuning(*state, NULL).form == CLNORM_FORM_WIDE;
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
     if (wide && rows[i].vector_only) continue;
     print_message("  %s\n", rows[i].what);
-    check(cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_CHANNEL);
-    check(cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_SPLIT);
-    check(cpu, &rows[i], CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_AUTO);
-    check(cpu, &rows[i], CLNORM_NO_STATISTICS, CLNORM_VARIANT_AUTO);
+    check(cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_CUT_CHANNEL);
+    check(cpu, &rows[i], CLNORM_BATCH_STATISTICS, CLNORM_CUT_SPLIT);
+    check(cpu, &rows[i], CLNORM_GIVEN_STATISTICS, CLNORM_CUT_AUTO);
+    check(cpu, &rows[i], DENSE_COPY, CLNORM_CUT_AUTO);
   }
   clnorm_context_destroy(cpu);
 }

@@ -40,8 +40,8 @@ static void null_lists(void **state) {
 static void null_contexts(void **state) {
   (void)state;
   clnorm_memory memory = {NULL, NULL, 0, 0};
-  clnorm_tuning tuning = {CLNORM_FORM_WIDE, 1, 1, 1};
-  clnorm_tuning_source source = CLNORM_TUNING_GIVEN;
+  clnorm_tuning tuning = {sizeof(clnorm_tuning), CLNORM_FORM_WIDE, 1, 1, 1};
+  int32_t source = CLNORM_TUNING_GIVEN;
   double seconds;
   float value = 0;
   assert_int_equal(CALLED(clnorm_context_create)(NULL, NULL, NULL, NULL), INVALID);
@@ -51,9 +51,10 @@ static void null_contexts(void **state) {
   assert_string_equal(CALLED(clnorm_last_error)(NULL), "");
   assert_int_equal(CALLED(clnorm_finish)(NULL), INVALID);
   assert_int_equal(CALLED(clnorm_last_run_seconds)(NULL, &seconds), INVALID);
-  assert_true(is_default(CALLED(clnorm_context_tuning)(NULL, &source)));
+  CALLED(clnorm_context_tuning)(NULL, &tuning, &source);
+  assert_true(is_default(tuning));
   assert_int_equal(source, CLNORM_TUNING_RULE);
-  assert_true(is_default(clnorm_context_tuning(NULL, NULL)));
+  clnorm_context_tuning(NULL, NULL, NULL);
   assert_int_equal(CALLED(clnorm_tuning_keep)(NULL, &tuning), INVALID);
   assert_int_equal(CALLED(clnorm_tuning_forget)(NULL), INVALID);
   assert_string_equal(CALLED(clnorm_tuning_path)(NULL), "");
@@ -71,31 +72,42 @@ static void null_contexts(void **state) {
 static void null_plans_and_modules(void **state) {
   (void)state;
   static const int64_t dims[4] = {1, 1, 1, 1};
-  clnorm_forward_plan *plan = NULL;
-  clnorm_batchnorm2d *bn = NULL;
+  clnorm_plan *plan = NULL;
+  clnorm_batchnorm *bn = NULL;
   float value = 0;
-  const clnorm_forward_args args = {.momentum = 0};
-  assert_int_equal(CALLED(clnorm_forward_plan_create)(NULL, NULL, &plan), INVALID);
-  CALLED(clnorm_forward_plan_destroy)(NULL);
-  assert_int_equal(CALLED(clnorm_forward_plan_workspace_size)(NULL), 0);
-  assert_string_equal(CALLED(clnorm_forward_plan_description)(NULL), "");
-  assert_int_equal(CALLED(clnorm_forward_run)(NULL, NULL), INVALID);
-  assert_int_equal(clnorm_forward_run(NULL, &args), INVALID);
-  assert_int_equal(CALLED(clnorm_batchnorm2d_create)(NULL, NULL, &bn), INVALID);
-  CALLED(clnorm_batchnorm2d_destroy)(NULL);
-  CALLED(clnorm_batchnorm2d_set_training)(NULL, true);
-  assert_false(CALLED(clnorm_batchnorm2d_training)(NULL));
-  assert_int_equal(CALLED(clnorm_batchnorm2d_set_track_running_stats)(NULL, true), INVALID);
-  assert_false(CALLED(clnorm_batchnorm2d_track_running_stats)(NULL));
-  assert_int_equal(CALLED(clnorm_batchnorm2d_set)(NULL, CLNORM_BIAS, &value, 1), INVALID);
-  assert_int_equal(CALLED(clnorm_batchnorm2d_get)(NULL, CLNORM_BIAS, &value, 1), INVALID);
-  const clnorm_memory memory = CALLED(clnorm_batchnorm2d_memory)(NULL, CLNORM_BIAS);
+  const dense_args args = {.momentum = 0};
+  clnorm_operand operand;
+  clnorm_problem problem;
+  clnorm_operand_init(&operand, sizeof operand);
+  clnorm_problem_init(&problem, sizeof problem);
+  assert_int_equal(CALLED(clnorm_plan_create)(NULL, NULL, &plan), INVALID);
+  CALLED(clnorm_plan_destroy)(NULL);
+  assert_int_equal(CALLED(clnorm_plan_operand)(NULL, CLNORM_X, &operand), INVALID);
+  assert_string_equal(CALLED(clnorm_plan_description)(NULL), "");
+  assert_int_equal(CALLED(clnorm_run)(NULL, NULL, 0, NULL), INVALID);
+  assert_int_equal(dense_run(NULL, &args), INVALID);
+  assert_int_equal(CALLED(clnorm_batchnorm_create)(NULL, NULL, &bn), INVALID);
+  CALLED(clnorm_batchnorm_destroy)(NULL);
+  CALLED(clnorm_batchnorm_set_training)(NULL, true);
+  assert_false(CALLED(clnorm_batchnorm_training)(NULL));
+  assert_int_equal(CALLED(clnorm_batchnorm_set_track_running_stats)(NULL, true), INVALID);
+  assert_false(CALLED(clnorm_batchnorm_track_running_stats)(NULL));
+  assert_int_equal(CALLED(clnorm_batchnorm_set)(NULL, CLNORM_BIAS, CLNORM_F32, &value, 1), INVALID);
+  assert_int_equal(CALLED(clnorm_batchnorm_get)(NULL, CLNORM_BIAS, CLNORM_F32, &value, 1), INVALID);
+  const clnorm_memory memory = CALLED(clnorm_batchnorm_memory)(NULL, CLNORM_BIAS);
   assert_true(!memory.host && !memory.cl);
-  assert_int_equal(CALLED(clnorm_batchnorm2d_reset_running_stats)(NULL), INVALID);
-  assert_int_equal(CALLED(clnorm_batchnorm2d_reset_parameters)(NULL), INVALID);
-  assert_int_equal(CALLED(clnorm_batchnorm2d_num_batches_tracked)(NULL), 0);
-  assert_int_equal(CALLED(clnorm_batchnorm2d_set_num_batches_tracked)(NULL, 1), INVALID);
-  assert_int_equal(CALLED(clnorm_batchnorm2d_forward)(NULL, 4, dims, NULL), INVALID);
+  assert_int_equal(CALLED(clnorm_batchnorm_reset_running_stats)(NULL), INVALID);
+  assert_int_equal(CALLED(clnorm_batchnorm_reset_parameters)(NULL), INVALID);
+  assert_int_equal(CALLED(clnorm_batchnorm_num_batches_tracked)(NULL), 0);
+  assert_int_equal(CALLED(clnorm_batchnorm_set_num_batches_tracked)(NULL, 1), INVALID);
+  clnorm_tensor x;
+  CALLED(clnorm_tensor_nchw)(NULL, CLNORM_F32, 4, dims);
+  CALLED(clnorm_tensor_nhwc)(NULL, CLNORM_F32, 4, dims);
+  CALLED(clnorm_tensor_blocked)(NULL, CLNORM_F32, 4, dims, 4);
+  assert_int_equal(CALLED(clnorm_tensor_bytes)(NULL), 0);
+  clnorm_tensor_nchw(&x, CLNORM_F32, 4, dims);
+  assert_int_equal(CALLED(clnorm_batchnorm_problem)(NULL, &x, &problem), INVALID);
+  assert_int_equal(CALLED(clnorm_batchnorm_forward)(NULL, &x, NULL, 0, NULL), INVALID);
 }
 
 static void null_comparisons(void **state) {
@@ -103,26 +115,44 @@ static void null_comparisons(void **state) {
   clnorm_context *context = *state;
   const float value = 1;
   const clnorm_memory memory = clnorm_host_memory(&value, sizeof value);
-  clnorm_difference difference = {.elements = 7};
-  CALLED(clnorm_compare)(dims, &value, &value, NULL);
-  clnorm_compare(NULL, &value, &value, &difference);
+  clnorm_difference difference;
+  clnorm_tensor tensor;
+  clnorm_tensor_nchw(&tensor, CLNORM_F32, 4, dims);
+  CALLED(clnorm_compare)(&tensor, &value, &tensor, &value, NULL);
+  clnorm_difference_init(&difference, sizeof difference);
+  clnorm_compare(NULL, &value, &tensor, &value, &difference);
   assert_int_equal(difference.elements, 0);
-  clnorm_compare(dims, NULL, &value, &difference);
-  clnorm_compare(dims, &value, NULL, &difference);
+  clnorm_compare(&tensor, NULL, &tensor, &value, &difference);
+  clnorm_compare(&tensor, &value, &tensor, NULL, &difference);
   assert_int_equal(difference.elements, 0);
-  assert_int_equal(CALLED(clnorm_compare_memory)(NULL, memory, context, memory, dims, &difference),
-                   INVALID);
-  assert_int_equal(clnorm_compare_memory(context, memory, NULL, memory, dims, &difference),
-                   INVALID);
-  assert_int_equal(CALLED(clnorm_compare_forward)(NULL, context, NULL, NULL, NULL), INVALID);
-  assert_int_equal(clnorm_compare_forward(context, context, NULL, NULL, NULL), INVALID);
+  assert_int_equal(
+      CALLED(clnorm_compare_memory)(NULL, &tensor, memory, context, &tensor, memory, &difference),
+      INVALID);
+  assert_int_equal(
+      clnorm_compare_memory(context, &tensor, memory, NULL, &tensor, memory, &difference), INVALID);
+  clnorm_context *const contexts[3] = {NULL, context, context};
+  assert_int_equal(CALLED(clnorm_compare_runs)(NULL, NULL, NULL, 0, NULL, NULL, 0), INVALID);
+  assert_int_equal(clnorm_compare_runs(contexts, NULL, NULL, 0, NULL, NULL, 0), INVALID);
+  assert_int_equal(clnorm_compare_runs(contexts + 1, NULL, NULL, 0, NULL, NULL, 0), INVALID);
+}
+
+static void null_structures(void **state) {
+  (void)state;
+  CALLED(clnorm_tuning_init)(NULL, 1000);
+  CALLED(clnorm_context_options_init)(NULL, 1000);
+  CALLED(clnorm_problem_init)(NULL, 1000);
+  CALLED(clnorm_operand_init)(NULL, 1000);
+  CALLED(clnorm_run_options_init)(NULL, 1000);
+  CALLED(clnorm_batchnorm_options_init)(NULL, 1000, 1);
+  CALLED(clnorm_difference_init)(NULL, 1000);
+  const clnorm_memory nothing = CALLED(clnorm_host_memory)(NULL, 0);
+  assert_null(nothing.host);
 }
 
 /* These take no handle. */
 static const char *const without_handles =
-    " clnorm_version  clnorm_status_name  clnorm_status_text  clnorm_tuning_defaults "
-    " clnorm_context_options_defaults  clnorm_forward_desc_defaults "
-    " clnorm_batchnorm2d_options_defaults ";
+    " clnorm_version  clnorm_status_name  clnorm_status_text  clnorm_dtype_size "
+    " clnorm_dtype_name  clnorm_role_name  clnorm_bind ";
 
 /* Steps to the next function that the header declares; false at its end. */
 static bool next_function(const char **at, char name[128]) {
@@ -159,31 +189,31 @@ static void no_function_is_left_out(void **state) {
 /* One of everything that a context makes. */
 typedef struct family {
   clnorm_context *context;
-  clnorm_forward_plan *plan;
-  clnorm_batchnorm2d *bn;
+  clnorm_plan *plan;
+  clnorm_batchnorm *bn;
   clnorm_memory x, y;
 } family;
 
 static const int64_t shape[4] = {N, C, H, W};
 static float values[COUNT], expected[COUNT], got[COUNT];
 
-static clnorm_forward_args args_of(const family *f) {
-  const clnorm_forward_args args = {.x = f->x, .y = f->y};
+static dense_args args_of(const family *f) {
+  const dense_args args = {.x = f->x, .y = f->y};
   return args;
 }
 
 static family make_family(void) {
   family f = {.context = fixture_open()};
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
-  desc.variant = CLNORM_VARIANT_SPLIT;
-  assert_ok(f.context, clnorm_forward_plan_create(f.context, &desc, &f.plan));
-  assert_ok(f.context, clnorm_batchnorm2d_create(f.context, &options, &f.bn));
+  const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+  dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  desc.cut = CLNORM_CUT_SPLIT;
+  assert_ok(f.context, dense_plan_create(f.context, &desc, &f.plan));
+  assert_ok(f.context, clnorm_batchnorm_create(f.context, &options, &f.bn));
   assert_ok(f.context, clnorm_memory_alloc(f.context, BYTES, &f.x));
   assert_ok(f.context, clnorm_memory_alloc(f.context, BYTES, &f.y));
   assert_ok(f.context, clnorm_memory_write(f.context, f.x, values, BYTES));
-  const clnorm_forward_args args = args_of(&f);
-  assert_ok(f.context, clnorm_forward_run(f.plan, &args));
+  const dense_args args = args_of(&f);
+  assert_ok(f.context, dense_run(f.plan, &args));
   return f;
 }
 
@@ -195,10 +225,10 @@ static void end(family *f, int which) {
     clnorm_context_destroy(f->context);
     break;
   case END_PLAN:
-    clnorm_forward_plan_destroy(f->plan);
+    clnorm_plan_destroy(f->plan);
     break;
   case END_MODULE:
-    clnorm_batchnorm2d_destroy(f->bn);
+    clnorm_batchnorm_destroy(f->bn);
     break;
   case END_X:
     clnorm_memory_free(f->context, &f->x);
@@ -231,13 +261,13 @@ static void everything_ends_in_any_order(void **state) {
 
 /* Every use of the family fails with that status, and says why. */
 static void assert_unusable(family *f, clnorm_context *other, const char *words) {
-  const clnorm_forward_args args = args_of(f);
-  const clnorm_batchnorm2d_args bn_args = {.x = f->x, .y = f->y};
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
-  const clnorm_tuning tuning = clnorm_tuning_defaults();
-  clnorm_forward_plan *plan = NULL;
-  clnorm_batchnorm2d *bn = NULL;
+  const dense_args args = args_of(f);
+  const dense_args bn_args = {.x = f->x, .y = f->y};
+  const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  const clnorm_tuning tuning = dense_tuning();
+  clnorm_plan *plan = NULL;
+  clnorm_batchnorm *bn = NULL;
   clnorm_memory memory = {NULL, NULL, 0, 0};
   clnorm_difference differences[CLNORM_NUM_OUTPUTS];
   double seconds;
@@ -250,18 +280,18 @@ static void assert_unusable(family *f, clnorm_context *other, const char *words)
   UNUSABLE(clnorm_memory_alloc(f->context, 4, &memory));
   UNUSABLE(clnorm_memory_write(f->context, f->x, values, BYTES));
   UNUSABLE(clnorm_memory_read(f->context, f->y, got, BYTES));
-  UNUSABLE(clnorm_forward_plan_create(f->context, &desc, &plan));
-  UNUSABLE(clnorm_forward_run(f->plan, &args));
-  UNUSABLE(clnorm_batchnorm2d_create(f->context, &options, &bn));
-  UNUSABLE(clnorm_batchnorm2d_set_track_running_stats(f->bn, false));
-  UNUSABLE(clnorm_batchnorm2d_set(f->bn, CLNORM_BIAS, values, C));
-  UNUSABLE(clnorm_batchnorm2d_get(f->bn, CLNORM_BIAS, parameter, C));
-  UNUSABLE(clnorm_batchnorm2d_reset_running_stats(f->bn));
-  UNUSABLE(clnorm_batchnorm2d_reset_parameters(f->bn));
-  UNUSABLE(clnorm_batchnorm2d_set_num_batches_tracked(f->bn, 1));
-  UNUSABLE(clnorm_batchnorm2d_forward(f->bn, 4, shape, &bn_args));
-  UNUSABLE(clnorm_compare_memory(f->context, f->x, other, f->x, shape, differences));
-  UNUSABLE(clnorm_compare_forward(f->context, other, &desc, &args, differences));
+  UNUSABLE(dense_plan_create(f->context, &desc, &plan));
+  UNUSABLE(dense_run(f->plan, &args));
+  UNUSABLE(clnorm_batchnorm_create(f->context, &options, &bn));
+  UNUSABLE(clnorm_batchnorm_set_track_running_stats(f->bn, false));
+  UNUSABLE(dense_batchnorm_set(f->bn, CLNORM_BIAS, values, C));
+  UNUSABLE(dense_batchnorm_get(f->bn, CLNORM_BIAS, parameter, C));
+  UNUSABLE(clnorm_batchnorm_reset_running_stats(f->bn));
+  UNUSABLE(clnorm_batchnorm_reset_parameters(f->bn));
+  UNUSABLE(clnorm_batchnorm_set_num_batches_tracked(f->bn, 1));
+  UNUSABLE(dense_batchnorm_forward(f->bn, 4, shape, &bn_args));
+  UNUSABLE(dense_compare_memory(f->context, f->x, other, f->x, shape, differences));
+  UNUSABLE(dense_compare_runs(f->context, other, &desc, &args, differences));
 #undef UNUSABLE
   assert_true(!plan && !bn && !memory.host && !memory.cl);
 }
@@ -284,22 +314,22 @@ static int end_of(pid_t child) {
 }
 
 static void run_and_read(family *f) {
-  const clnorm_forward_args args = args_of(f);
+  const dense_args args = args_of(f);
   memset(got, 0, sizeof got);
   assert_ok(f->context, clnorm_memory_write(f->context, f->y, values, BYTES));
-  assert_ok(f->context, clnorm_forward_run(f->plan, &args));
+  assert_ok(f->context, dense_run(f->plan, &args));
   assert_ok(f->context, clnorm_memory_read(f->context, f->y, got, BYTES));
 }
 
 /* In the child: 0 if it has the parent's bits, and runs where it did. */
 static int run_bound(family *f, int processor) {
-  const clnorm_forward_args args = args_of(f);
+  const dense_args args = args_of(f);
   cpu_set_t bound, now;
   CPU_ZERO(&bound);
   CPU_SET(processor, &bound);
   if (sched_setaffinity(0, sizeof bound, &bound) != 0) return 2;
   memset(f->y.host, 0, BYTES);
-  if (clnorm_forward_run(f->plan, &args) != CLNORM_OK) return 3;
+  if (dense_run(f->plan, &args) != CLNORM_OK) return 3;
   if (sched_getaffinity(0, sizeof now, &now) != 0 || !CPU_EQUAL(&bound, &now)) return 4;
   return memcmp(f->y.host, expected, BYTES) == 0 ? 0 : 5;
 }
@@ -381,7 +411,7 @@ static int count_tasks(bool check) {
 
 static void threads_take_no_signals(void **state) {
   (void)state;
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   options.num_threads = 4;
   char self[32];
   snprintf(self, sizeof self, "%d", (int)getpid());
@@ -407,6 +437,7 @@ int main(void) {
       cmocka_unit_test(null_contexts),
       cmocka_unit_test(null_plans_and_modules),
       cmocka_unit_test(null_comparisons),
+      cmocka_unit_test(null_structures),
       cmocka_unit_test(no_function_is_left_out),
       cmocka_unit_test(everything_ends_in_any_order),
       cmocka_unit_test(what_is_left_can_only_be_destroyed),

@@ -59,18 +59,18 @@ static void the_cpu_path_works(void **state) {
   float x[COUNT], y[COUNT];
   fixture_fill(x, COUNT, 1, 0, 1);
   clnorm_context *context = fixture_open_with("cpu", NULL);
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
-  clnorm_forward_plan *plan = NULL;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  const clnorm_forward_args args = {.x = clnorm_host_memory(x, sizeof x),
-                                    .y = clnorm_host_memory(y, sizeof y)};
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  clnorm_plan *plan = NULL;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  const dense_args args = {.x = clnorm_host_memory(x, sizeof x),
+                           .y = clnorm_host_memory(y, sizeof y)};
+  assert_ok(context, dense_run(plan, &args));
   for (int c = 0; c < C; c++) {
     const fixture_moments moments = fixture_channel_moments(x, N, C, S, c);
     const fixture_channel by = {moments.mean, moments.var, 1e-5f, 1, 0};
     fixture_assert_normalized(x, y, (int64_t[]){N, C, S}, c, &by);
   }
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
 }
 

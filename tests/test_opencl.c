@@ -94,9 +94,9 @@ static void assert_expected(cl_mem buffer, size_t front) {
   assert_memory_equal(y, expected, sizeof y);
 }
 
-static clnorm_forward_desc split_desc(void) {
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
-  desc.variant = CLNORM_VARIANT_SPLIT; /* three launches, which must run in order */
+static dense_desc split_desc(void) {
+  dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S);
+  desc.cut = CLNORM_CUT_SPLIT; /* three launches, which must run in order */
   return desc;
 }
 
@@ -104,14 +104,14 @@ static clnorm_forward_desc split_desc(void) {
 static void compute_expected(void **state) {
   (void)state;
   clnorm_context *cpu = fixture_open_with("cpu", NULL);
-  clnorm_forward_plan *plan = NULL;
-  const clnorm_forward_desc desc = split_desc();
+  clnorm_plan *plan = NULL;
+  const dense_desc desc = split_desc();
   fixture_fill(input, COUNT, 1, 5, 2);
-  assert_ok(cpu, clnorm_forward_plan_create(cpu, &desc, &plan));
-  const clnorm_forward_args args = {.x = clnorm_host_memory(input, sizeof input),
-                                    .y = clnorm_host_memory(expected, sizeof expected)};
-  assert_ok(cpu, clnorm_forward_run(plan, &args));
-  clnorm_forward_plan_destroy(plan);
+  assert_ok(cpu, dense_plan_create(cpu, &desc, &plan));
+  const dense_args args = {.x = clnorm_host_memory(input, sizeof input),
+                           .y = clnorm_host_memory(expected, sizeof expected)};
+  assert_ok(cpu, dense_run(plan, &args));
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(cpu);
 }
 
@@ -168,44 +168,43 @@ static void host_buffers_free(host_buffers *b) {
   free(b->memory);
 }
 
-static void check_host_memory(clnorm_context *context, const clnorm_forward_desc *desc,
-                              size_t shift, bool parent, const float *right) {
+static void check_host_memory(clnorm_context *context, const dense_desc *desc, size_t shift,
+                              bool parent, const float *right) {
   static float y[HOST_COUNT];
   static const float statistics[HOST_C] = {2, 3};
   host_buffers b = host_buffers_make(shift, parent);
   fixture_tensor mean = fixture_tensor_make(context, statistics, HOST_C);
   fixture_tensor var = fixture_tensor_make(context, statistics, HOST_C);
-  clnorm_forward_args args = {.x = clnorm_opencl_memory(b.x, 0, 0),
-                              .y = clnorm_opencl_memory(b.y, 0, 0)};
+  dense_args args = {.x = clnorm_opencl_memory(b.x, 0, 0), .y = clnorm_opencl_memory(b.y, 0, 0)};
   if (desc->statistics == CLNORM_GIVEN_STATISTICS) {
     args.running_mean = mean.view;
     args.running_var = var.view;
   }
-  clnorm_forward_plan *plan = NULL;
-  assert_ok(context, clnorm_forward_plan_create(context, desc, &plan));
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  clnorm_plan *plan = NULL;
+  assert_ok(context, dense_plan_create(context, desc, &plan));
+  assert_ok(context, dense_run(plan, &args));
   cl_ok(clEnqueueReadBuffer(cl.in_order, b.y, CL_TRUE, 0, sizeof y, y, 0, NULL, NULL),
         "clEnqueueReadBuffer");
   if (memcmp(y, right, sizeof y) != 0)
     fail_msg("statistics %d: other bits at %zu bytes%s", (int)desc->statistics, shift,
              parent ? ", in a sub-buffer" : "");
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   fixture_tensor_free(context, &mean);
   fixture_tensor_free(context, &var);
   host_buffers_free(&b);
 }
 
-static void host_expected(const clnorm_forward_desc *desc, float *y) {
+static void host_expected(const dense_desc *desc, float *y) {
   static const float statistics[HOST_C] = {2, 3};
   clnorm_context *cpu = fixture_open_with("cpu", NULL);
   const clnorm_memory given = clnorm_host_memory(statistics, sizeof statistics);
-  clnorm_forward_args args = {.x = clnorm_host_memory(input, HOST_SIZE),
-                              .y = clnorm_host_memory(y, HOST_SIZE)};
+  dense_args args = {.x = clnorm_host_memory(input, HOST_SIZE),
+                     .y = clnorm_host_memory(y, HOST_SIZE)};
   if (desc->statistics == CLNORM_GIVEN_STATISTICS) args.running_mean = args.running_var = given;
-  clnorm_forward_plan *plan = NULL;
-  assert_ok(cpu, clnorm_forward_plan_create(cpu, desc, &plan));
-  assert_ok(cpu, clnorm_forward_run(plan, &args));
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan *plan = NULL;
+  assert_ok(cpu, dense_plan_create(cpu, desc, &plan));
+  assert_ok(cpu, dense_run(plan, &args));
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(cpu);
 }
 
@@ -215,9 +214,8 @@ static void host_memory_at_any_float(void **state) {
   static float right[HOST_COUNT];
   clnorm_context *context = adopt(cl.in_order);
   for (int statistics = 0; statistics < 3; statistics++) {
-    clnorm_forward_desc desc =
-        clnorm_forward_desc_defaults((clnorm_statistics)statistics, HOST_N, HOST_C, HOST_S);
-    desc.variant = CLNORM_VARIANT_SPLIT;
+    dense_desc desc = dense_desc_defaults((clnorm_statistics)statistics, HOST_N, HOST_C, HOST_S);
+    desc.cut = CLNORM_CUT_SPLIT;
     host_expected(&desc, right);
     for (size_t shift = 0; shift < 32; shift += 4) {
       check_host_memory(context, &desc, shift, false, right);
@@ -230,11 +228,11 @@ static void host_memory_at_any_float(void **state) {
 static void host_memory_that_is_refused(void **state) {
   (void)state;
   clnorm_context *context = adopt(cl.in_order);
-  clnorm_forward_desc desc = split_desc();
+  dense_desc desc = split_desc();
   desc.batch = 1, desc.spatial = 4;
   desc.external_workspace = true;
-  clnorm_forward_plan *plan = NULL;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  clnorm_plan *plan = NULL;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   char *memory = aligned_alloc(64, 4096);
   assert_non_null(memory);
   cl_mem odd = host_buffer(memory + 1, 2048), even = host_buffer(memory + 1024 + 2, 1024);
@@ -250,15 +248,14 @@ static void host_memory_that_is_refused(void **state) {
       {x, clnorm_opencl_memory(workspace, 0, 0), "workspace|4 modulo 64"},
   };
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
-    const clnorm_forward_args args = {.x = rows[i].x, .y = y, .workspace = rows[i].workspace};
-    const clnorm_status status = clnorm_forward_run(plan, &args);
+    const dense_args args = {.x = rows[i].x, .y = y, .workspace = rows[i].workspace};
+    const clnorm_status status = dense_run(plan, &args);
     fixture_rejected(clnorm_last_error(context), status, INVALID, rows[i].words, rows[i].words);
   }
-  const clnorm_forward_args args = {
-      .x = x, .y = y, .workspace = clnorm_opencl_memory(workspace, 60, 0)};
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  const dense_args args = {.x = x, .y = y, .workspace = clnorm_opencl_memory(workspace, 60, 0)};
+  assert_ok(context, dense_run(plan, &args));
   assert_ok(context, clnorm_finish(context));
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   cl_mem all[] = {odd, even, good, workspace};
   for (size_t i = 0; i < FIXTURE_LENGTH(all); i++) clReleaseMemObject(all[i]);
   free(memory);
@@ -269,22 +266,22 @@ static void buffers_of_the_caller(void **state) {
   (void)state;
   for (int i = 0; i < cl.num_queues; i++) {
     clnorm_context *context = adopt(cl.queues[i]);
-    clnorm_forward_plan *plan = NULL;
-    const clnorm_forward_desc desc = split_desc();
-    assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+    clnorm_plan *plan = NULL;
+    const dense_desc desc = split_desc();
+    assert_ok(context, dense_plan_create(context, &desc, &plan));
     cl_mem x = buffer_of(input, FRONT), y = buffer_of(input, FRONT + 16);
-    const clnorm_forward_args args = {
+    const dense_args args = {
         .x = clnorm_opencl_memory(x, FRONT * sizeof(float), 0),
         .y = clnorm_opencl_memory(y, (FRONT + 16) * sizeof(float), COUNT * sizeof(float))};
-    assert_ok(context, clnorm_forward_run(plan, &args));
+    assert_ok(context, dense_run(plan, &args));
     assert_ok(context, clnorm_finish(context));
     assert_expected(y, FRONT + 16);
-    clnorm_forward_args in_place = args;
+    dense_args in_place = args;
     in_place.y = in_place.x;
-    assert_ok(context, clnorm_forward_run(plan, &in_place));
+    assert_ok(context, dense_run(plan, &in_place));
     assert_ok(context, clnorm_finish(context));
     assert_expected(x, FRONT);
-    clnorm_forward_plan_destroy(plan);
+    clnorm_plan_destroy(plan);
     clnorm_context_destroy(context);
     clReleaseMemObject(x);
     clReleaseMemObject(y);
@@ -298,26 +295,26 @@ static void runs_find_what_was_written(void **state) {
   enum { ROUNDS = 200, FEW = 24 };
   const float ones[1] = {1}, zeros[1] = {0};
   clnorm_context *context = adopt(cl.queues[cl.num_queues - 1]);
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, FEW);
-  clnorm_forward_plan *plan = NULL;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  const dense_desc desc = dense_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, FEW);
+  clnorm_plan *plan = NULL;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   fixture_tensor mean = fixture_tensor_make(context, zeros, 1);
   fixture_tensor var = fixture_tensor_make(context, ones, 1);
   fixture_tensor x = fixture_tensor_make(context, NULL, FEW),
                  y = fixture_tensor_make(context, NULL, FEW);
-  const clnorm_forward_args args = {
+  const dense_args args = {
       .x = x.view, .y = y.view, .running_mean = mean.view, .running_var = var.view};
   for (int round = 0; round < ROUNDS; round++) {
     float values[FEW], normalized[FEW];
     for (int i = 0; i < FEW; i++) values[i] = (float)(1 + round);
     assert_ok(context, clnorm_memory_write(context, x.view, values, sizeof values));
-    assert_ok(context, clnorm_forward_run(plan, &args));
+    assert_ok(context, dense_run(plan, &args));
     assert_ok(context, clnorm_finish(context));
     fixture_tensor_read(context, &y, normalized);
     for (int i = 0; i < FEW; i++) /* divided by sqrt(1 + 1e-5) */
       assert_true(fabsf(normalized[i] / values[i] - 1) < 1e-4F);
   }
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   fixture_tensor *all[] = {&mean, &var, &x, &y};
   for (size_t i = 0; i < FIXTURE_LENGTH(all); i++) fixture_tensor_free(context, all[i]);
   clnorm_context_destroy(context);
@@ -328,9 +325,9 @@ static void events_around_a_run(void **state) {
   (void)state;
   for (int i = 0; i < cl.num_queues; i++) {
     clnorm_context *context = adopt(cl.queues[i]);
-    clnorm_forward_plan *plan = NULL;
-    const clnorm_forward_desc desc = split_desc();
-    assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+    clnorm_plan *plan = NULL;
+    const dense_desc desc = split_desc();
+    assert_ok(context, dense_plan_create(context, &desc, &plan));
     float *garbage = calloc(COUNT, sizeof(float));
     cl_mem x = buffer_of(garbage, 0), y = buffer_of(garbage, 0);
     free(garbage);
@@ -339,9 +336,9 @@ static void events_around_a_run(void **state) {
     cl_ok(code, "clCreateUserEvent");
     const clnorm_opencl_sync sync = {
         .num_events_in_wait_list = 1, .event_wait_list = &gate, .event = &done};
-    const clnorm_forward_args args = {
+    const dense_args args = {
         .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(y, 0, 0), .sync = &sync};
-    assert_ok(context, clnorm_forward_run(plan, &args)); /* returns before the gate opens */
+    assert_ok(context, dense_run(plan, &args)); /* returns before the gate opens */
     assert_non_null(done);
     cl_int progress = CL_COMPLETE;
     cl_ok(clGetEventInfo(done, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof progress, &progress, NULL),
@@ -356,7 +353,7 @@ static void events_around_a_run(void **state) {
     clReleaseCommandQueue(other);
     clReleaseEvent(done);
     clReleaseEvent(gate);
-    clnorm_forward_plan_destroy(plan);
+    clnorm_plan_destroy(plan);
     clnorm_context_destroy(context);
     clReleaseMemObject(x);
     clReleaseMemObject(y);
@@ -367,26 +364,26 @@ static void events_around_a_run(void **state) {
 static void runs_chained_by_events(void **state) {
   (void)state;
   clnorm_context *context = adopt(cl.queues[cl.num_queues - 1]);
-  clnorm_forward_plan *plan = NULL;
-  const clnorm_forward_desc desc = split_desc();
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  clnorm_plan *plan = NULL;
+  const dense_desc desc = split_desc();
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   cl_mem x = buffer_of(input, 0), y = buffer_of(input, 0), z = buffer_of(input, 0);
   cl_event first = NULL, second = NULL;
   const clnorm_opencl_sync to_first = {.event = &first};
-  clnorm_forward_args args = {
+  dense_args args = {
       .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(y, 0, 0), .sync = &to_first};
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  assert_ok(context, dense_run(plan, &args));
   const clnorm_opencl_sync to_second = {
       .num_events_in_wait_list = 1, .event_wait_list = &first, .event = &second};
   args.y = clnorm_opencl_memory(z, 0, 0);
   args.sync = &to_second;
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  assert_ok(context, dense_run(plan, &args));
   cl_ok(clWaitForEvents(1, &second), "clWaitForEvents");
   assert_expected(y, 0);
   assert_expected(z, 0);
   clReleaseEvent(first);
   clReleaseEvent(second);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
   clReleaseMemObject(x);
   clReleaseMemObject(y);
@@ -396,17 +393,17 @@ static void runs_chained_by_events(void **state) {
 static void an_empty_run_gives_an_event(void **state) {
   (void)state;
   clnorm_context *context = adopt(cl.in_order);
-  clnorm_forward_plan *plan = NULL;
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 0, C, S);
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  clnorm_plan *plan = NULL;
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 0, C, S);
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   cl_event done = NULL;
   const clnorm_opencl_sync sync = {.event = &done};
-  const clnorm_forward_args args = {.sync = &sync};
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  const dense_args args = {.sync = &sync};
+  assert_ok(context, dense_run(plan, &args));
   assert_non_null(done);
   cl_ok(clWaitForEvents(1, &done), "clWaitForEvents");
   clReleaseEvent(done);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
 }
 
@@ -435,10 +432,10 @@ static void objects_are_retained_and_given_back(void **state) {
   assert_ptr_equal(clnorm_context_cl_context(context), own);
   assert_ptr_equal(clnorm_context_cl_device(context), cl.device);
   assert_ptr_equal(clnorm_context_cl_queue(context), queue);
-  const clnorm_forward_desc desc = split_desc();
-  clnorm_forward_plan *plan = NULL;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  clnorm_forward_plan_destroy(plan);
+  const dense_desc desc = split_desc();
+  clnorm_plan *plan = NULL;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
   assert_int_equal(references(own, queue), before);
   clReleaseCommandQueue(queue);
@@ -506,17 +503,17 @@ static void profiling_needs_a_profiled_queue(void **state) {
 static void wait_lists_that_are_not_there(void **state) {
   (void)state;
   clnorm_context *context = adopt(cl.in_order);
-  clnorm_forward_plan *plan = NULL;
-  const clnorm_forward_desc desc = split_desc();
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  clnorm_plan *plan = NULL;
+  const dense_desc desc = split_desc();
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   cl_mem x = buffer_of(input, 0);
   const clnorm_opencl_sync sync = {.num_events_in_wait_list = 2};
-  const clnorm_forward_args args = {
+  const dense_args args = {
       .x = clnorm_opencl_memory(x, 0, 0), .y = clnorm_opencl_memory(x, 0, 0), .sync = &sync};
-  const clnorm_status status = clnorm_forward_run(plan, &args);
+  const clnorm_status status = dense_run(plan, &args);
   fixture_rejected(clnorm_last_error(context), status, INVALID, "event_wait_list", "NULL list");
   assert_ok(context, clnorm_finish(context));
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
   clReleaseMemObject(x);
 }

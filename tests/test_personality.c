@@ -69,19 +69,19 @@ static void run_shape(clnorm_context *cpu, clnorm_context *gpu, shape s) {
   fixture_fill(values + c, c, 3, 9, 0.5);
   const clnorm_memory mean = clnorm_host_memory(values, c * sizeof *values);
   const clnorm_memory var = clnorm_host_memory(values + c, c * sizeof *values);
-  const clnorm_forward_args inputs = {.x = clnorm_host_memory(x, count * sizeof *x),
-                                      .weight = var,
-                                      .bias = mean,
-                                      .running_mean = mean,
-                                      .running_var = var,
-                                      .momentum = 0.9};
+  const dense_args inputs = {.x = clnorm_host_memory(x, count * sizeof *x),
+                             .weight = var,
+                             .bias = mean,
+                             .running_mean = mean,
+                             .running_var = var,
+                             .momentum = 0.9};
   for (int statistics = 0; statistics < 2; statistics++) {
     for (int variant = 0; variant < 3; variant++) {
-      clnorm_forward_desc desc = clnorm_forward_desc_defaults((clnorm_statistics)statistics,
-                                                              s.batch, s.channels, s.spatial);
-      desc.variant = (clnorm_variant)variant;
+      dense_desc desc =
+          dense_desc_defaults((clnorm_statistics)statistics, s.batch, s.channels, s.spatial);
+      desc.cut = (clnorm_cut)variant;
       clnorm_difference d[CLNORM_NUM_OUTPUTS];
-      assert_ok(cpu, clnorm_compare_forward(cpu, gpu, &desc, &inputs, d));
+      assert_ok(cpu, dense_compare_runs(cpu, gpu, &desc, &inputs, d));
       for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++)
         if (d[i].differing_elements != 0)
           fail_msg("%d x %d x %d, statistics %d, variant %d: %d elements of output %d differ",
@@ -98,11 +98,11 @@ static void a_small_gpu_gives_the_bits(void **state) {
   (void)state;
   become(LAYER_SMALL_GPU);
   clnorm_context *cpu = fixture_open_with("cpu", NULL), *gpu = fixture_open_with("gpu", NULL);
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 2, 3, 400);
-  clnorm_forward_plan *plan = NULL;
-  assert_ok(gpu, clnorm_forward_plan_create(gpu, &desc, &plan));
-  assert_non_null(strstr(clnorm_forward_plan_description(plan), "wide form"));
-  clnorm_forward_plan_destroy(plan);
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 2, 3, 400);
+  clnorm_plan *plan = NULL;
+  assert_ok(gpu, dense_plan_create(gpu, &desc, &plan));
+  assert_non_null(strstr(clnorm_plan_description(plan), "wide form"));
+  clnorm_plan_destroy(plan);
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) run_shape(cpu, gpu, shapes[i]);
   assert_int_equal(atomic_load(&layer->largest_group), LAYER_SMALL_GROUP);
   clnorm_context_destroy(gpu);
@@ -113,7 +113,7 @@ static void a_small_gpu_gives_the_bits(void **state) {
 static void work_groups_beyond_the_limit(void **state) {
   (void)state;
   become(LAYER_SMALL_GPU);
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   options.group_size = 64;
   clnorm_context_destroy(fixture_open_with("gpu", &options));
   options.group_size = 128;
@@ -138,9 +138,9 @@ static void allocations_beyond_the_limit(void **state) {
                    "clCreateBuffer|CL_INVALID_BUFFER_SIZE|67108865|67108864", "64 MiB + 1");
   assert_true(memory.cl == NULL && memory.host == NULL);
   const int64_t features = (int64_t)(LAYER_SMALL_ALLOC / sizeof(float)) + 1;
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(features);
-  clnorm_batchnorm2d *bn = (clnorm_batchnorm2d *)&bn;
-  status = clnorm_batchnorm2d_create(gpu, &options, &bn);
+  const clnorm_batchnorm_options options = dense_batchnorm_options(features);
+  clnorm_batchnorm *bn = (clnorm_batchnorm *)&bn;
+  status = clnorm_batchnorm_create(gpu, &options, &bn);
   fixture_rejected(clnorm_last_error(gpu), status, CLNORM_ERROR_OUT_OF_MEMORY,
                    "clCreateBuffer|67108868|67108864", "module");
   assert_null(bn);

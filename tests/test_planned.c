@@ -27,19 +27,19 @@ static const shape shapes[] = {{1, 8, 16}, {4, 40, 49}, {2, 3, 20011}, {2, 70, 7
 
 typedef struct mode {
   const char *name;
-  clnorm_statistics statistics;
-  clnorm_variant variant;
+  int32_t statistics;
+  clnorm_cut variant;
   long fewest, most; /* launches */
 } mode;
 
 static const mode modes[] = {
-    {"evaluation", CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_AUTO, 1, 1},
-    {"evaluation, channel", CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_CHANNEL, 1, 1},
-    {"evaluation, split", CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_SPLIT, 1, 1},
-    {"training", CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_AUTO, 1, 3},
-    {"training, channel", CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_CHANNEL, 1, 1},
-    {"training, split", CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_SPLIT, 2, 3},
-    {"copy", CLNORM_NO_STATISTICS, CLNORM_VARIANT_AUTO, 1, 1},
+    {"evaluation", CLNORM_GIVEN_STATISTICS, CLNORM_CUT_AUTO, 1, 1},
+    {"evaluation, channel", CLNORM_GIVEN_STATISTICS, CLNORM_CUT_CHANNEL, 1, 1},
+    {"evaluation, split", CLNORM_GIVEN_STATISTICS, CLNORM_CUT_SPLIT, 1, 1},
+    {"training", CLNORM_BATCH_STATISTICS, CLNORM_CUT_AUTO, 1, 3},
+    {"training, channel", CLNORM_BATCH_STATISTICS, CLNORM_CUT_CHANNEL, 1, 1},
+    {"training, split", CLNORM_BATCH_STATISTICS, CLNORM_CUT_SPLIT, 2, 3},
+    {"copy", DENSE_COPY, CLNORM_CUT_AUTO, 1, 1},
 };
 
 /* What a run may call. Questions about a cl_mem and an event, and the event's references, are all that comes
@@ -112,30 +112,29 @@ static void start_counting(void) {
 
 static void plan_and_run(clnorm_context *context, const operands *o, shape s, const mode *m,
                          const clnorm_opencl_sync *sync) {
-  clnorm_forward_desc desc =
-      clnorm_forward_desc_defaults(m->statistics, s.batch, s.channels, s.spatial);
-  desc.variant = m->variant;
-  clnorm_forward_plan *plan = NULL;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  const clnorm_forward_args args = {.x = o->x.view,
-                                    .y = o->y.view,
-                                    .weight = o->weight.view,
-                                    .bias = o->bias.view,
-                                    .running_mean = o->mean.view,
-                                    .running_var = o->var.view,
-                                    .saved_mean = o->saved_mean.view,
-                                    .saved_invstd = o->saved_invstd.view,
-                                    .momentum = 0.9,
-                                    .sync = sync};
+  dense_desc desc = dense_desc_defaults(m->statistics, s.batch, s.channels, s.spatial);
+  desc.cut = m->variant;
+  clnorm_plan *plan = NULL;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  const dense_args args = {.x = o->x.view,
+                           .y = o->y.view,
+                           .weight = o->weight.view,
+                           .bias = o->bias.view,
+                           .running_mean = o->mean.view,
+                           .running_var = o->var.view,
+                           .saved_mean = o->saved_mean.view,
+                           .saved_invstd = o->saved_invstd.view,
+                           .momentum = 0.9,
+                           .sync = sync};
   start_counting();
   for (int i = 0; i < RUNS; i++) {
-    const clnorm_status status = clnorm_forward_run(plan, &args);
+    const clnorm_status status = dense_run(plan, &args);
     if (sync && sync->event && *sync->event) clReleaseEvent(*sync->event);
     if (status != CLNORM_OK) fail_msg("%s: %s", m->name, clnorm_last_error(context));
   }
   atomic_store(&hooks.armed, false);
   assert_quiet(m->name, fixture_is_opencl(context), m);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
 }
 
 static void all_modes(clnorm_context *context, const clnorm_opencl_sync *sync) {
@@ -152,7 +151,7 @@ static void all_modes(clnorm_context *context, const clnorm_opencl_sync *sync) {
 static void on_the_cpu_path(void **state) {
   (void)state;
   for (int threads = 1; threads <= 2; threads++) {
-    clnorm_context_options options = clnorm_context_options_defaults();
+    clnorm_context_options options = dense_context_options();
     options.num_threads = threads;
     clnorm_context *context = fixture_open_with("cpu", &options);
     all_modes(context, NULL);
@@ -163,7 +162,7 @@ static void on_the_cpu_path(void **state) {
 static void on_opencl(void **state) {
   (void)state;
   for (clnorm_form form = CLNORM_FORM_VECTOR; form <= CLNORM_FORM_WIDE; form++) {
-    clnorm_context_options options = clnorm_context_options_defaults();
+    clnorm_context_options options = dense_context_options();
     options.form = form;
     clnorm_context *context = fixture_open_with("0.0", &options);
     all_modes(context, NULL);
@@ -205,21 +204,21 @@ static void of_a_module(void **state) {
   (void)state;
   for (size_t d = 0; d < FIXTURE_LENGTH(devices); d++) {
     clnorm_context *context = fixture_open_with(devices[d], NULL);
-    clnorm_batchnorm2d *bn = NULL;
-    const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(6);
-    assert_ok(context, clnorm_batchnorm2d_create(context, &options, &bn));
+    clnorm_batchnorm *bn = NULL;
+    const clnorm_batchnorm_options options = dense_batchnorm_options(6);
+    assert_ok(context, clnorm_batchnorm_create(context, &options, &bn));
     operands o = make_operands(context, (shape){2, 6, 40 * 41});
-    const clnorm_batchnorm2d_args args = {.x = o.x.view, .y = o.y.view};
+    const dense_args args = {.x = o.x.view, .y = o.y.view};
     for (int training = 0; training < 2; training++) {
-      clnorm_batchnorm2d_set_training(bn, training != 0);
-      assert_ok(context, clnorm_batchnorm2d_forward(bn, 4, dims, &args));
+      clnorm_batchnorm_set_training(bn, training != 0);
+      assert_ok(context, dense_batchnorm_forward(bn, 4, dims, &args));
       start_counting();
       for (int i = 0; i < RUNS; i++)
-        assert_ok(context, clnorm_batchnorm2d_forward(bn, 4, dims, &args));
+        assert_ok(context, dense_batchnorm_forward(bn, 4, dims, &args));
       atomic_store(&hooks.armed, false);
       assert_quiet("module", fixture_is_opencl(context), &modes[training ? 3 : 0]);
     }
-    clnorm_batchnorm2d_destroy(bn);
+    clnorm_batchnorm_destroy(bn);
     free_operands(context, &o);
     clnorm_context_destroy(context);
   }
@@ -229,15 +228,15 @@ static void of_a_module(void **state) {
 static void planning_is_seen(void **state) {
   (void)state;
   clnorm_context *context = fixture_open_with("0.0", NULL);
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 2, 3, 4);
-  clnorm_forward_plan *plan = NULL;
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 2, 3, 4);
+  clnorm_plan *plan = NULL;
   start_counting();
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   atomic_store(&hooks.armed, false);
   assert_true(atomic_load(&hooks.calls[HOOKS_ALLOCATION]) > 0);
   assert_true(atomic_load(&layer->counts[LAYER_clBuildProgram]) > 0);
   assert_true(atomic_load(&layer->counts[LAYER_clCreateKernel]) > 0);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   assert_int_equal(atomic_load(&layer->counts[LAYER_clFinish]),
                    0); /* destroying waits for nothing */
   assert_ok(context, clnorm_finish(context));
@@ -255,10 +254,10 @@ static void planning_is_seen(void **state) {
 /* A context that shares another's programs compiles none, and makes kernels of its own. */
 static void sharing_compiles_once(void **state) {
   (void)state;
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 2, 3, 4);
-  clnorm_context_options options = clnorm_context_options_defaults();
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 2, 3, 4);
+  clnorm_context_options options = dense_context_options();
   clnorm_context *contexts[3] = {NULL, NULL, NULL};
-  clnorm_forward_plan *plans[3];
+  clnorm_plan *plans[3];
   long before[LAYER_NUM_OBJECTS];
   layer_live(layer, before);
   for (int i = 0; i < 3; i++) {
@@ -267,13 +266,13 @@ static void sharing_compiles_once(void **state) {
   }
   start_counting();
   for (int i = 0; i < 3; i++)
-    assert_ok(contexts[i], clnorm_forward_plan_create(contexts[i], &desc, &plans[i]));
+    assert_ok(contexts[i], dense_plan_create(contexts[i], &desc, &plans[i]));
   atomic_store(&hooks.armed, false);
   assert_int_equal(atomic_load(&layer->counts[LAYER_clBuildProgram]), 1);
   assert_true(atomic_load(&layer->counts[LAYER_clCreateKernel]) >= 3);
   for (int i = 0; i < 3; i++) {
     clnorm_context_destroy(contexts[i]); /* before its plan, and the first before the others */
-    clnorm_forward_plan_destroy(plans[i]);
+    clnorm_plan_destroy(plans[i]);
   }
   layer_assert_live(layer, before, "sharing");
 }

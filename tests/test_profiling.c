@@ -11,11 +11,11 @@ static clnorm_context *open_timed(bool profiling) {
   return fixture_open_with(fixture_device(), &options);
 }
 
-static clnorm_forward_plan *make_plan(clnorm_context *context, clnorm_variant variant, int64_t n) {
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, n, C, S);
-  clnorm_forward_plan *plan = NULL;
-  desc.variant = variant;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
+static clnorm_plan *make_plan(clnorm_context *context, clnorm_cut variant, int64_t n) {
+  dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, n, C, S);
+  clnorm_plan *plan = NULL;
+  desc.cut = variant;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
   return plan;
 }
 
@@ -27,30 +27,30 @@ static double host_seconds(void) {
 
 /* A run's time is part of the time that its caller sees, and no small part of it. */
 static void a_run_has_a_time(void **state) {
-  static const clnorm_variant variants[] = {CLNORM_VARIANT_CHANNEL, CLNORM_VARIANT_SPLIT};
+  static const clnorm_cut variants[] = {CLNORM_CUT_CHANNEL, CLNORM_CUT_SPLIT};
   (void)state;
   clnorm_context *context = open_timed(true);
   float *values = test_malloc(COUNT * sizeof *values);
   fixture_fill(values, COUNT, 1, 0, 1);
   fixture_tensor x = fixture_tensor_make(context, values, COUNT);
   fixture_tensor y = fixture_tensor_make(context, NULL, COUNT);
-  const clnorm_forward_args args = {.x = x.view, .y = y.view};
+  const dense_args args = {.x = x.view, .y = y.view};
   for (size_t i = 0; i < FIXTURE_LENGTH(variants); i++) {
-    clnorm_forward_plan *plan = make_plan(context, variants[i], N);
-    assert_ok(context, clnorm_forward_run(plan, &args)); /* compiles */
+    clnorm_plan *plan = make_plan(context, variants[i], N);
+    assert_ok(context, dense_run(plan, &args)); /* compiles */
     assert_ok(context, clnorm_finish(context));
     const double start = host_seconds();
     double seconds = -1;
-    assert_ok(context, clnorm_forward_run(plan, &args));
+    assert_ok(context, dense_run(plan, &args));
     assert_ok(context, clnorm_last_run_seconds(context, &seconds)); /* waits */
     const double seen = host_seconds() - start;
-    print_message("%s: %.0f us of %.0f us\n", clnorm_forward_plan_description(plan), 1e6 * seconds,
+    print_message("%s: %.0f us of %.0f us\n", clnorm_plan_description(plan), 1e6 * seconds,
                   1e6 * seen);
     assert_true(seconds > seen / 1000 && seconds <= seen);
     double again = -1;
     assert_ok(context, clnorm_last_run_seconds(context, &again));
     assert_true(again == seconds);
-    clnorm_forward_plan_destroy(plan);
+    clnorm_plan_destroy(plan);
   }
   fixture_tensor_free(context, &x);
   fixture_tensor_free(context, &y);
@@ -61,13 +61,13 @@ static void a_run_has_a_time(void **state) {
 static void an_empty_run_takes_no_time(void **state) {
   (void)state;
   clnorm_context *context = open_timed(true);
-  clnorm_forward_plan *plan = make_plan(context, CLNORM_VARIANT_AUTO, 0);
-  const clnorm_forward_args args = {.momentum = 0};
+  clnorm_plan *plan = make_plan(context, CLNORM_CUT_AUTO, 0);
+  const dense_args args = {.momentum = 0};
   double seconds = -1;
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  assert_ok(context, dense_run(plan, &args));
   assert_ok(context, clnorm_last_run_seconds(context, &seconds));
   assert_true(seconds == 0);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
 }
 

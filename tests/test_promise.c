@@ -11,6 +11,7 @@
 
 #include "cases.h"
 #include "isa.h"
+#include "problem.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -18,9 +19,10 @@
 
 /* ---- A run of the CPU path's items under a floating-point mode ------------------------------------ */
 
-static clnorm_schedule fixture_schedule(const clnorm_forward_desc *desc,
-                                        const clnorm_traits *traits) {
-  const clnorm_work work = clnorm__work_make(desc);
+static clnorm_schedule fixture_schedule(const dense_desc *desc, const clnorm_traits *traits) {
+  clnorm_problem problem = dense_problem(desc);
+  problem.tensors[CLNORM_Y] = problem.tensors[CLNORM_X];
+  const clnorm_work work = clnorm__work_make(&problem, NULL);
   return clnorm__schedule_make(&work, traits);
 }
 
@@ -30,9 +32,9 @@ typedef struct results {
   float *saved_mean_low;
 } results;
 
-static void results_make(results *r, const clnorm_problem *problem) {
+static void results_make(results *r, const clnorm_case_problem *problem) {
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
-    r->counts[o] = clnorm_problem_output_count(problem, (clnorm_output)o);
+    r->counts[o] = clnorm_case_problem_output_count(problem, (clnorm_output)o);
     r->values[o] = calloc((size_t)r->counts[o] + 1, sizeof(float));
     assert_non_null(r->values[o]);
   }
@@ -49,7 +51,7 @@ static void results_free(results *r) {
   free(r->saved_mean_low);
 }
 
-static clnorm_call make_call(const clnorm_schedule *schedule, const clnorm_problem *problem) {
+static clnorm_call make_call(const clnorm_schedule *schedule, const clnorm_case_problem *problem) {
   clnorm_call call = schedule->call;
   call.flags |= CLNORM_SAVE_MEAN | CLNORM_SAVE_MEAN_LOW | CLNORM_SAVE_INVSTD;
   if (problem->weight) call.flags |= CLNORM_HAS_WEIGHT;
@@ -60,7 +62,7 @@ static clnorm_call make_call(const clnorm_schedule *schedule, const clnorm_probl
   return call;
 }
 
-static void run(const clnorm_problem *problem, clnorm_isa isa, unsigned mode, results *r) {
+static void run(const clnorm_case_problem *problem, clnorm_isa isa, unsigned mode, results *r) {
   const clnorm_items_functions *functions =
       clnorm__isa_functions(isa, CLNORM_PATH_POSITIONS, CLNORM_STORAGE_F32, CLNORM_STORAGE_F32);
   const clnorm_traits traits = {.form = CLNORM_FORM_VECTOR,
@@ -224,10 +226,9 @@ static void elements_are_told_apart_one_by_one(void **state) {
   (void)state;
   fixture_fill(x, COUNT, 1, 0, 1);
   for (int i = 0; i < COUNT; i++) x[COUNT + i] = 1e-40f * (float)(1 + i * i);
-  clnorm_problem problem = {.desc =
-                                clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 1, 2, COUNT),
-                            .dims = {1, 2, 1, COUNT},
-                            .x = x};
+  clnorm_case_problem problem = {.desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 1, 2, COUNT),
+                                 .dims = {1, 2, 1, COUNT},
+                                 .x = x};
   clnorm_promise *promise = clnorm_promise_create(&problem);
   assert_non_null(promise);
   for (int i = 0; i < 2 * COUNT; i++) expected[i] = values[i] = (float)i;
@@ -254,8 +255,8 @@ static void magnitudes(void **state) {
     for (int constant = 0; constant < 2; constant++) {
       const double scale = pow(10, exponent);
       fixture_fill(x, COUNT, 1, scale, constant ? 0 : scale);
-      const clnorm_problem problem = {
-          .desc = clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S),
+      const clnorm_case_problem problem = {
+          .desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S),
           .dims = {N, C, 1, S},
           .x = x};
       clnorm_promise *promise = clnorm_promise_create(&problem);
@@ -270,7 +271,7 @@ static void magnitudes(void **state) {
 /* ---- From the saved statistics ----------------------------------------------------------------------- */
 
 /* y of an element from the three saved operands, weight and bias, in docs/arithmetic.md's words. */
-static float recomputed(const clnorm_problem *problem, const results *r, int64_t c, float x) {
+static float recomputed(const clnorm_case_problem *problem, const results *r, int64_t c, float x) {
   const float hi = r->values[CLNORM_OUTPUT_SAVED_MEAN][c], lo = r->saved_mean_low[c];
   const float invstd = r->values[CLNORM_OUTPUT_SAVED_INVSTD][c];
   const float scale = problem->weight ? problem->weight[c] * invstd : invstd;
@@ -280,7 +281,8 @@ static float recomputed(const clnorm_problem *problem, const results *r, int64_t
 }
 
 /* How many channels have a part of their mean in lo. */
-static int64_t check_recomputed(const clnorm_problem *problem, const results *r, const char *text) {
+static int64_t check_recomputed(const clnorm_case_problem *problem, const results *r,
+                                const char *text) {
   const int64_t channels = problem->desc.channels, spatial = problem->desc.spatial;
   int64_t low = 0;
   for (int64_t c = 0; c < channels; c++) {
@@ -311,10 +313,10 @@ static void saved_statistics_give_y_again(void **state) {
       clnorm_case_operands operands;
       clnorm_case_describe(&cases[i], text, sizeof text);
       assert_true(clnorm_case_operands_make(&cases[i], &operands));
-      for (int variant = CLNORM_VARIANT_CHANNEL; variant <= CLNORM_VARIANT_SPLIT; variant++) {
-        operands.problem.desc.variant = (clnorm_variant)variant;
+      for (int variant = CLNORM_CUT_CHANNEL; variant <= CLNORM_CUT_SPLIT; variant++) {
+        operands.problem.desc.cut = (clnorm_cut)variant;
         if (cases[i].statistics != CLNORM_BATCH_STATISTICS)
-          operands.problem.desc.variant = CLNORM_VARIANT_AUTO;
+          operands.problem.desc.cut = CLNORM_CUT_AUTO;
         for (int isa = CLNORM_ISA_PLAIN; isa <= CLNORM_ISA_AVX2; isa++) {
           if (!clnorm__isa_available((clnorm_isa)isa)) continue;
           results r;

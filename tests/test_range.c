@@ -11,14 +11,14 @@
 
 /* Everything that a training run takes and gives, on the host. */
 typedef struct training {
-  clnorm_forward_desc desc;
+  dense_desc desc;
   double momentum;
   const float *x, *weight, *bias; /* weight and bias may be NULL */
   float *y, *mean, *invstd;
   float *running_mean, *running_var; /* 0 and 1 before the run */
 } training;
 
-static training training_make(clnorm_forward_desc desc, const float *x) {
+static training training_make(dense_desc desc, const float *x) {
   const size_t channels = (size_t)desc.channels;
   training t = {.desc = desc, .momentum = 0.5, .x = x};
   t.y = malloc((size_t)(desc.batch * desc.spatial + 4) * channels * sizeof(float));
@@ -30,7 +30,7 @@ static training training_make(clnorm_forward_desc desc, const float *x) {
   return t;
 }
 
-static void training_run(clnorm_context *context, training *t, clnorm_variant variant) {
+static void training_run(clnorm_context *context, training *t, clnorm_cut variant) {
   const size_t channels = (size_t)t->desc.channels;
   const size_t elements = (size_t)(t->desc.batch * t->desc.spatial) * channels;
   for (size_t c = 0; c < channels; c++) t->running_mean[c] = 0;
@@ -48,24 +48,24 @@ static void training_run(clnorm_context *context, training *t, clnorm_variant va
       {fixture_tensor_make(context, t->running_mean, channels), t->running_mean},
       {fixture_tensor_make(context, t->running_var, channels), t->running_var},
   };
-  clnorm_forward_args args = {.x = x.view,
-                              .y = outputs[0].tensor.view,
-                              .saved_mean = outputs[1].tensor.view,
-                              .saved_invstd = outputs[2].tensor.view,
-                              .running_mean = outputs[3].tensor.view,
-                              .running_var = outputs[4].tensor.view,
-                              .momentum = t->momentum};
+  dense_args args = {.x = x.view,
+                     .y = outputs[0].tensor.view,
+                     .saved_mean = outputs[1].tensor.view,
+                     .saved_invstd = outputs[2].tensor.view,
+                     .running_mean = outputs[3].tensor.view,
+                     .running_var = outputs[4].tensor.view,
+                     .momentum = t->momentum};
   if (t->weight) args.weight = weight.view;
   if (t->bias) args.bias = bias.view;
-  clnorm_forward_plan *plan;
-  t->desc.variant = variant;
-  assert_ok(context, clnorm_forward_plan_create(context, &t->desc, &plan));
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  clnorm_plan *plan;
+  t->desc.cut = variant;
+  assert_ok(context, dense_plan_create(context, &t->desc, &plan));
+  assert_ok(context, dense_run(plan, &args));
   for (size_t i = 0; i < FIXTURE_LENGTH(outputs); i++) {
     fixture_tensor_read(context, &outputs[i].tensor, outputs[i].values);
     fixture_tensor_free(context, &outputs[i].tensor);
   }
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   fixture_tensor_free(context, &x);
   fixture_tensor_free(context, &weight);
   fixture_tensor_free(context, &bias);
@@ -73,7 +73,7 @@ static void training_run(clnorm_context *context, training *t, clnorm_variant va
 
 static void training_free(training *t) { free(t->y); }
 
-static const clnorm_variant variants[] = {CLNORM_VARIANT_CHANNEL, CLNORM_VARIANT_SPLIT};
+static const clnorm_cut variants[] = {CLNORM_CUT_CHANNEL, CLNORM_CUT_SPLIT};
 
 /* ---- Sums that overflow -------------------------------------------------------------------------- */
 
@@ -122,7 +122,7 @@ typedef struct exact {
 } exact;
 
 static exact exact_make(const training *t, int64_t channel) {
-  const clnorm_forward_desc *d = &t->desc;
+  const dense_desc *d = &t->desc;
   exact e = {.moments = fixture_channel_moments(t->x, d->batch, d->channels, d->spatial, channel)};
   e.squares = e.moments.var * e.moments.count;
   for (int64_t n = 0; n < d->batch; n++)
@@ -133,7 +133,7 @@ static exact exact_make(const training *t, int64_t channel) {
 
 /* All of y and invstd are NaN, or near. docs/arithmetic.md says where it must be which. */
 static void check_range_channel(const training *t, int64_t c) {
-  const clnorm_forward_desc *d = &t->desc;
+  const dense_desc *d = &t->desc;
   const exact e = exact_make(t, c);
   const double invstd = 1 / sqrt(e.moments.var + (double)(float)d->eps);
   const bool is_nan = isnan(t->invstd[c]);
@@ -174,8 +174,7 @@ static void sums_that_overflow_give_nan(void **state) {
     const shape *s = &range_shapes[i];
     float *x = range_values(s->batch, s->spatial);
     training t = training_make(
-        clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, s->batch, RANGE_CHANNELS, s->spatial),
-        x);
+        dense_desc_defaults(CLNORM_BATCH_STATISTICS, s->batch, RANGE_CHANNELS, s->spatial), x);
     for (size_t v = 0; v < FIXTURE_LENGTH(variants); v++) {
       training_run(context, &t, variants[v]);
       for (int64_t c = 0; c < RANGE_CHANNELS; c++) check_range_channel(&t, c);
@@ -196,21 +195,21 @@ static void a_given_variance_may_be_infinite(void **state) {
   fixture_tensor tv = fixture_tensor_make(context, var, 1);
   fixture_tensor tb = fixture_tensor_make(context, bias, 1);
   fixture_tensor ti = fixture_tensor_make(context, NULL, 1);
-  const clnorm_forward_desc desc = clnorm_forward_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4);
-  const clnorm_forward_args args = {.x = tx.view,
-                                    .y = ty.view,
-                                    .bias = tb.view,
-                                    .running_mean = tm.view,
-                                    .running_var = tv.view,
-                                    .saved_invstd = ti.view};
-  clnorm_forward_plan *plan;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  assert_ok(context, clnorm_forward_run(plan, &args));
+  const dense_desc desc = dense_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4);
+  const dense_args args = {.x = tx.view,
+                           .y = ty.view,
+                           .bias = tb.view,
+                           .running_mean = tm.view,
+                           .running_var = tv.view,
+                           .saved_invstd = ti.view};
+  clnorm_plan *plan;
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  assert_ok(context, dense_run(plan, &args));
   fixture_tensor_read(context, &ty, y);
   fixture_tensor_read(context, &ti, invstd);
   assert_true(invstd[0] == 0);
   for (int i = 0; i < 4; i++) assert_true(y[i] == 0.25f);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   fixture_tensor *all[] = {&tx, &ty, &tm, &tv, &tb, &ti};
   for (size_t i = 0; i < FIXTURE_LENGTH(all); i++) fixture_tensor_free(context, all[i]);
 }
@@ -245,8 +244,8 @@ static void one_value_is_bias(void **state) {
   fixture_fill(weight, ONES, 5, 0, 2);
   fixture_fill(bias, ONES, 6, 0, 3);
   for (unsigned i = 0; i < 16; i++) {
-    training t = training_make(clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, 1, ONES, 1),
-                               one_values);
+    training t =
+        training_make(dense_desc_defaults(CLNORM_BATCH_STATISTICS, 1, ONES, 1), one_values);
     if (i & 1) t.desc.biased_running_var = true;
     if (i & 2) t.desc.eps = 0;
     if (i & 4) t.weight = weight;
@@ -270,7 +269,7 @@ static void a_weight_that_is_not_finite(void **state) {
   static float x[N * C * S];
   fixture_fill(x, N * C * S, 8, 4, 2);
   for (int i = 0; i < S; i++) x[i] = 4; /* in a channel with lo = 0, and x = mean, or not */
-  training t = training_make(clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S), x);
+  training t = training_make(dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S), x);
   t.weight = weight;
   for (size_t v = 0; v < FIXTURE_LENGTH(variants); v++) {
     training_run(context, &t, variants[v]);

@@ -16,8 +16,8 @@ def main():
     if blocks != [code]:
         sys.exit("README.md must have one C example, and it must equal examples/readme.c")
     lines = [line for line in code.splitlines() if line.strip()]
-    if len(lines) > 20:
-        sys.exit(f"examples/readme.c has {len(lines)} lines, but must have at most 20")
+    if len(lines) > 24:
+        sys.exit(f"examples/readme.c has {len(lines)} lines, but must have at most 24")
     return 0
 
 

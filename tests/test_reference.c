@@ -12,8 +12,8 @@ typedef struct moments {
   double mean, var, count;
 } moments;
 
-static moments channel_moments(const clnorm_problem *problem, int64_t c) {
-  const clnorm_forward_desc *d = &problem->desc;
+static moments channel_moments(const clnorm_case_problem *problem, int64_t c) {
+  const dense_desc *d = &problem->desc;
   moments m = {0, 0, (double)(d->batch * d->spatial)};
   for (int pass = 0; pass < 2; pass++) {
     double sum = 0;
@@ -33,8 +33,8 @@ typedef struct results {
   float *values[CLNORM_NUM_OUTPUTS];
 } results;
 
-static void compute_channel(const clnorm_problem *problem, int64_t c, results *r) {
-  const clnorm_forward_desc *d = &problem->desc;
+static void compute_channel(const clnorm_case_problem *problem, int64_t c, results *r) {
+  const dense_desc *d = &problem->desc;
   const moments m = channel_moments(problem, c);
   const bool given = d->statistics == CLNORM_GIVEN_STATISTICS;
   const double mean = given ? problem->running_mean[c] : m.mean;
@@ -58,8 +58,8 @@ static void compute_channel(const clnorm_problem *problem, int64_t c, results *r
               (1 - keep) * (d->biased_running_var ? var : unbiased));
 }
 
-static results compute(const clnorm_problem *problem) {
-  const clnorm_forward_desc *d = &problem->desc;
+static results compute(const clnorm_case_problem *problem) {
+  const dense_desc *d = &problem->desc;
   results r;
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
     const int64_t count = i == CLNORM_OUTPUT_Y ? d->batch * d->channels * d->spatial : d->channels;
@@ -95,12 +95,12 @@ static void check_good_results_pass(const clnorm_case *item) {
   clnorm_case_operands operands;
   if (!is_tame(item->data)) return;
   assert_true(clnorm_case_operands_make(item, &operands));
-  const clnorm_problem *problem = &operands.problem;
+  const clnorm_case_problem *problem = &operands.problem;
   clnorm_reference *reference = clnorm_reference_create(problem);
   results r = compute(problem);
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
     const clnorm_output output = (clnorm_output)o;
-    if (clnorm_problem_output_count(problem, output) == 0) continue;
+    if (clnorm_case_problem_output_count(problem, output) == 0) continue;
     const double ratio = clnorm_reference_check(reference, output, r.values[o], NULL);
     if (!(ratio <= 0.55)) fail_msg("%s: %g of the bound", clnorm_output_name(output), ratio);
     if (clnorm_case_exact(item, output))
@@ -142,7 +142,7 @@ static void test_planted_errors_are_found(void **state) {
   results r = compute(&operands.problem);
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
     const clnorm_output output = (clnorm_output)o;
-    const int64_t last = clnorm_problem_output_count(&operands.problem, output) - 1;
+    const int64_t last = clnorm_case_problem_output_count(&operands.problem, output) - 1;
     const float right = r.values[o][last];
     int64_t at;
     r.values[o][last] = right + 0x1p-17f * (fabsf(right) + 8);
@@ -167,7 +167,7 @@ static void test_a_single_pass_variance_is_found(void **state) {
   const clnorm_case item = full_case(CLNORM_DATA_OFFSET_1E4);
   clnorm_case_operands operands;
   assert_true(clnorm_case_operands_make(&item, &operands));
-  const clnorm_problem *p = &operands.problem;
+  const clnorm_case_problem *p = &operands.problem;
   clnorm_reference *reference = clnorm_reference_create(p);
   float invstd[5];
   for (int64_t c = 0; c < 5; c++) {
@@ -190,11 +190,11 @@ static void test_a_single_pass_variance_is_found(void **state) {
 static void test_not_finite_values(void **state) {
   (void)state;
   const float x[4] = {1, INFINITY, NAN, 3}, mean[1] = {2}, var[1] = {4};
-  clnorm_problem problem = {.desc = clnorm_forward_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4),
-                            .dims = {1, 1, 1, 4},
-                            .x = x,
-                            .running_mean = mean,
-                            .running_var = var};
+  clnorm_case_problem problem = {.desc = dense_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4),
+                                 .dims = {1, 1, 1, 4},
+                                 .x = x,
+                                 .running_mean = mean,
+                                 .running_var = var};
   problem.desc.eps = 0;
   clnorm_reference *reference = clnorm_reference_create(&problem);
   float y[4] = {-0.5f, INFINITY, NAN, 0.5f};
@@ -217,8 +217,8 @@ static void check_exact_data(const clnorm_case *item) {
   if (item->data != CLNORM_DATA_EXACT || item->statistics != CLNORM_BATCH_STATISTICS) return;
   clnorm_case_operands operands;
   assert_true(clnorm_case_operands_make(item, &operands));
-  const clnorm_forward_desc *d = &operands.problem.desc;
-  for (int64_t c = 0; c < d->channels && !clnorm_problem_empty(&operands.problem); c++) {
+  const dense_desc *d = &operands.problem.desc;
+  for (int64_t c = 0; c < d->channels && !clnorm_case_problem_empty(&operands.problem); c++) {
     const moments m = channel_moments(&operands.problem, c);
     assert_true(m.mean == (double)(int)m.mean);
     assert_true(m.var + d->eps == 4);
@@ -284,7 +284,7 @@ static void check_runs(const clnorm_case *item) {
   const clnorm_case_result result =
       clnorm_case_run(runner, item, &operands.problem, &outputs, &status, &why);
   if (result != CLNORM_CASE_RAN) fail_msg("%s", why.text);
-  const int64_t count = clnorm_problem_output_count(&operands.problem, CLNORM_OUTPUT_Y);
+  const int64_t count = clnorm_case_problem_output_count(&operands.problem, CLNORM_OUTPUT_Y);
   assert_int_equal(outputs.counts[CLNORM_OUTPUT_Y], count);
   assert_int_equal(outputs.values[CLNORM_OUTPUT_SAVED_MEAN] != NULL, item->save_mean && count > 0);
   clnorm_case_outputs_free(&outputs);
@@ -320,12 +320,68 @@ static void test_the_runner_reports_refusals(void **state) {
   clnorm_context_destroy(context);
 }
 
+/* y = x, with mean 0, variance 1, eps 0: its value rounded to the type passes, the next value away from it does not. */
+static void test_the_bound_of_y_has_half_an_ulp_of_its_type(void **state) {
+  (void)state;
+  static const float x[] = {1.2f, -0.7f, 3.14159f, 0.3f}, mean[] = {0}, var[] = {1};
+  static const struct {
+    int32_t dtype;
+    float ulp; /* over 2^exponent */
+  } rows[] = {{CLNORM_F16, 0x1p-10f}, {CLNORM_BF16, 0x1p-7f}};
+  for (size_t t = 0; t < sizeof rows / sizeof *rows; t++) {
+    clnorm_case_problem problem = {.desc = dense_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4),
+                                   .dims = {1, 1, 1, 4},
+                                   .y_dtype = rows[t].dtype,
+                                   .x = x,
+                                   .running_mean = mean,
+                                   .running_var = var};
+    problem.desc.eps = 0;
+    clnorm_reference *reference = clnorm_reference_create(&problem);
+    float y[4];
+    for (int i = 0; i < 4; i++) y[i] = clnorm_rounded(rows[t].dtype, x[i]);
+    assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL) <= 1);
+    assert_int_equal(clnorm_reference_unequal(reference, CLNORM_OUTPUT_Y, y), 0);
+    for (int i = 0; i < 4; i++) {
+      const float kept = y[i], ulp = ldexpf(rows[t].ulp, ilogbf(kept));
+      y[i] = kept + (kept > x[i] ? ulp : -ulp);
+      assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL) > 1.5);
+      assert_int_equal(clnorm_reference_unequal(reference, CLNORM_OUTPUT_Y, y), 1);
+      y[i] = kept;
+    }
+    clnorm_reference_destroy(reference);
+  }
+}
+
+/* From half an ulp past the largest value on, the type has an infinity. */
+static void test_what_is_too_large_for_the_type(void **state) {
+  (void)state;
+  static const float x[] = {65519, 65521, -7e4f, 6e4f}, mean[] = {0}, var[] = {1};
+  clnorm_case_problem problem = {.desc = dense_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4),
+                                 .dims = {1, 1, 1, 4},
+                                 .y_dtype = CLNORM_F16,
+                                 .x = x,
+                                 .running_mean = mean,
+                                 .running_var = var};
+  problem.desc.eps = 0;
+  clnorm_reference *reference = clnorm_reference_create(&problem);
+  float y[4] = {65504, INFINITY, -INFINITY, 6e4f};
+  assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL) <= 1);
+  y[2] = INFINITY;
+  assert_true(isinf(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL)));
+  y[2] = -INFINITY;
+  y[3] = INFINITY;
+  assert_true(isinf(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL)));
+  clnorm_reference_destroy(reference);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_good_results_pass),
       cmocka_unit_test(test_planted_errors_are_found),
       cmocka_unit_test(test_a_single_pass_variance_is_found),
       cmocka_unit_test(test_not_finite_values),
+      cmocka_unit_test(test_the_bound_of_y_has_half_an_ulp_of_its_type),
+      cmocka_unit_test(test_what_is_too_large_for_the_type),
       cmocka_unit_test(test_exact_data_are_exact),
       cmocka_unit_test(test_data_are_repeatable),
       cmocka_unit_test(test_suites),

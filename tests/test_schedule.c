@@ -6,12 +6,20 @@
 #include <sys/stat.h>
 
 #include "caches.h"
+#include "problem.h"
 #include "schedule.h"
+#include "tensor.h"
 #include "tiles.h"
 
-static clnorm_schedule fixture_schedule(const clnorm_forward_desc *desc,
-                                        const clnorm_traits *traits) {
-  const clnorm_work work = clnorm__work_make(desc);
+/* As a plan hands it on: y is as x. */
+static clnorm_work fixture_work(const dense_desc *desc) {
+  clnorm_problem problem = dense_problem(desc);
+  problem.tensors[CLNORM_Y] = problem.tensors[CLNORM_X];
+  return clnorm__work_make(&problem, NULL);
+}
+
+static clnorm_schedule fixture_schedule(const dense_desc *desc, const clnorm_traits *traits) {
+  const clnorm_work work = fixture_work(desc);
   return clnorm__schedule_make(&work, traits);
 }
 
@@ -52,21 +60,49 @@ static void test_overflow(void **state) {
       {1, 1, INT64_C(1) << 62, CLNORM_ERROR_OVERFLOW, "4611686018427387904|63 bits"},
       {INT64_C(1) << 41, 1, 1, CLNORM_ERROR_OVERFLOW, "2199023255552 x 1|2^40"},
       {3, 1, INT64_C(1) << 39, CLNORM_ERROR_OVERFLOW, "3 x 549755813888|2^40"},
-      {-1, 1, 1, CLNORM_ERROR_INVALID_ARGUMENT, "batch is -1|negative"},
-      {1, -2, 1, CLNORM_ERROR_INVALID_ARGUMENT, "channels is -2|negative"},
-      {1, 1, INT64_MIN, CLNORM_ERROR_INVALID_ARGUMENT, "spatial is -9223372036854775808|negative"},
+      {-1, 1, 1, CLNORM_ERROR_INVALID_ARGUMENT, "x.dims[0] is -1|negative"},
+      {1, -2, 1, CLNORM_ERROR_INVALID_ARGUMENT, "x.dims[1] is -2|negative"},
+      {1, 1, INT64_MIN, CLNORM_ERROR_INVALID_ARGUMENT,
+       "x.dims[2] is -9223372036854775808|negative"},
   };
   (void)state;
   clnorm_context *context = fixture_open_with("cpu", NULL);
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
-    clnorm_forward_plan *plan;
-    const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
-        CLNORM_GIVEN_STATISTICS, rows[i].batch, rows[i].channels, rows[i].spatial);
-    const clnorm_status status = clnorm_forward_plan_create(context, &desc, &plan);
+    clnorm_plan *plan;
+    const dense_desc desc = dense_desc_defaults(CLNORM_GIVEN_STATISTICS, rows[i].batch,
+                                                rows[i].channels, rows[i].spatial);
+    const clnorm_status status = dense_plan_create(context, &desc, &plan);
     fixture_rejected(clnorm_last_error(context), status, rows[i].status, rows[i].words, "overflow");
     assert_null(plan);
   }
   clnorm_context_destroy(context);
+}
+
+/* Strides lead further than the elements do: the end that still fits, and the one that does not. */
+static void test_ends(void **state) {
+  static const struct {
+    int32_t dtype;
+    int64_t dims[3], strides[3];
+    uint64_t bytes;
+  } rows[] = {
+      {CLNORM_F32, {2, 1, 1}, {(INT64_C(1) << 61) - 2, 1, 1}, UINT64_C(0x7ffffffffffffffc)},
+      {CLNORM_F32, {2, 1, 1}, {(INT64_C(1) << 61) - 1, 1, 1}, 0},
+      {CLNORM_F16, {2, 1, 1}, {(INT64_C(1) << 61) - 1, 1, 1}, UINT64_C(1) << 62},
+      {CLNORM_F64, {2, 1, 1}, {(INT64_C(1) << 60) - 2, 1, 1}, UINT64_C(0x7ffffffffffffff8)},
+      {CLNORM_F64, {2, 1, 1}, {(INT64_C(1) << 60) - 1, 1, 1}, 0},
+      {CLNORM_F32, {3, 1, 1}, {INT64_MAX, 1, 1}, 0},
+      {CLNORM_F32, {2, 2, 2}, {INT64_C(1) << 62, INT64_C(1) << 62, 1}, 0},
+      {CLNORM_F32, {1, 1, 1}, {INT64_MAX, INT64_MAX, INT64_MAX}, 4},
+      {CLNORM_F32, {0, 3, 4}, {INT64_MAX, INT64_MAX, INT64_MAX}, 0},
+  };
+  (void)state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    clnorm_tensor tensor;
+    clnorm_tensor_nchw(&tensor, rows[i].dtype, 3, rows[i].dims);
+    memcpy(tensor.strides, rows[i].strides, sizeof rows[i].strides);
+    if (clnorm_tensor_bytes(&tensor) != rows[i].bytes)
+      fail_msg("row %zu: %llu bytes", i, (unsigned long long)clnorm_tensor_bytes(&tensor));
+  }
 }
 
 /* Sizes that no machine holds still have a schedule. */
@@ -79,8 +115,8 @@ static void test_huge(void **state) {
                                {INT64_C(1) << 20, 64, INT64_C(1) << 20}};
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
-    const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
-        CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
+    const dense_desc desc =
+        dense_desc_defaults(CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
     const clnorm_schedule s = fixture_schedule(&desc, &traits);
     assert_true(s.num_launches >= 1 && s.num_launches <= 3);
     assert_true(s.call.channels_each >= 1 && s.call.channels_each <= CLNORM_CHANNELS_MAX);
@@ -89,7 +125,7 @@ static void test_huge(void **state) {
 }
 
 /* Every element lies in one tile, and in one node of its channel. */
-static void check_cover(const clnorm_forward_desc *desc, const clnorm_traits *traits) {
+static void check_cover(const dense_desc *desc, const clnorm_traits *traits) {
   const size_t total = (size_t)(desc->batch * desc->channels * desc->spatial);
   unsigned char seen[70000];
   assert_true(total >= 1 && total <= sizeof seen);
@@ -131,11 +167,11 @@ static void test_cover(void **state) {
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++)
     for (size_t k = 0; k < FIXTURE_LENGTH(traits); k++)
-      for (int variant = 0; variant <= CLNORM_VARIANT_SPLIT; variant++)
+      for (int variant = 0; variant <= CLNORM_CUT_SPLIT; variant++)
         for (int statistics = 0; statistics <= CLNORM_GIVEN_STATISTICS; statistics++) {
-          clnorm_forward_desc desc = clnorm_forward_desc_defaults(
-              (clnorm_statistics)statistics, shapes[i][0], shapes[i][1], shapes[i][2]);
-          desc.variant = (clnorm_variant)variant;
+          dense_desc desc = dense_desc_defaults((clnorm_statistics)statistics, shapes[i][0],
+                                                shapes[i][1], shapes[i][2]);
+          desc.cut = (clnorm_cut)variant;
           check_cover(&desc, &traits[k]);
         }
 }
@@ -155,21 +191,21 @@ static void test_views(void **state) {
       {49, 50, 64 * 49, 64 * 50, CLNORM_PATH_POSITIONS, false, false},
       {49, 49, 64 * 49, 64 * 49, CLNORM_PATH_GENERAL, false, false},
   };
-  static const clnorm_statistics statistics[] = {CLNORM_BATCH_STATISTICS, CLNORM_GIVEN_STATISTICS,
-                                                 CLNORM_NO_STATISTICS};
+  static const int32_t statistics[] = {CLNORM_BATCH_STATISTICS, CLNORM_GIVEN_STATISTICS,
+                                       DENSE_COPY};
   const clnorm_traits traits = {CLNORM_FORM_VECTOR, 2, 1, 1 << 22, 1 << 22, 1 << 20, 4};
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++)
     for (size_t k = 0; k < FIXTURE_LENGTH(statistics); k++) {
-      const clnorm_forward_desc desc = clnorm_forward_desc_defaults(statistics[k], 32, 64, 49);
-      clnorm_work work = clnorm__work_make(&desc);
+      const dense_desc desc = dense_desc_defaults(statistics[k], 32, 64, 49);
+      clnorm_work work = fixture_work(&desc);
       work.path = rows[i].path;
       work.call.views[CLNORM_VIEW_X].channel = rows[i].x_channel;
       work.call.views[CLNORM_VIEW_Y].channel = rows[i].y_channel;
       work.call.views[CLNORM_VIEW_X].sample = rows[i].x_sample;
       work.call.views[CLNORM_VIEW_Y].sample = rows[i].y_sample;
       const clnorm_schedule s = clnorm__schedule_make(&work, &traits);
-      const bool copy = statistics[k] == CLNORM_NO_STATISTICS;
+      const bool copy = statistics[k] == DENSE_COPY;
       assert_int_equal(s.call.batch == 1, copy && rows[i].one_plane);
       if (s.call.batch > 1) assert_int_equal(s.call.channels_each > 1, rows[i].together);
     }
@@ -180,8 +216,8 @@ static void test_nothing_to_do(void **state) {
   const int64_t shapes[][3] = {{0, 3, 4}, {2, 0, 4}, {2, 3, 0}, {0, INT64_MAX, INT64_MAX}};
   (void)state;
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
-    const clnorm_forward_desc desc = clnorm_forward_desc_defaults(
-        CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
+    const dense_desc desc =
+        dense_desc_defaults(CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
     const clnorm_schedule s = fixture_schedule(&desc, &traits);
     assert_int_equal(s.num_launches, 0);
     assert_int_equal(s.workspace_size, 0);
@@ -193,9 +229,9 @@ static void test_nothing_to_do(void **state) {
 #define KIB(n) (UINT64_C(n) << 10)
 #define MIB(n) (UINT64_C(n) << 20)
 
-static bool streams(const clnorm_traits *traits, clnorm_statistics statistics, int64_t kib,
+static bool streams(const clnorm_traits *traits, int32_t statistics, int64_t kib,
                     clnorm_store store) {
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(statistics, kib, 4, 64);
+  dense_desc desc = dense_desc_defaults(statistics, kib, 4, 64);
   desc.store = store;
   return (fixture_schedule(&desc, traits).call.flags & CLNORM_STREAMED) != 0;
 }
@@ -216,8 +252,8 @@ static void test_stores(void **state) {
     traits.split_below = 4;
     clnorm__traits_set_caches(&traits, rows[i].caches);
     assert_int_equal(traits.cache_bytes, rows[i].caches.second);
-    for (int statistics = 0; statistics <= CLNORM_NO_STATISTICS; statistics++) {
-      const clnorm_statistics s = (clnorm_statistics)statistics;
+    for (int statistics = 0; statistics <= DENSE_COPY; statistics++) {
+      const int32_t s = statistics;
       const int64_t largest =
           s == CLNORM_BATCH_STATISTICS ? rows[i].largest_train : rows[i].largest_eval;
       assert_false(streams(&traits, s, 1, CLNORM_STORE_AUTO));
@@ -319,11 +355,11 @@ static void test_own_caches(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_products),   cmocka_unit_test(test_overflow),
-      cmocka_unit_test(test_huge),       cmocka_unit_test(test_cover),
-      cmocka_unit_test(test_views),      cmocka_unit_test(test_nothing_to_do),
-      cmocka_unit_test(test_stores),     cmocka_unit_test(test_caches),
-      cmocka_unit_test(test_own_caches),
+      cmocka_unit_test(test_products),      cmocka_unit_test(test_overflow),
+      cmocka_unit_test(test_ends),          cmocka_unit_test(test_huge),
+      cmocka_unit_test(test_cover),         cmocka_unit_test(test_views),
+      cmocka_unit_test(test_nothing_to_do), cmocka_unit_test(test_stores),
+      cmocka_unit_test(test_caches),        cmocka_unit_test(test_own_caches),
   };
   return cmocka_run_group_tests_name("schedule", tests, NULL, NULL);
 }

@@ -47,24 +47,24 @@ static clnorm_memory copy(job *j, clnorm_context *context, const float *values, 
 }
 
 static void forward(job *j, clnorm_context *context, clnorm_statistics statistics,
-                    clnorm_variant variant, float *y, float *running_mean, float *running_var) {
-  clnorm_forward_desc desc = clnorm_forward_desc_defaults(statistics, N, C, S);
-  clnorm_forward_plan *plan = NULL;
+                    clnorm_cut variant, float *y, float *running_mean, float *running_var) {
+  dense_desc desc = dense_desc_defaults(statistics, N, C, S);
+  clnorm_plan *plan = NULL;
   bool ok = true;
-  desc.variant = variant;
-  clnorm_forward_args args = {.x = copy(j, context, x, COUNT),
-                              .y = copy(j, context, x, COUNT),
-                              .weight = copy(j, context, weight, C),
-                              .bias = copy(j, context, bias, C),
-                              .running_mean = copy(j, context, mean, C),
-                              .running_var = copy(j, context, var, C),
-                              .momentum = 0.9};
-  TRY(clnorm_forward_plan_create(context, &desc, &plan));
-  TRY(clnorm_forward_run(plan, &args));
+  desc.cut = variant;
+  dense_args args = {.x = copy(j, context, x, COUNT),
+                     .y = copy(j, context, x, COUNT),
+                     .weight = copy(j, context, weight, C),
+                     .bias = copy(j, context, bias, C),
+                     .running_mean = copy(j, context, mean, C),
+                     .running_var = copy(j, context, var, C),
+                     .momentum = 0.9};
+  TRY(dense_plan_create(context, &desc, &plan));
+  TRY(dense_run(plan, &args));
   TRY(clnorm_memory_read(context, args.y, y, COUNT * sizeof *y));
   TRY(clnorm_memory_read(context, args.running_mean, running_mean, C * sizeof *running_mean));
   TRY(clnorm_memory_read(context, args.running_var, running_var, C * sizeof *running_var));
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_memory *const all[] = {
       &args.x, &args.y, &args.weight, &args.bias, &args.running_mean, &args.running_var};
   for (size_t i = 0; i < FIXTURE_LENGTH(all); i++) clnorm_memory_free(context, all[i]);
@@ -72,19 +72,19 @@ static void forward(job *j, clnorm_context *context, clnorm_statistics statistic
 
 static void module(job *j, clnorm_context *context) {
   static const int64_t dims[4] = {N, C, H, W};
-  const clnorm_batchnorm2d_options options = clnorm_batchnorm2d_options_defaults(C);
-  clnorm_batchnorm2d *bn = NULL;
+  const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+  clnorm_batchnorm *bn = NULL;
   bool ok = true;
   clnorm_memory data = copy(j, context, x, COUNT);
-  const clnorm_batchnorm2d_args args = {.x = data, .y = data};
-  TRY(clnorm_batchnorm2d_create(context, &options, &bn));
+  const dense_args args = {.x = data, .y = data};
+  TRY(clnorm_batchnorm_create(context, &options, &bn));
   for (int training = 1; training >= 0 && ok; training--) {
-    clnorm_batchnorm2d_set_training(bn, training != 0);
-    TRY(clnorm_batchnorm2d_forward(bn, 4, dims, &args));
+    clnorm_batchnorm_set_training(bn, training != 0);
+    TRY(dense_batchnorm_forward(bn, 4, dims, &args));
   }
   TRY(clnorm_memory_read(context, data, j->out.module, sizeof j->out.module));
-  TRY(clnorm_batchnorm2d_get(bn, CLNORM_RUNNING_MEAN, j->out.module_mean, C));
-  clnorm_batchnorm2d_destroy(bn);
+  TRY(dense_batchnorm_get(bn, CLNORM_RUNNING_MEAN, j->out.module_mean, C));
+  clnorm_batchnorm_destroy(bn);
   clnorm_memory_free(context, &data);
 }
 
@@ -100,12 +100,11 @@ static void *work(void *argument) {
     return NULL;
   }
   float unchanged[C];
-  forward(j, context, CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_CHANNEL, out->channel, unchanged,
+  forward(j, context, CLNORM_BATCH_STATISTICS, CLNORM_CUT_CHANNEL, out->channel, unchanged,
           out->running_var);
-  forward(j, context, CLNORM_BATCH_STATISTICS, CLNORM_VARIANT_SPLIT, out->split, out->running_mean,
+  forward(j, context, CLNORM_BATCH_STATISTICS, CLNORM_CUT_SPLIT, out->split, out->running_mean,
           out->running_var);
-  forward(j, context, CLNORM_GIVEN_STATISTICS, CLNORM_VARIANT_AUTO, out->given, unchanged,
-          unchanged);
+  forward(j, context, CLNORM_GIVEN_STATISTICS, CLNORM_CUT_AUTO, out->given, unchanged, unchanged);
   module(j, context);
   clnorm_context_destroy(context);
   return NULL;
@@ -150,7 +149,7 @@ static void contexts_at_once(void **state) {
   fixture_fill(bias, C, 3, 0, 0.3);
   fixture_fill(mean, C, 4, 5, 0.1);
   fixture_fill(var, C, 5, 4, 0.1);
-  job *alone = make_jobs(1, "cpu", clnorm_context_options_defaults());
+  job *alone = make_jobs(1, "cpu", dense_context_options());
   work(alone);
   assert_string_equal(alone->failure, "");
   for (int round = 0; round < ROUNDS; round++) {

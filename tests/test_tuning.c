@@ -18,7 +18,7 @@ static char cache[512]; /* of this process; removed at the end */
 
 /* tuning NULL: what is kept, or the rule. log may be NULL. */
 static clnorm_context *open_tuned(const clnorm_tuning *tuning, journal *log) {
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   options.cache_dir = cache;
   options.tuning = tuning;
   options.log = log ? journal_keep_line : NULL;
@@ -26,10 +26,10 @@ static clnorm_context *open_tuned(const clnorm_tuning *tuning, journal *log) {
   return fixture_open_with(fixture_device(), &options);
 }
 
-static clnorm_tuning in_force(const clnorm_tuning *given, clnorm_tuning_source expected) {
+static clnorm_tuning in_force(const clnorm_tuning *given, int32_t expected) {
   clnorm_context *context = open_tuned(given, NULL);
-  clnorm_tuning_source source;
-  const clnorm_tuning tuning = clnorm_context_tuning(context, &source);
+  int32_t source;
+  const clnorm_tuning tuning = dense_context_tuning(context, &source);
   assert_int_equal(source, expected);
   clnorm_context_destroy(context);
   return tuning;
@@ -63,7 +63,7 @@ static int empty_cache(void **state) {
 
 static void by_rule(void **state) {
   (void)state;
-  const clnorm_tuning defaults = clnorm_tuning_defaults();
+  const clnorm_tuning defaults = dense_tuning();
   assert_true(defaults.form == CLNORM_FORM_AUTO && defaults.split_below == 0 &&
               defaults.stream_bytes == 0 && defaults.train_stream_bytes == 0);
   const clnorm_tuning rule = in_force(NULL, CLNORM_TUNING_RULE);
@@ -75,9 +75,9 @@ static void by_rule(void **state) {
 static void keep_read_forget(void **state) {
   (void)state;
   const clnorm_tuning rule = in_force(NULL, CLNORM_TUNING_RULE);
-  const clnorm_tuning rows[] = {{rule.form, 1.5, UINT64_MAX, 5},
-                                {CLNORM_FORM_VECTOR, 0.001, 1, UINT64_MAX},
-                                {CLNORM_FORM_AUTO, 1e6, 12345, 1}};
+  const clnorm_tuning rows[] = {{sizeof(clnorm_tuning), rule.form, 1.5, UINT64_MAX, 5},
+                                {sizeof(clnorm_tuning), CLNORM_FORM_VECTOR, 0.001, 1, UINT64_MAX},
+                                {sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 1e6, 12345, 1}};
   struct stat info;
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
     clnorm_tuning expected = rows[i];
@@ -87,7 +87,7 @@ static void keep_read_forget(void **state) {
     assert_int_equal(info.st_mode & 077, 0);
     assert_same(in_force(NULL, CLNORM_TUNING_KEPT), expected);
   }
-  const clnorm_tuning part = {CLNORM_FORM_AUTO, 0, 7, 0};
+  const clnorm_tuning part = {sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 0, 7, 0};
   keep(part);
   assert_int_equal(in_force(NULL, CLNORM_TUNING_KEPT).stream_bytes, 7);
   assert_int_equal(in_force(NULL, CLNORM_TUNING_KEPT).train_stream_bytes, 7);
@@ -105,30 +105,31 @@ static void keep_read_forget(void **state) {
 static void given_goes_before_kept(void **state) {
   (void)state;
   const clnorm_tuning rule = in_force(NULL, CLNORM_TUNING_RULE);
-  const clnorm_tuning kept = {CLNORM_FORM_AUTO, 3, 100, 200}, defaults = clnorm_tuning_defaults();
-  const clnorm_tuning given = {CLNORM_FORM_VECTOR, 0.25, 4096, 8192};
+  const clnorm_tuning kept = {sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 3, 100, 200},
+                      defaults = dense_tuning();
+  const clnorm_tuning given = {sizeof(clnorm_tuning), CLNORM_FORM_VECTOR, 0.25, 4096, 8192};
   keep(kept);
   assert_same(in_force(&given, CLNORM_TUNING_GIVEN), given);
   assert_same(in_force(&defaults, CLNORM_TUNING_GIVEN), rule);
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   options.cache_dir = cache;
   options.form = CLNORM_FORM_VECTOR; /* forced: not what was tuned */
-  clnorm_tuning_source source;
+  int32_t source;
   clnorm_context *context = fixture_open_with(fixture_device(), &options);
-  clnorm_context_tuning(context, &source);
+  dense_context_tuning(context, &source);
   assert_int_equal(source, CLNORM_TUNING_RULE);
   clnorm_context_destroy(context);
 }
 
 static void found_without_opening(void **state) {
   (void)state;
-  const clnorm_tuning kept = {CLNORM_FORM_VECTOR, 2.125, 1 << 20, 1 << 19};
-  clnorm_tuning found;
+  const clnorm_tuning kept = {sizeof(clnorm_tuning), CLNORM_FORM_VECTOR, 2.125, 1 << 20, 1 << 19};
+  clnorm_tuning found = dense_tuning();
   clnorm_context *context = open_tuned(NULL, NULL);
   clnorm_device_info info = *clnorm_context_device(context);
   clnorm_context_destroy(context);
   assert_false(clnorm_tuning_kept(&info, cache, &found));
-  assert_same(found, clnorm_tuning_defaults());
+  assert_same(found, dense_tuning());
   keep(kept);
   assert_true(clnorm_tuning_kept(&info, cache, &found));
   assert_same(found, kept);
@@ -145,18 +146,18 @@ static void out_of_range(void **state) {
     clnorm_tuning tuning;
     const char *words;
   } rows[] = {
-      {{(clnorm_form)3, 0, 0, 0}, "form is 3|[0, 2]"},
-      {{(clnorm_form)-1, 0, 0, 0}, "form is -1"},
-      {{CLNORM_FORM_AUTO, -1, 0, 0}, "split_below is -1|[0.001, 1e+06]"},
-      {{CLNORM_FORM_AUTO, 0.0009, 0, 0}, "split_below is 0.0009"},
-      {{CLNORM_FORM_AUTO, 1000001, 0, 0}, "split_below is 1000001"},
-      {{CLNORM_FORM_AUTO, (double)NAN, 0, 0}, "split_below"},
-      {{CLNORM_FORM_AUTO, (double)INFINITY, 0, 0}, "split_below is inf"},
+      {{sizeof(clnorm_tuning), (clnorm_form)3, 0, 0, 0}, "form is 3|[0, 2]"},
+      {{sizeof(clnorm_tuning), (clnorm_form)-1, 0, 0, 0}, "form is -1"},
+      {{sizeof(clnorm_tuning), CLNORM_FORM_AUTO, -1, 0, 0}, "split_below is -1|[0.001, 1e+06]"},
+      {{sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 0.0009, 0, 0}, "split_below is 0.0009"},
+      {{sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 1000001, 0, 0}, "split_below is 1000001"},
+      {{sizeof(clnorm_tuning), CLNORM_FORM_AUTO, (double)NAN, 0, 0}, "split_below"},
+      {{sizeof(clnorm_tuning), CLNORM_FORM_AUTO, (double)INFINITY, 0, 0}, "split_below is inf"},
   };
   clnorm_context *context = open_tuned(NULL, NULL), *none;
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
     clnorm_message message;
-    clnorm_context_options options = clnorm_context_options_defaults();
+    clnorm_context_options options = dense_context_options();
     options.tuning = &rows[i].tuning;
     clnorm_status status = clnorm_context_create(fixture_device(), &options, &none, &message);
     fixture_rejected(message.text, status, CLNORM_ERROR_INVALID_ARGUMENT, rows[i].words, "given");
@@ -170,8 +171,8 @@ static void out_of_range(void **state) {
 
 static void wide_on_the_cpu_path(void **state) {
   (void)state;
-  const clnorm_tuning wide = {CLNORM_FORM_WIDE, 0, 0, 0};
-  clnorm_context_options options = clnorm_context_options_defaults();
+  const clnorm_tuning wide = {sizeof(clnorm_tuning), CLNORM_FORM_WIDE, 0, 0, 0};
+  clnorm_context_options options = dense_context_options();
   clnorm_context *context;
   clnorm_message message;
   options.cache_dir = cache;
@@ -187,8 +188,8 @@ static void wide_on_the_cpu_path(void **state) {
 
 static void no_folder(void **state) {
   (void)state;
-  const clnorm_tuning tuning = clnorm_tuning_defaults();
-  clnorm_context_options options = clnorm_context_options_defaults();
+  const clnorm_tuning tuning = dense_tuning();
+  clnorm_context_options options = dense_context_options();
   options.cache_dir = "";
   clnorm_context *context = fixture_open_with(fixture_device(), &options);
   assert_string_equal(clnorm_tuning_path(context), "");
@@ -202,8 +203,8 @@ static void no_folder(void **state) {
 static void folders_that_cannot_be_written(void **state) {
   (void)state;
   static const char *const folders[] = {"/dev/null/x", "/proc/clnorm"};
-  const clnorm_tuning tuning = clnorm_tuning_defaults();
-  clnorm_context_options options = clnorm_context_options_defaults();
+  const clnorm_tuning tuning = dense_tuning();
+  clnorm_context_options options = dense_context_options();
   for (size_t i = 0; i < FIXTURE_LENGTH(folders); i++) {
     options.cache_dir = folders[i];
     clnorm_context *context = fixture_open_with(fixture_device(), &options);
@@ -216,7 +217,8 @@ static void folders_that_cannot_be_written(void **state) {
 /* Root may write anywhere. Whoever it is, what was kept stays whole and in force. */
 static void a_read_only_folder(void **state) {
   (void)state;
-  const clnorm_tuning old = {CLNORM_FORM_AUTO, 5, 5, 5}, other = {CLNORM_FORM_AUTO, 6, 6, 6};
+  const clnorm_tuning old = {sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 5, 5, 5},
+                      other = {sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 6, 6, 6};
   keep(old);
   assert_int_equal(chmod(cache, 0500), 0);
   assert_same(in_force(NULL, CLNORM_TUNING_KEPT), in_force(&old, CLNORM_TUNING_GIVEN));
@@ -249,9 +251,9 @@ static size_t read_file(const char *path, char *text, size_t size) {
 /* The rule holds, and the reason was logged. */
 static void assert_ignored(const char *what) {
   journal log = {0};
-  clnorm_tuning_source source;
+  int32_t source;
   clnorm_context *context = open_tuned(NULL, &log);
-  clnorm_context_tuning(context, &source);
+  dense_context_tuning(context, &source);
   clnorm_context_destroy(context);
   if (source != CLNORM_TUNING_RULE) fail_msg("%s: it was used", what);
   if (!strstr(log.text, ".tuning is not used: ") && !strstr(log.text, ".tuning cannot be opened"))
@@ -283,7 +285,7 @@ static void damaged_files(void **state) {
       {"train_stream_bytes 99\n", "train_stream_bytes 99\n\n"},
       {"train_stream_bytes 99\n", ""},
   };
-  const clnorm_tuning tuning = {CLNORM_FORM_VECTOR, 2.5, 77, 99};
+  const clnorm_tuning tuning = {sizeof(clnorm_tuning), CLNORM_FORM_VECTOR, 2.5, 77, 99};
   const char *path = keep(tuning);
   char good[1024], bad[2048];
   const size_t size = read_file(path, good, sizeof good);
@@ -311,7 +313,7 @@ static void damaged_files(void **state) {
 
 static void files_of_the_wrong_kind(void **state) {
   (void)state;
-  const clnorm_tuning tuning = {CLNORM_FORM_VECTOR, 2.5, 77, 99};
+  const clnorm_tuning tuning = {sizeof(clnorm_tuning), CLNORM_FORM_VECTOR, 2.5, 77, 99};
   const char *path = keep(tuning);
   assert_int_equal(chmod(path, 0666), 0);
   assert_ignored("writable by others");
@@ -330,7 +332,7 @@ static void files_of_the_wrong_kind(void **state) {
 /* A decimal comma in the caller's locale must not reach the file. Passes where there is no such locale. */
 static void another_locale(void **state) {
   (void)state;
-  const clnorm_tuning tuning = {CLNORM_FORM_VECTOR, 2.5, 77, 99};
+  const clnorm_tuning tuning = {sizeof(clnorm_tuning), CLNORM_FORM_VECTOR, 2.5, 77, 99};
   setlocale(LC_ALL, "de_DE.UTF-8");
   keep(tuning);
   assert_same(in_force(NULL, CLNORM_TUNING_KEPT), tuning);
@@ -343,27 +345,26 @@ static void another_locale(void **state) {
 static unsigned launches(const clnorm_tuning *tuning, int64_t batch, int64_t channels,
                          int64_t spatial) {
   clnorm_context *context = open_tuned(tuning, NULL);
-  clnorm_forward_plan *plan;
-  const clnorm_forward_desc desc =
-      clnorm_forward_desc_defaults(CLNORM_BATCH_STATISTICS, batch, channels, spatial);
+  clnorm_plan *plan;
+  const dense_desc desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, batch, channels, spatial);
   unsigned count = 0;
-  assert_ok(context, clnorm_forward_plan_create(context, &desc, &plan));
-  const char *text = clnorm_forward_plan_description(plan);
+  assert_ok(context, dense_plan_create(context, &desc, &plan));
+  const char *text = clnorm_plan_description(plan);
   assert_int_equal(sscanf(strchr(text, ','), ", %u", &count), 1);
-  clnorm_forward_plan_destroy(plan);
+  clnorm_plan_destroy(plan);
   clnorm_context_destroy(context);
   return count;
 }
 
 static void variants_follow(void **state) {
   (void)state;
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   clnorm_context *context = fixture_open_with(fixture_device(), &options);
   const int workers = clnorm_context_device(context)->compute_units;
   clnorm_context_destroy(context);
-  const clnorm_tuning always = {CLNORM_FORM_AUTO, 1e6, 0, 0},
-                      never = {CLNORM_FORM_AUTO, 0.001, 0, 0};
-  const clnorm_tuning three = {CLNORM_FORM_AUTO, 3, 0, 0};
+  const clnorm_tuning always = {sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 1e6, 0, 0},
+                      never = {sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 0.001, 0, 0};
+  const clnorm_tuning three = {sizeof(clnorm_tuning), CLNORM_FORM_AUTO, 3, 0, 0};
   assert_int_equal(launches(&never, 1, 1, 40960), 1);
   assert_int_equal(launches(&always, 1, 1, 1024), 1); /* too few segments */
   if (workers == 1) return;                           /* nobody to share the work with */
@@ -379,16 +380,15 @@ static void check_bits(clnorm_context *tuned, clnorm_context *plain, const int64
   fixture_fill(x, count, 3, 1, 2);
   fixture_fill(mean, 256, 4, 1, 0.5);
   for (size_t i = 0; i < 256; i++) var[i] = 1 + mean[i] * mean[i];
-  for (int s = CLNORM_BATCH_STATISTICS; s <= CLNORM_NO_STATISTICS; s++) {
-    const clnorm_forward_desc desc =
-        clnorm_forward_desc_defaults((clnorm_statistics)s, shape[0], shape[1], shape[2]);
+  for (int s = CLNORM_BATCH_STATISTICS; s <= DENSE_COPY; s++) {
+    const dense_desc desc = dense_desc_defaults((clnorm_statistics)s, shape[0], shape[1], shape[2]);
     const size_t channels = (size_t)shape[1] * sizeof(float);
-    const clnorm_forward_args inputs = {.x = clnorm_host_memory(x, count * sizeof *x),
-                                        .running_mean = clnorm_host_memory(mean, channels),
-                                        .running_var = clnorm_host_memory(var, channels),
-                                        .momentum = 0.75};
+    const dense_args inputs = {.x = clnorm_host_memory(x, count * sizeof *x),
+                               .running_mean = clnorm_host_memory(mean, channels),
+                               .running_var = clnorm_host_memory(var, channels),
+                               .momentum = 0.75};
     clnorm_difference d[CLNORM_NUM_OUTPUTS];
-    assert_ok(tuned, clnorm_compare_forward(tuned, plain, &desc, &inputs, d));
+    assert_ok(tuned, dense_compare_runs(tuned, plain, &desc, &inputs, d));
     assert_int_equal(d[CLNORM_OUTPUT_Y].elements, count);
     for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) assert_int_equal(d[i].differing_elements, 0);
   }
@@ -401,7 +401,7 @@ static void no_value_changes_a_bit(void **state) {
   static const uint64_t streams[] = {1, UINT64_MAX};
   static const int64_t shapes[][3] = {
       {1, 1, 40961}, {2, 3, 20000}, {33, 5, 1031}, {8, 70, 49}, {40, 130, 1}};
-  clnorm_context_options options = clnorm_context_options_defaults();
+  clnorm_context_options options = dense_context_options();
   options.isa = CLNORM_ISA_PLAIN;
   options.num_threads = 1;
   clnorm_context *plain = fixture_open_with("cpu", &options);
@@ -409,9 +409,9 @@ static void no_value_changes_a_bit(void **state) {
   for (int form = CLNORM_FORM_VECTOR; form <= (opencl ? CLNORM_FORM_WIDE : CLNORM_FORM_VECTOR);
        form++)
     for (int i = 0; i < 4; i++) {
-      const clnorm_tuning tuning = {(clnorm_form)form, splits[i & 1], streams[i >> 1], 0};
+      const clnorm_tuning tuning = {sizeof tuning, form, splits[i & 1], streams[i >> 1], 0};
       clnorm_context *tuned = open_tuned(&tuning, NULL);
-      assert_int_equal(clnorm_context_tuning(tuned, NULL).form, form);
+      assert_int_equal(dense_context_tuning(tuned, NULL).form, form);
       for (size_t k = 0; k < FIXTURE_LENGTH(shapes); k++) check_bits(tuned, plain, shapes[k]);
       clnorm_context_destroy(tuned);
     }

@@ -11,22 +11,22 @@ import time
 import torch
 import torch.nn.functional
 
-from install import Failure, say
+from install import Failure
+from report import Entry, LeftOut, Result
 
 EPS = 1e-5
 TOLERANCE = 0.02  # of results of a few units: some peers sum a million floats in one float
+LARGEST = 8  # power of two below the largest results: a step of the type there comes on top
 TURN_SECONDS = 0.0015  # calls are repeated until a turn takes about this long,
 SHORT_SECONDS = 0.005  # and three times at least where one takes less than this
 MIN_ROUNDS = 3
 TEXT = 4096  # PEER_TEXT of peer.h
+TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+BLOCKS = {"nchw8c": 8, "nchw16c": 16}
 OPERANDS = "x y weight bias running_mean running_var mean invstd"
 Operands = collections.namedtuple("Operands", OPERANDS)
 
-# role: "own" (clnorm's CPU path), "opencl" (clnorm on an OpenCL device, each call waited for), "queued" (the
-# same with calls queued one after the other), "peer" (same layout), "blocked" (another layout)
-Entry = collections.namedtuple("Entry", "key title role contestant")
-# seconds and ratios are of the pipeline, those of the loop have names of their own
-Result = collections.namedtuple("Result", "case seconds ratios loop_seconds loop_ratios rounds differences")
 X, Y = 0, 1  # PEER_X, PEER_Y of peer.h
 
 
@@ -44,11 +44,21 @@ class Neighbours:
         if not self.handle:
             raise Failure("no threads for the producer and the consumer")
 
-    def produce(self, address, elements):
-        self.library.clnorm_neighbours_produce(self.handle, address, elements)
+    def produce(self, address, size):
+        self.library.clnorm_neighbours_produce(self.handle, address, size)
 
-    def consume(self, address, elements):
-        self.library.clnorm_neighbours_consume(self.handle, address, elements)
+    def consume(self, address, size):
+        self.library.clnorm_neighbours_consume(self.handle, address, size)
+
+
+class PeerCase(ctypes.Structure):
+    """peer_case of peer.h"""
+    _fields_ = [("dims", ctypes.c_int64 * 4), ("layout", ctypes.c_char_p),
+                ("dtype", ctypes.c_char_p), ("training", ctypes.c_int), ("eps", ctypes.c_double)]
+
+    def __init__(self, case):
+        super().__init__((ctypes.c_int64 * 4)(*case.dims), case.layout.encode(),
+                         case.dtype.encode(), case.op == "train", EPS)
 
 
 class Shared:
@@ -69,8 +79,9 @@ class Shared:
         signatures = {
             "peer_open": (pointer, [text, text, integer, text]),
             "peer_description": (text, [pointer]),
-            "peer_prepare": (integer, [pointer, integer, pointer, pointer, ctypes.c_double, text]),
+            "peer_prepare": (integer, [pointer, ctypes.POINTER(PeerCase), pointer, text]),
             "peer_drop": (None, [pointer]),
+            "peer_kernel": (text, [pointer]),
             "peer_time": (ctypes.c_double, [pointer, ctypes.c_long, text]),
             "peer_map": (pointer, [pointer, integer, ctypes.POINTER(ctypes.c_size_t), text]),
             "peer_unmap": (integer, [pointer, text]),
@@ -84,11 +95,12 @@ class Shared:
         if not good:
             raise Failure(self.why.value.decode())
 
-    def prepare(self, training, dims, operands):
+    def prepare(self, case, operands):
         pointers = (ctypes.c_void_p * len(operands))(*(tensor.data_ptr() for tensor in operands))
-        extents = (ctypes.c_int64 * 4)(*dims)
-        self._need(self.library.peer_prepare(self.handle, training, extents, pointers, EPS,
-                                             self.why))
+        self._need(self.library.peer_prepare(self.handle, PeerCase(case), pointers, self.why))
+
+    def kernel(self):
+        return self.library.peer_kernel(self.handle).decode()
 
     def time(self, calls):
         seconds = self.library.peer_time(self.handle, calls, self.why)
@@ -96,12 +108,12 @@ class Shared:
         return seconds
 
     def beside(self, operand, work):
-        """work(address, elements) on x or y, wherever it is; the seconds until it is done."""
-        elements = ctypes.c_size_t()
+        """work(address, bytes) on x or y, wherever it is; the seconds until it is done."""
+        size = ctypes.c_size_t()
         begin = time.perf_counter()
-        address = self.library.peer_map(self.handle, operand, elements, self.why)
+        address = self.library.peer_map(self.handle, operand, size, self.why)
         self._need(address)
-        work(address, elements.value)
+        work(address, size.value)
         seconds = time.perf_counter() - begin
         self._need(self.library.peer_unmap(self.handle, self.why))
         return seconds
@@ -115,7 +127,8 @@ class Shared:
 
 class Torch:
     """PyTorch in its fastest form: batch_norm as people call it, which allocates its output, or the
-    variant of native_batch_norm that writes into tensors it is given, where this version has it."""
+    variant of native_batch_norm that writes into tensors it is given, where this version has it. NHWC is its
+    channels_last; parameters and statistics are f32 beside every type of x."""
 
     def __init__(self, threads, source):
         torch.set_num_threads(threads)
@@ -136,16 +149,23 @@ class Torch:
 
     def _into(self):
         o = self.operands
-        none = o.x.new_empty(0)
+        none = o.mean.new_empty(0)
         mean, invstd = (o.mean, o.invstd) if self.training else (none, none)
         return torch.ops.aten.native_batch_norm.out(
             o.x, o.weight, o.bias, o.running_mean, o.running_var, self.training, 0.1, EPS,
             out=o.y, save_mean=mean, save_invstd=invstd)[0]
 
-    def prepare(self, training, _dims, operands):
-        self.training, self.operands = bool(training), operands
+    def prepare(self, case, operands):
+        if case.layout not in FORMATS:
+            raise Failure(f"PyTorch has no layout {case.layout}")
+        self.training, self.operands = case.op == "train", operands
         self.call = self._functional
-        plain = min(self.time(1) for _ in range(3))
+        try:
+            plain = min(self.time(1) for _ in range(3))
+        except (NotImplementedError, RuntimeError) as error:
+            raise Failure(str(error)) from error
+        if not self.y.is_contiguous(memory_format=FORMATS[case.layout]):
+            raise Failure(f"PyTorch gives another layout than {case.layout}")
         self.call = self._into
         try:
             fast = min(self.time(1) for _ in range(3)) < plain
@@ -153,6 +173,9 @@ class Torch:
             fast = False
         if not fast:
             self.call = self._functional
+
+    def kernel(self):
+        return "native_batch_norm.out" if self.call == self._into else "batch_norm"
 
     def time(self, calls):
         call = self.call
@@ -165,7 +188,7 @@ class Torch:
     def beside(self, operand, work):
         tensor = self.operands.x if operand == X else self.y
         begin = time.perf_counter()
-        work(tensor.data_ptr(), tensor.numel())
+        work(tensor.data_ptr(), tensor.numel() * tensor.element_size())
         return time.perf_counter() - begin
 
     def fetch(self):
@@ -183,19 +206,12 @@ class Torch:
         self.operands = self.y = None
 
 
-def blocked_option():
-    """The blocked layout that oneDNN's own kernels take on this processor."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return "blocked16" if "avx512f" in file.read() else "blocked8"
-
-
 def entries(ready, threads, opencl):
     """All contestants that can be opened, clnorm's CPU path first, and sentences on the others."""
     objects, libraries = ready["objects"], ready["libraries"]
-    blocked = blocked_option()
 
-    def dnnl(name, option):
-        return lambda: Shared(objects[name], libraries[name], option, threads)
+    def dnnl(name):
+        return lambda: Shared(objects[name], libraries[name], "", threads)
 
     wanted = [
         ("clnorm", "clnorm CPU", "own", lambda: Shared(objects["clnorm"], "cpu", "", threads)),
@@ -204,11 +220,8 @@ def entries(ready, threads, opencl):
         ("clnorm_opencl_queued", "clnorm OpenCL queued", "queued",
          lambda: Shared(objects["clnorm"], opencl, "queued", threads)),
         ("torch", "PyTorch", "peer", lambda: Torch(threads, ready["torch_source"])),
-        ("onednn", "oneDNN", "peer", dnnl("onednn", "nchw")),
-        ("onednn_openmp", "oneDNN OpenMP", "peer", dnnl("onednn_openmp", "nchw")),
-        ("onednn_blocked", "oneDNN blocked", "blocked", dnnl("onednn", blocked)),
-        ("onednn_openmp_blocked", "oneDNN OpenMP blocked", "blocked",
-         dnnl("onednn_openmp", blocked)),
+        ("onednn", "oneDNN", "peer", dnnl("onednn")),
+        ("onednn_openmp", "oneDNN OpenMP", "peer", dnnl("onednn_openmp")),
     ]
     found, missing = [], []
     for key, title, role, make in wanted:
@@ -221,39 +234,65 @@ def entries(ready, threads, opencl):
     return found, missing
 
 
+def place(x, layout, dtype):
+    """A copy of x, an (N, C, H, W) tensor, in a layout and type; the places that pad a block are 0."""
+    x = x.to(TYPES[dtype], copy=True)
+    if layout in FORMATS:
+        return x.contiguous(memory_format=FORMATS[layout])
+    block = BLOCKS[layout]
+    batch, channels, height, width = x.shape
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, -channels % block))
+    blocks = padded.view(batch, -1, block, height, width)
+    return blocks.permute(0, 1, 3, 4, 2).contiguous()
+
+
+def logical(y, channels):
+    """What `place` has placed, without what pads a block."""
+    if y.dim() == 5:
+        y = y.permute(0, 1, 4, 2, 3).flatten(1, 2)[:, :channels]
+    return y.float()
+
+
 @functools.lru_cache(maxsize=1)
-def make_operands(dims):
-    """The operands of a shape, kept for its next operation: means and deviations of a few units,
-    another one in each channel."""
+def make_values(dims):
+    """x and the parameters of a shape, kept for its next case: means and deviations of a few units, another
+    one in each channel."""
     generator = torch.Generator().manual_seed(1)
-    channels = dims[1]
 
     def uniform(low, high):
-        return torch.rand(channels, generator=generator) * (high - low) + low
+        return torch.rand(dims[1], generator=generator) * (high - low) + low
 
     mean, deviation = uniform(-2, 2), uniform(0.5, 3)
     x = torch.randn(dims, generator=generator)
     x.mul_(deviation.view(1, -1, 1, 1)).add_(mean.view(1, -1, 1, 1))
-    return Operands(x, torch.empty_like(x), uniform(0.5, 1.5), uniform(-1, 1), mean.clone(),
-                    deviation.square(), torch.empty(channels), torch.empty(channels))
+    return x, uniform(0.5, 1.5), uniform(-1, 1), mean, deviation.square()
 
 
-def outputs(entry, operands, training):
-    """What a contestant computes, copied."""
-    names = ("y", "mean", "invstd") if training else ("y",)
+def make_operands(case):
+    """The operands of a case, which the producer and training change."""
+    x, *parameters = make_values(case.dims)
+    x = place(x, case.layout, case.dtype)
+    return Operands(x, torch.empty_like(x), *(values.clone() for values in parameters),
+                    torch.empty(case.dims[1]), torch.empty(case.dims[1]))
+
+
+def outputs(entry, case, operands):
+    """What a contestant computes, copied, as floats."""
+    names = ("y", "mean", "invstd") if case.op == "train" else ("y",)
     for name in names:
         getattr(operands, name).fill_(math.nan)
     entry.contestant.time(1)
     entry.contestant.fetch()
-    return [getattr(operands, name).clone() for name in names]
+    y, *statistics_of_batch = (getattr(operands, name).clone() for name in names)
+    return [logical(y, case.dims[1]), *statistics_of_batch]
 
 
-def check(found, operands, training):
+def check(case, found, operands):
     """The largest difference of each contestant from clnorm's CPU path."""
-    expected = outputs(found[0], operands, training)
+    expected = outputs(found[0], case, operands)
     differences = {}
     for entry in found[1:]:
-        given = outputs(entry, operands, training)
+        given = outputs(entry, case, operands)
         largest = [float(other.sub_(mine).abs_().max()) for mine, other in zip(expected, given)]
         differences[entry.key] = max(math.inf if math.isnan(value) else value for value in largest)
     return differences
@@ -344,44 +383,41 @@ def compare(seconds, own):
     return {key: statistics.median(times) for key, times in seconds.items()}, ratios
 
 
-def prepare(case, found, operands, training):
-    """Those that are ready for the case; clnorm's CPU path must be among them."""
-    ready = []
+def prepare(case, found, operands):
+    """Those that are ready for the case, clnorm's CPU path among them, and those that do not offer it."""
+    ready, left_out = [], {}
     for entry in found:
         try:
-            entry.contestant.prepare(int(training), case.dims, operands)
+            entry.contestant.prepare(case, operands)
             ready.append(entry)
         except Failure as error:
+            reason = str(error).splitlines()[0]
             if entry.role == "own":
-                raise
-            leave_out(entry, case, str(error).splitlines()[0])
-    return ready
+                raise Failure(f"{described(case)}: {reason}") from error
+            left_out[entry.key] = LeftOut("not offered", reason)
+    return ready, left_out
 
 
-def leave_out(entry, case, reason):
-    say(f"{entry.title} is left out of {case.op} {'x'.join(map(str, case.dims))}: {reason}")
+def described(case):
+    return f"{case.op} {case.layout} {case.dtype} {'x'.join(map(str, case.dims))}"
 
 
-def right_ones(case, found, differences):
-    """Those whose results agree with clnorm's CPU path; the others are named."""
-    right = []
-    for entry in found:
-        difference = differences.get(entry.key, 0)
-        if difference <= TOLERANCE:
-            right.append(entry)
-        else:
-            leave_out(entry, case, f"its results differ from clnorm's by {difference:g}")
-    return right
+def wrong_ones(case, differences):
+    """Those whose results do not agree with clnorm's CPU path."""
+    allowed = TOLERANCE + LARGEST * torch.finfo(TYPES[case.dtype]).eps
+    return {key: LeftOut("wrong", f"its results differ from clnorm's by {difference:g}")
+            for key, difference in differences.items() if difference > allowed}
 
 
 def measure(case, found, neighbours, budget, max_rounds):
     """One case: check, then rounds of turns for about `budget` seconds."""
-    training = case.op == "train"
-    operands = make_operands(case.dims)
+    operands = make_operands(case)
     try:
-        ready = prepare(case, found, operands, training)
-        differences = check(ready, operands, training)
-        ready = right_ones(case, ready, differences)
+        ready, left_out = prepare(case, found, operands)
+        kernels = {entry.key: entry.contestant.kernel() for entry in ready}
+        differences = check(case, ready, operands)
+        left_out.update(wrong_ones(case, differences))
+        ready = [entry for entry in ready if entry.key not in left_out]
         calls, cost = plan_turns(ready)
         rounds = max(MIN_ROUNDS, min(max_rounds, int(budget / cost)))
         piped = play(in_pipeline(ready), lambda entry: pipeline_turn(
@@ -391,7 +427,8 @@ def measure(case, found, neighbours, budget, max_rounds):
         for entry in found:
             entry.contestant.drop()
     own = found[0].key
-    return Result(case, *compare(piped, own), *compare(looped, own), rounds, differences)
+    return Result(case, *compare(piped, own), *compare(looped, own), rounds, differences, left_out,
+                  kernels)
 
 
 def measure_all(cases, found, neighbours, budget, max_rounds, progress):

@@ -2,9 +2,10 @@
  * oneDNN as a contestant, through its C API.
  *   target   path of libdnnl.so. It is loaded by path, so that two versions can be there side by
  *            side; this file is compiled against the headers of the same version.
- *   option   layout of x and y: "nchw" (the caller's memory), "blocked8", "blocked16" (own memory)
+ *   option   none
  *
- * oneDNN has no running statistics: training leaves the mean and the variance of the batch.
+ * It works in the caller's memory. oneDNN has no running statistics: training leaves the mean and the variance
+ * of the batch.
  */
 #include <dlfcn.h>
 #include <math.h>
@@ -22,12 +23,11 @@
   X(dnnl_stream_wait)                                                                              \
   X(dnnl_memory_desc_create_with_tag)                                                              \
   X(dnnl_memory_desc_destroy)                                                                      \
-  X(dnnl_memory_desc_get_size)                                                                     \
   X(dnnl_memory_create)                                                                            \
   X(dnnl_memory_destroy)                                                                           \
   X(dnnl_batch_normalization_forward_primitive_desc_create)                                        \
-  X(dnnl_reorder_primitive_desc_create)                                                            \
   X(dnnl_primitive_desc_destroy)                                                                   \
+  X(dnnl_primitive_desc_query)                                                                     \
   X(dnnl_primitive_create)                                                                         \
   X(dnnl_primitive_execute)                                                                        \
   X(dnnl_primitive_destroy)                                                                        \
@@ -39,33 +39,30 @@ typedef struct api {
 #undef MEMBER
 } api;
 
-enum { NUM_ARGS = 7 };
+enum { NUM_ARGS = 6 };
 
 struct peer {
   api call;
   void *library;
   dnnl_engine_t engine;
   dnnl_stream_t stream;
-  dnnl_format_tag_t tag;
-  const char *layout;
   /* what is prepared */
-  dnnl_memory_desc_t plain, tensor, vector; /* NCHW, the layout under test, (C) */
+  int training;
+  int64_t channels;
+  double eps;
+  dnnl_memory_desc_t tensor, vector; /* x and y; (C) */
   dnnl_primitive_desc_t primitive_desc;
   dnnl_primitive_t primitive;
   dnnl_exec_arg_t args[NUM_ARGS];
   int num_args;
-  void *own_x, *own_y; /* blocked layouts; else NULL */
-  void *x, *y;         /* where they are, in the layout under test */
-  size_t elements;     /* padded channels included */
-  dnnl_memory_t plain_y;
-  int training;
-  int64_t channels;
-  double eps;
-  float *mean, *invstd; /* of the caller; oneDNN leaves the variance in invstd until peer_fetch */
+  void *x, *y;
+  size_t tensor_bytes;
+  float *invstd; /* of the caller; oneDNN leaves the variance there until peer_fetch */
   char text[PEER_TEXT];
 };
 
 static int failed(char *why, const char *what, dnnl_status_t status) {
+  if (status == dnnl_unimplemented) return peer_fail(why, what, "not implemented");
   char detail[64];
   snprintf(detail, sizeof(detail), "oneDNN status %d", (int)status);
   return peer_fail(why, what, detail);
@@ -89,42 +86,26 @@ static int load(peer *self, const char *path, char *why) {
   return 1;
 }
 
-static int choose_layout(peer *self, const char *layout, char *why) {
-  static const struct {
-    const char *name, *text;
-    dnnl_format_tag_t tag;
-  } layouts[] = {{"nchw", "NCHW", dnnl_abcd},
-                 {"blocked8", "nChw8c", dnnl_aBcd8b},
-                 {"blocked16", "nChw16c", dnnl_aBcd16b}};
-  for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
-    if (strcmp(layout, layouts[i].name)) continue;
-    self->tag = layouts[i].tag;
-    self->layout = layouts[i].text;
-    return 1;
-  }
-  return peer_fail(why, "unknown layout", layout);
-}
-
 static int start(peer *self, char *why) {
   TRY(dnnl_engine_create, &self->engine, dnnl_cpu, 0);
   TRY(dnnl_stream_create, &self->stream, self->engine, dnnl_stream_default_flags);
   const dnnl_version_t *version = self->call.dnnl_version();
   const unsigned runtime = version->cpu_runtime;
-  snprintf(self->text, sizeof(self->text), "oneDNN %d.%d.%d, %s, %s", version->major,
-           version->minor, version->patch,
+  snprintf(self->text, sizeof(self->text), "oneDNN %d.%d.%d, %s", version->major, version->minor,
+           version->patch,
            runtime == DNNL_RUNTIME_OMP    ? "OpenMP"
            : runtime == DNNL_RUNTIME_TBB  ? "TBB"
            : runtime == DNNL_RUNTIME_SYCL ? "SYCL over TBB"
-                                          : "other threads",
-           self->layout);
+                                          : "other threads");
   return 1;
 }
 
 peer *peer_open(const char *target, const char *option, int threads, char *why) {
+  (void)option;
   (void)threads; /* the environment has told oneDNN's threads already */
   peer *self = calloc(1, sizeof(*self));
   if (!self) return peer_fail(why, "oneDNN", "no memory"), NULL;
-  if (choose_layout(self, option, why) && load(self, target, why) && start(self, why)) return self;
+  if (load(self, target, why) && start(self, why)) return self;
   peer_close(self);
   return NULL;
 }
@@ -134,20 +115,15 @@ const char *peer_description(const peer *self) { return self->text; }
 void peer_drop(peer *self) {
   for (int i = 0; i < self->num_args; i++) self->call.dnnl_memory_destroy(self->args[i].memory);
   self->num_args = 0;
-  if (self->plain_y) self->call.dnnl_memory_destroy(self->plain_y);
   if (self->primitive) self->call.dnnl_primitive_destroy(self->primitive);
   if (self->primitive_desc) self->call.dnnl_primitive_desc_destroy(self->primitive_desc);
-  dnnl_memory_desc_t *const descs[] = {&self->plain, &self->tensor, &self->vector};
-  for (int i = 0; i < 3; i++) {
+  dnnl_memory_desc_t *const descs[] = {&self->tensor, &self->vector};
+  for (int i = 0; i < 2; i++) {
     if (*descs[i]) self->call.dnnl_memory_desc_destroy(*descs[i]);
     *descs[i] = NULL;
   }
-  self->plain_y = NULL;
   self->primitive = NULL;
   self->primitive_desc = NULL;
-  free(self->own_x);
-  free(self->own_y);
-  self->own_x = self->own_y = NULL;
 }
 
 /* The library stays loaded: its threads may not outlive it. */
@@ -167,78 +143,68 @@ static int add(peer *self, int name, dnnl_memory_desc_t desc, void *data, char *
   return 1;
 }
 
-static int reorder(peer *self, dnnl_memory_desc_t from_desc, dnnl_memory_t from,
-                   dnnl_memory_desc_t to_desc, dnnl_memory_t to, char *why) {
-  dnnl_primitive_desc_t desc;
-  dnnl_primitive_t primitive;
-  TRY(dnnl_reorder_primitive_desc_create, &desc, from_desc, self->engine, to_desc, self->engine,
-      NULL);
-  dnnl_status_t status = self->call.dnnl_primitive_create(&primitive, desc);
-  self->call.dnnl_primitive_desc_destroy(desc);
-  if (status != dnnl_success) return failed(why, "reorder", status);
-  const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
-  status = self->call.dnnl_primitive_execute(primitive, self->stream, 2, args);
-  if (status == dnnl_success) status = self->call.dnnl_stream_wait(self->stream);
-  self->call.dnnl_primitive_destroy(primitive);
-  return status == dnnl_success ? 1 : failed(why, "reorder", status);
+static int find_tag(const char *layout, dnnl_format_tag_t *tag) {
+  static const struct {
+    const char *name;
+    dnnl_format_tag_t tag;
+  } layouts[] = {
+      {"nchw", dnnl_abcd}, {"nhwc", dnnl_acdb}, {"nchw8c", dnnl_aBcd8b}, {"nchw16c", dnnl_aBcd16b}};
+  for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++)
+    if (strcmp(layout, layouts[i].name) == 0) return *tag = layouts[i].tag, 1;
+  return 0;
 }
 
-/* x and y in the layout under test. Blocked: padded channels are zero, as oneDNN asks. */
-static int place_tensors(peer *self, float *x, float *y, char *why) {
-  self->x = x;
-  self->y = y;
-  self->elements = self->call.dnnl_memory_desc_get_size(self->tensor) / sizeof(float);
-  if (self->tag == dnnl_abcd)
-    return add(self, DNNL_ARG_SRC, self->tensor, x, why) &&
-           add(self, DNNL_ARG_DST, self->tensor, y, why);
-  const size_t size = (self->call.dnnl_memory_desc_get_size(self->tensor) + 63) / 64 * 64;
-  self->own_x = aligned_alloc(64, size);
-  self->own_y = aligned_alloc(64, size);
-  if (!self->own_x || !self->own_y) return peer_fail(why, "oneDNN", "no memory");
-  self->x = self->own_x;
-  self->y = self->own_y;
-  memset(self->own_x, 0, size);
-  memset(self->own_y, 0, size);
-  if (!add(self, DNNL_ARG_SRC, self->tensor, self->own_x, why) ||
-      !add(self, DNNL_ARG_DST, self->tensor, self->own_y, why))
-    return 0;
-  TRY(dnnl_memory_create, &self->plain_y, self->plain, self->engine, y);
-  dnnl_memory_t plain_x;
-  TRY(dnnl_memory_create, &plain_x, self->plain, self->engine, x);
-  const int done = reorder(self, self->plain, plain_x, self->tensor, self->args[0].memory, why);
-  self->call.dnnl_memory_destroy(plain_x);
-  return done;
+static int find_type(const char *dtype, dnnl_data_type_t *type) {
+  static const struct {
+    const char *name;
+    dnnl_data_type_t type;
+  } types[] = {{"f32", dnnl_f32}, {"f16", dnnl_f16}, {"bf16", dnnl_bf16}};
+  for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+    if (strcmp(dtype, types[i].name) == 0) return *type = types[i].type, 1;
+  return 0;
 }
 
-static int describe(peer *self, const int64_t dims[4], char *why) {
-  const dnnl_dims_t shape = {dims[0], dims[1], dims[2], dims[3]}, channels = {dims[1]};
+static int make_primitive(peer *self, const peer_case *wanted, char *why) {
+  const dnnl_dims_t shape = {wanted->dims[0], wanted->dims[1], wanted->dims[2], wanted->dims[3]};
+  const dnnl_dims_t channels = {wanted->dims[1]};
   const unsigned flags = dnnl_use_scale | dnnl_use_shift;
-  TRY(dnnl_memory_desc_create_with_tag, &self->plain, 4, shape, dnnl_f32, dnnl_abcd);
-  TRY(dnnl_memory_desc_create_with_tag, &self->tensor, 4, shape, dnnl_f32, self->tag);
+  dnnl_format_tag_t tag;
+  dnnl_data_type_t type;
+  if (!find_tag(wanted->layout, &tag)) return peer_fail(why, "no such layout", wanted->layout);
+  if (!find_type(wanted->dtype, &type)) return peer_fail(why, "no such type", wanted->dtype);
+  TRY(dnnl_memory_desc_create_with_tag, &self->tensor, 4, shape, type, tag);
   TRY(dnnl_memory_desc_create_with_tag, &self->vector, 1, channels, dnnl_f32, dnnl_a);
   TRY(dnnl_batch_normalization_forward_primitive_desc_create, &self->primitive_desc, self->engine,
-      self->training ? dnnl_forward_training : dnnl_forward_inference, self->tensor, self->tensor,
-      (float)self->eps, self->training ? flags : flags | dnnl_use_global_stats, NULL);
+      wanted->training ? dnnl_forward_training : dnnl_forward_inference, self->tensor, self->tensor,
+      (float)wanted->eps, wanted->training ? flags : flags | dnnl_use_global_stats, NULL);
   TRY(dnnl_primitive_create, &self->primitive, self->primitive_desc);
   return 1;
 }
 
-int peer_prepare(peer *self, int training, const int64_t dims[4],
-                 float *const operands[PEER_OPERANDS], double eps, char *why) {
+int peer_prepare(peer *self, const peer_case *wanted, void *const operands[PEER_OPERANDS],
+                 char *why) {
   peer_drop(self);
-  self->training = training;
-  self->channels = dims[1];
-  self->eps = eps;
-  self->mean = operands[PEER_MEAN];
+  self->training = wanted->training;
+  self->channels = wanted->dims[1];
+  self->eps = wanted->eps;
+  self->tensor_bytes = peer_tensor_bytes(wanted);
+  self->x = operands[PEER_X];
+  self->y = operands[PEER_Y];
   self->invstd = operands[PEER_INVSTD];
-  float *const mean = training ? self->mean : operands[PEER_RUNNING_MEAN];
-  float *const variance = training ? self->invstd : operands[PEER_RUNNING_VAR];
-  return describe(self, dims, why) &&
-         place_tensors(self, operands[PEER_X], operands[PEER_Y], why) &&
+  const int mean = wanted->training ? PEER_MEAN : PEER_RUNNING_MEAN;
+  const int variance = wanted->training ? PEER_INVSTD : PEER_RUNNING_VAR;
+  return make_primitive(self, wanted, why) && add(self, DNNL_ARG_SRC, self->tensor, self->x, why) &&
+         add(self, DNNL_ARG_DST, self->tensor, self->y, why) &&
          add(self, DNNL_ARG_SCALE, self->vector, operands[PEER_WEIGHT], why) &&
          add(self, DNNL_ARG_SHIFT, self->vector, operands[PEER_BIAS], why) &&
-         add(self, DNNL_ARG_MEAN, self->vector, mean, why) &&
-         add(self, DNNL_ARG_VARIANCE, self->vector, variance, why);
+         add(self, DNNL_ARG_MEAN, self->vector, operands[mean], why) &&
+         add(self, DNNL_ARG_VARIANCE, self->vector, operands[variance], why);
+}
+
+const char *peer_kernel(const peer *self) {
+  const char *text = "";
+  self->call.dnnl_primitive_desc_query(self->primitive_desc, dnnl_query_impl_info_str, 0, &text);
+  return text;
 }
 
 double peer_time(peer *self, long calls, char *why) {
@@ -252,9 +218,9 @@ double peer_time(peer *self, long calls, char *why) {
   return peer_now() - begin;
 }
 
-float *peer_map(peer *self, int operand, size_t *elements, char *why) {
+void *peer_map(peer *self, int operand, size_t *bytes, char *why) {
   (void)why;
-  *elements = self->elements;
+  *bytes = self->tensor_bytes;
   return operand == PEER_X ? self->x : self->y;
 }
 
@@ -265,8 +231,8 @@ int peer_unmap(peer *self, char *why) {
 }
 
 int peer_fetch(peer *self, char *why) {
+  (void)why;
   for (int64_t c = 0; self->training && c < self->channels; c++)
     self->invstd[c] = (float)(1 / sqrt((double)self->invstd[c] + self->eps));
-  return !self->plain_y ||
-         reorder(self, self->tensor, self->args[1].memory, self->plain, self->plain_y, why);
+  return 1;
 }

@@ -1,19 +1,23 @@
-"""The plot: the tensor's size against the ratio of times, one panel for each operation."""
+"""The plot: the tensor's size against the ratio of times, one panel for each operation and layout; types differ
+by color."""
+import collections
 import math
 import textwrap
 from xml.sax.saxutils import escape
 
 import report
 
-WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 900, 330, 70, 35, 70, 75
+WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 900, 330, 70, 35, 95, 75
 NOTE = 17  # from one line of notes to the next
-SERIES = [  # attribute of a row, text, color, shape
-    ("ratio", "fastest peer, NCHW / clnorm CPU", "#1f5fbf", "circle"),
-    ("blocked_ratio", "oneDNN blocked / clnorm CPU", "#d9822b", "diamond"),
-    ("queued_ratio", "PyTorch / OpenCL (loop, queued)", "#3a8f4d", "triangle"),
+LINE = 24  # from one line of the legend to the next
+SERIES = [  # attribute of a row, text, shape
+    ("ratio", "fastest peer / clnorm CPU", "circle"),
+    ("queued_ratio", "PyTorch / OpenCL (loop, queued)", "triangle"),
 ]
-SHAPES = {"circle": None, "diamond": [(0, -5), (5, 0), (0, 5), (-5, 0)],
-          "triangle": [(0, -5), (5, 4), (-5, 4)]}
+COLORS = {"f32": "#1f5fbf", "f16": "#d9822b", "bf16": "#3a8f4d"}
+TRIANGLE = [(0, -5), (5, 4), (-5, 4)]
+
+Panel = collections.namedtuple("Panel", "op layout")
 
 
 class Axis:
@@ -58,11 +62,11 @@ def mark(x, y, color, shape, title=""):
     style = f'fill="{color}" fill-opacity="0.65" stroke="{color}"'
     if shape == "circle":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {style}>{inner}</circle>'
-    points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in SHAPES[shape])
+    points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in TRIANGLE)
     return f'<polygon points="{points}" {style}>{inner}</polygon>'
 
 
-def grid(across, up, top, name):
+def grid(across, up, top, panel):
     """The panel's frame: lines, numbers, and the part where clnorm is the slower one shaded."""
     bottom = top + PANEL
     yield (f'<rect x="{LEFT}" y="{up(1):.1f}" width="{WIDTH - LEFT - RIGHT}" '
@@ -73,27 +77,31 @@ def grid(across, up, top, name):
     for value in up.ticks():
         yield line(LEFT, up(value), WIDTH - RIGHT, up(value), "#555" if value == 1 else "#e3e3e3")
         yield label(LEFT - 8, up(value) + 4, times_text(value), "end")
-    yield label(LEFT, top - 10, f"{name.capitalize()}: times faster than ...", "start",
+    yield label(LEFT, top - 10, f"{report.OPS[panel.op].capitalize()}, {panel.layout}: times faster than ...", "start",
                 'font-weight="bold"')
     yield label(WIDTH - RIGHT - 6, bottom - 8, "clnorm is slower", "end", 'fill="#a33"')
     yield label((LEFT + WIDTH - RIGHT) / 2, bottom + 38, "size of the tensor")
 
 
-def points(table, op, across, up):
-    for attribute, _, color, shape in SERIES:
+
+
+def points(table, panel, across, up):
+    for attribute, _, shape in SERIES:
         for row in table:
             ratio = getattr(row, attribute)
-            if row.op == op and not math.isnan(ratio):
-                title = f"{row.op} {row.shape} ({' '.join(row.suites)}): {ratio:.2f}x"
-                yield mark(across(row.bytes), up(ratio), color, shape, title)
+            if (row.op, row.layout) == panel and not math.isnan(ratio):
+                title = f"{' '.join(row.group)} {row.shape} ({' '.join(row.suites)}): {ratio:.2f}x"
+                yield mark(across(row.bytes), up(ratio), COLORS[row.dtype], shape, title)
 
 
-def legend():
-    x = LEFT
-    for _, text, color, shape in SERIES:
-        yield mark(x + 6, 30, color, shape)
-        yield label(x + 18, 34, text, "start")
-        x += 285
+def legend(dtypes):
+    """A line for each series, with a mark for each type."""
+    for k, (_, text, shape) in enumerate(SERIES):
+        y = 30 + LINE * k
+        yield label(LEFT, y + 4, text, "start")
+        for i, dtype in enumerate(dtypes):
+            yield mark(LEFT + 240 + 80 * i, y, COLORS[dtype], shape)
+            yield label(LEFT + 252 + 80 * i, y + 4, dtype, "start")
 
 
 def wrapped(notes):
@@ -114,16 +122,17 @@ def ratios_of(table):
 
 def svg(table, notes):
     """The whole picture; notes, such as machine, drivers and date, stand below it."""
-    ops = [op for op in report.OPS if any(row.op == op for row in table)]
-    bottom = TOP + len(ops) * (PANEL + GAP)
+    panels = list(dict.fromkeys(Panel(group.op, group.layout) for group in report.groups(table)))
+    dtypes = [dtype for dtype in COLORS if any(row.dtype == dtype for row in table)]
+    bottom = TOP + len(panels) * (PANEL + GAP)
     below = wrapped(notes)
     height = bottom + NOTE * len(below)
     across = Axis([row.bytes for row in table], LEFT, WIDTH - RIGHT, 4)
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
              f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13">',
-             f'<rect width="{WIDTH}" height="{height}" fill="white"/>', *legend()]
-    for k, op in enumerate(ops):
+             f'<rect width="{WIDTH}" height="{height}" fill="white"/>', *legend(dtypes)]
+    for k, panel in enumerate(panels):
         top = TOP + k * (PANEL + GAP)
         up = Axis(ratios_of(table), top + PANEL, top, 2)
-        lines += [*grid(across, up, top, report.OPS[op]), *points(table, op, across, up)]
+        lines += [*grid(across, up, top, panel), *points(table, panel, across, up)]
     return "\n".join([*lines, *footer(below, bottom), "</svg>", ""])

@@ -1,4 +1,5 @@
-"""What a run found: aligned text, Markdown, CSV, JSON and a plot."""
+"""What a run found, as aligned text, Markdown, CSV and JSON."""
+import collections
 import csv
 import io
 import json
@@ -10,6 +11,19 @@ import shapes
 OPS = {"eval": "evaluation", "train": "training"}
 LEVEL = 0.97  # evaluation is a copy: two of them at the ceiling are level
 LARGE = 1 << 20  # bytes from which clnorm on OpenCL is compared with PyTorch
+WORDS = ("op", "layout", "type", "N x C x H x W", "fastest peer", "suites")  # columns without numbers
+OUTCOMES = ["lost", "kept", "alone"]
+
+# role: "own" (clnorm's CPU path), "opencl" (clnorm on an OpenCL device, each call waited for), "queued" (the
+# same with calls queued one after the other), "peer"
+Entry = collections.namedtuple("Entry", "key title role contestant")
+# seconds and ratios are of the pipeline, those of the loop have names of their own; left_out: who was not
+# measured; kernels: what ran
+Result = collections.namedtuple(
+    "Result", "case seconds ratios loop_seconds loop_ratios rounds differences left_out kernels")
+LeftOut = collections.namedtuple("LeftOut", "kind reason")  # kind: "not offered", "wrong"
+
+Group = collections.namedtuple("Group", "op layout dtype")
 
 
 class Row:
@@ -17,37 +31,55 @@ class Row:
 
     def __init__(self, result, entries):
         self.result = result
-        self.op, self.dims, self.suites = result.case
+        self.op, self.layout, self.dtype, self.dims, self.suites = result.case
+        self.group = Group(self.op, self.layout, self.dtype)
         self.shape = "x".join(map(str, self.dims))
-        self.bytes = shapes.size(self.dims)
+        self.bytes = shapes.size(self.dims, self.dtype)
         self.seconds, self.ratios = result.seconds, result.ratios
         self.own = entries[0].key
         self.loop_seconds = result.loop_seconds
         self.gbps = 2 * self.bytes / self.loop_seconds[self.own] / 1e9
-        self.peer = fastest(result, entries, "peer")
+        self.peer = fastest(result, entries)
         self.ratio = self.ratios.get(self.peer, math.nan)
-        self.blocked = fastest(result, entries, "blocked")
-        self.blocked_ratio = self.ratios.get(self.blocked, math.nan)
         self.opencl_ratio = self.ratios.get("torch_to_opencl", math.nan)
         self.loop_ratio = result.loop_ratios.get(self.peer, math.nan)
         self.queued_ratio = result.loop_ratios.get("torch_to_opencl_queued", math.nan)
 
     @property
-    def lost(self):
-        return self.ratio < LEVEL
+    def outcome(self):
+        """"lost", "kept" (level or ahead), or "alone": without a peer nothing is lost or won."""
+        if self.peer is None:
+            return "alone"
+        return "lost" if self.ratio < LEVEL else "kept"
+
+    def left_out(self, kind):
+        """The keys of those that were left out for one kind of reason."""
+        return [key for key, out in self.result.left_out.items() if out.kind == kind]
 
 
-def fastest(result, entries, role):
-    """The key of the fastest contestant in a role; None where there is none."""
-    keys = [entry.key for entry in entries if entry.role == role and entry.key in result.ratios]
+def fastest(result, entries):
+    """The key of the fastest peer; None where there is none."""
+    keys = [entry.key for entry in entries if entry.role == "peer" and entry.key in result.ratios]
     return min(keys, key=result.ratios.get, default=None)
 
 
 def rows(results, entries):
-    """Lost cases first, the worst at the top; the others in the order of operation and size."""
+    """Lost cases first, the worst at the top; the others by operation, layout, type and size."""
     made = [Row(result, entries) for result in results]
-    return sorted(made, key=lambda row: (not row.lost, row.ratio if row.lost else 0, row.op,
-                                         row.bytes, row.dims))
+    return sorted(made, key=lambda row: (
+        OUTCOMES.index(row.outcome), row.ratio if row.outcome == "lost" else 0, *order(row.group),
+        row.bytes, row.dims))
+
+
+def order(group):
+    """Where a group stands among the others."""
+    return (list(OPS).index(group.op), shapes.LAYOUTS.index(group.layout),
+            list(shapes.TYPE_BYTES).index(group.dtype))
+
+
+def groups(table):
+    """Operation, layout and type of what was measured."""
+    return sorted({row.group for row in table}, key=order)
 
 
 def geometric_mean(values):
@@ -55,20 +87,20 @@ def geometric_mean(values):
     return math.exp(statistics.fmean(map(math.log, values))) if values else math.nan
 
 
-def summary(table, op):
-    """The figures of one operation."""
-    chosen = [row for row in table if row.op == op]
+def summary(table, group):
+    """The figures of one operation in one layout and type. Cases are those that a peer offers."""
+    chosen = [row for row in table if row.group == group]
     large = [row for row in chosen
              if row.bytes > LARGE and not math.isnan(row.opencl_ratio)]
+    alone = sum(row.outcome == "alone" for row in chosen)
     return {
-        "op": op,
-        "cases": len(chosen),
-        "lost": sum(row.lost for row in chosen),
+        **group._asdict(),
+        "cases": len(chosen) - alone,
+        "alone": alone,
+        "lost": sum(row.outcome == "lost" for row in chosen),
         "geomean_fastest_peer": geometric_mean([row.ratio for row in chosen]),
         "loop_lost": sum(row.loop_ratio < LEVEL for row in chosen),
         "geomean_loop": geometric_mean([row.loop_ratio for row in chosen]),
-        "lost_to_blocked": sum(row.blocked_ratio < LEVEL for row in chosen),
-        "geomean_blocked": geometric_mean([row.blocked_ratio for row in chosen]),
         "opencl_cases": len(large),
         "opencl_lost": sum(row.opencl_ratio < LEVEL for row in large),
         "geomean_opencl": geometric_mean([row.opencl_ratio for row in large]),
@@ -78,7 +110,7 @@ def summary(table, op):
 
 
 def summaries(table):
-    return [summary(table, op) for op in OPS if any(row.op == op for row in table)]
+    return [summary(table, group) for group in groups(table)]
 
 
 def sentences(table):
@@ -86,49 +118,72 @@ def sentences(table):
     for figures in summaries(table):
         parts = [
             ("geomean_fastest_peer", "{lost} of {cases} cases lost, geometric mean "
-             "{geomean_fastest_peer:.2f}x the fastest peer on the same layout"),
+             "{geomean_fastest_peer:.2f}x the fastest peer"),
             ("geomean_loop", "in the loop {loop_lost} lost, {geomean_loop:.2f}x that peer"),
-            ("geomean_blocked", "{lost_to_blocked} behind oneDNN's blocked layout, geometric mean "
-             "{geomean_blocked:.2f}x"),
             ("geomean_opencl", "OpenCL behind PyTorch on {opencl_lost} of {opencl_cases} tensors "
              "over 1 MiB, geometric mean {geomean_opencl:.2f}x"),
             ("geomean_queued", "in the loop, with calls queued, {queued_lost} of them, "
              "{geomean_queued:.2f}x"),
         ]
         texts = [text for key, text in parts if not math.isnan(figures[key])]
-        yield f"{OPS[figures['op']].capitalize()}: " + "; ".join(texts).format(**figures)
+        if figures["alone"]:
+            texts.append("no peer for {alone} cases")
+        words = f"{OPS[figures['op']]}, {figures['layout']}, {figures['dtype']}: "
+        yield words.capitalize() + "; ".join(texts).format(**figures)
+
+
+def left_out_sentences(table, entries):
+    """Who was left out of what, and why."""
+    titles = {entry.key: entry.title for entry in entries}
+    counts = collections.Counter()
+    for row in table:
+        for key, out in row.result.left_out.items():
+            where = " ".join(row.group) + (f" {row.shape}" if out.kind == "wrong" else "")
+            counts[f"{titles[key]}, {where}: {out.kind} ({out.reason})"] += 1
+    for sentence, count in counts.items():
+        yield sentence if count == 1 else f"{sentence}, {count} cases"
 
 
 def largest_differences(table, entries):
-    """How far the outputs of the others are from clnorm's, in words."""
-    parts = []
-    for entry in entries[1:]:
-        found = [row.result.differences.get(entry.key, 0) for row in table]
-        parts.append(f"{entry.title} {max(found):.1e}")
-    return ", ".join(parts)
+    """How far the outputs of the others are from clnorm's, in words, for each type."""
+    for dtype in shapes.TYPE_BYTES:
+        differences = [row.result.differences for row in table if row.dtype == dtype]
+        found = {entry.title: [each[entry.key] for each in differences if entry.key in each]
+                 for entry in entries[1:]}
+        parts = [f"{title} {max(values):.1e}" for title, values in found.items() if values]
+        if parts:
+            yield f"{dtype}: " + ", ".join(parts)
 
 
 def number(value, digits=2):
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def peers(entries):
+    return [entry for entry in entries if entry.role == "peer"]
+
+
 def header(entries):
     """Titles of the columns; those of `cells`."""
-    compared = [entry for entry in entries[1:] if entry.role in ("peer", "blocked")]
-    return (["op", "N x C x H x W", "MiB", "us", "ratio", "fastest peer"]
-            + [entry.title for entry in compared]
+    return (["op", "layout", "type", "N x C x H x W", "MiB", "us", "ratio", "fastest peer"]
+            + [entry.title for entry in peers(entries)]
             + ["OpenCL us", "PyTorch/OpenCL", "loop us", "loop GB/s", "loop ratio", "queued us",
                "PyTorch/queued", "suites"])
 
 
+def ratio_cell(row, key):
+    """A contestant's ratio, or why it has none."""
+    out = row.result.left_out.get(key)
+    return out.kind if out else number(row.ratios.get(key))
+
+
 def cells(row, entries):
-    compared = [entry for entry in entries[1:] if entry.role in ("peer", "blocked")]
     titles = {entry.key: entry.title for entry in entries}
     opencl = row.seconds.get("clnorm_opencl")
     queued = row.loop_seconds.get("clnorm_opencl_queued")
-    return ([row.op, row.shape, f"{row.bytes / 2**20:.3g}", number(row.seconds[row.own] * 1e6, 1),
-             number(row.ratio), titles.get(row.peer, "-")]
-            + [number(row.ratios.get(entry.key)) for entry in compared]
+    return ([*row.group, row.shape, f"{row.bytes / 2**20:.3g}",
+             number(row.seconds[row.own] * 1e6, 1), number(row.ratio), titles.get(row.peer, "-")]
+            + [ratio_cell(row, entry.key) for entry in peers(entries)]
             + [number(opencl * 1e6 if opencl else None, 1), number(row.opencl_ratio),
                number(row.loop_seconds[row.own] * 1e6, 1), number(row.gbps, 1),
                number(row.loop_ratio),
@@ -140,7 +195,7 @@ def aligned(table, entries):
     """The table for a terminal."""
     lines = [header(entries)] + [cells(row, entries) for row in table]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    left = {0, 1, 5, len(widths) - 1}
+    left = {k for k, title in enumerate(lines[0]) if title in WORDS}
     for line in lines:
         yield "  ".join(text.ljust(width) if k in left else text.rjust(width)
                         for k, (text, width) in enumerate(zip(line, widths))).rstrip()
@@ -149,19 +204,20 @@ def aligned(table, entries):
 def markdown_table(table, entries):
     titles = header(entries)
     yield "| " + " | ".join(titles) + " |"
-    yield "|" + "|".join("---" if title in ("op", "fastest peer", "suites") else "--:"
-                         for title in titles) + "|"
+    yield "|" + "|".join("---" if title in WORDS else "--:" for title in titles) + "|"
     for row in table:
         yield "| " + " | ".join(cells(row, entries)) + " |"
 
 
 def markdown(table, entries, facts, plot):
     """The page that bench/results keeps."""
-    lines = ["# clnorm beside its peers", "", "Forward batch normalization, f32, in a pipeline: a "
+    lines = ["# clnorm beside its peers", "", "Forward batch normalization in a pipeline: a "
              "producer writes x, then the clock runs for the operation and a consumer that reads y "
-             "once; both are the same for everybody. Ratio: the fastest peer's time on the same "
-             "layout (NCHW) / clnorm's time on the CPU path; over 1, clnorm is faster, from 0.97 on "
-             "it is level. The peers' own columns are such ratios too, medians of the rounds. Loop: "
+             "once; both are the same for everybody. Layout and type are those of x and y, the same "
+             "for everybody too; parameters and statistics are f32. Ratio: the fastest peer's time / "
+             "clnorm's time on the CPU path; over 1, clnorm is faster, from 0.97 on it is level. The "
+             "peers' own columns are such ratios too, medians of the rounds; a peer that does not "
+             "offer a case has no part in it: nothing is lost or won against it. Loop: "
              "the operation alone, again and again on the same x and y; GB/s counts the tensor once "
              "read and once written. Queued: calls on OpenCL that follow one another in the queue, "
              "of which only the last is waited for.", ""]
@@ -169,10 +225,13 @@ def markdown(table, entries, facts, plot):
     if plot:
         lines += [f"![Ratios over the tensor's size]({plot})", ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in facts.items()), ""]
-    lost = [row for row in table if row.lost]
-    if lost:
-        lines += ["## Lost", "", *markdown_table(lost, entries), ""]
-    lines += ["## Level or ahead", "", *markdown_table([row for row in table if not row.lost], entries), ""]
+    for outcome, title in zip(OUTCOMES, ("Lost", "Level or ahead", "Without a peer")):
+        chosen = [row for row in table if row.outcome == outcome]
+        if chosen:
+            lines += [f"## {title}", "", *markdown_table(chosen, entries), ""]
+    notes = list(left_out_sentences(table, entries))
+    if notes:
+        lines += ["## Left out", "", *(f"- {note}" for note in notes), ""]
     return "\n".join(lines)
 
 
@@ -182,13 +241,15 @@ def comma_separated(table, entries):
     writer = csv.writer(text, lineterminator="\n")
     keys = [entry.key for entry in entries]
     piped = [entry.key for entry in entries if entry.role != "queued"]
-    writer.writerow(["op", "n", "c", "h", "w", "bytes", "suites", "rounds", "fastest_peer", "ratio"]
+    writer.writerow(["op", "layout", "dtype", "n", "c", "h", "w", "bytes", "suites", "rounds",
+                     "not_offered", "wrong", "fastest_peer", "ratio"]
                     + [f"{key}_s" for key in piped] + [f"{key}_ratio" for key in piped[1:]]
                     + ["torch_to_opencl_ratio"]
                     + [f"{key}_loop_s" for key in keys] + [f"{key}_loop_ratio" for key in keys[1:]]
                     + ["torch_to_opencl_queued_loop_ratio"])
     for row in table:
-        writer.writerow([row.op, *row.dims, row.bytes, " ".join(row.suites), row.result.rounds,
+        writer.writerow([*row.group, *row.dims, row.bytes, " ".join(row.suites), row.result.rounds,
+                         " ".join(row.left_out("not offered")), " ".join(row.left_out("wrong")),
                          row.peer, f"{row.ratio:.4g}"]
                         + [f"{row.seconds.get(key, math.nan):.4g}" for key in piped]
                         + [f"{row.ratios.get(key, math.nan):.4g}" for key in piped[1:]]
@@ -206,11 +267,13 @@ def plain(value):
 
 def as_json(table, entries, facts):
     cases = [{
-        "op": row.op, "shape": list(row.dims), "bytes": row.bytes, "suites": row.suites,
+        **row.group._asdict(), "shape": list(row.dims), "bytes": row.bytes, "suites": row.suites,
         "rounds": row.result.rounds, "largest_differences": row.result.differences,
         "median_s": row.seconds, "ratios": row.ratios, "fastest_peer": row.peer,
         "loop_median_s": row.loop_seconds, "loop_ratios": row.result.loop_ratios,
-        "ratio": plain(row.ratio), "lost": row.lost,
+        "kernels": row.result.kernels,
+        "left_out": {key: out._asdict() for key, out in row.result.left_out.items()},
+        "ratio": plain(row.ratio), "outcome": row.outcome,
     } for row in table]
     contestants = [{"key": entry.key, "title": entry.title, "role": entry.role,
                     "description": entry.contestant.description} for entry in entries]

@@ -1,5 +1,6 @@
 """Which tensors are measured."""
 import collections
+import itertools
 import subprocess
 
 SUITES = ["resnet50", "mobilenet_v2", "unet", "sweep"]
@@ -7,12 +8,16 @@ BATCHES = {"unet": [1, 4]}  # its tensors are large
 DEFAULT_BATCHES = [1, 32]
 SWEEP_CHANNELS, SWEEP_PLANE = 16, 128
 
-Case = collections.namedtuple("Case", "op dims suites")
+LAYOUTS = ["nchw", "nhwc", "nchw8c", "nchw16c"]
+TYPE_BYTES = {"f32": 4, "f16": 2, "bf16": 2}
+
+Case = collections.namedtuple("Case", "op layout dtype dims suites")
+Axes = collections.namedtuple("Axes", "ops layouts dtypes")
 
 
-def size(dims):
-    """Bytes of a tensor."""
-    product = 4
+def size(dims, dtype="f32"):
+    """Bytes of a tensor, without what pads its blocks."""
+    product = TYPE_BYTES[dtype]
     for extent in dims:
         product *= extent
     return product
@@ -51,9 +56,10 @@ def suite_shapes(suites, batches, layers, max_bytes):
                 yield name, dims
 
 
-def choose(ops, given, suites, batches, layers, max_bytes):
-    """The cases of a run, small tensors first; a shape of several suites is measured once. Training needs
-    more than one value per channel."""
+def choose(axes, given, suites, batches, layers, max_bytes):
+    """The cases of a run, small tensors first: each shape with every layout, type and operation. A shape of
+    several suites is measured once. max_bytes counts a tensor as f32. Training needs more than one value
+    per channel."""
     names = {}
     for dims in given:
         names.setdefault(dims, []).append("given")
@@ -63,5 +69,6 @@ def choose(ops, given, suites, batches, layers, max_bytes):
             if name not in known:
                 known.append(name)
     ordered = sorted(names.items(), key=lambda item: (size(item[0]), item[0]))
-    return [Case(op, dims, known) for dims, known in ordered for op in ops
+    return [Case(op, layout, dtype, dims, known) for dims, known in ordered
+            for layout, dtype, op in itertools.product(axes.layouts, axes.dtypes, axes.ops)
             if op != "train" or dims[0] * dims[2] * dims[3] > 1]

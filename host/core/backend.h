@@ -11,25 +11,11 @@
 
 #include <sys/types.h>
 
+#include "operands.h"
 #include "schedule.h"
 #include "status.h"
 
 typedef struct clnorm_device clnorm_device;
-
-/* Operands of a run, in the order of the kernels' parameters. */
-typedef enum clnorm_operand {
-  CLNORM_OPERAND_X,
-  CLNORM_OPERAND_Y,
-  CLNORM_OPERAND_WEIGHT,
-  CLNORM_OPERAND_BIAS,
-  CLNORM_OPERAND_RUNNING_MEAN,
-  CLNORM_OPERAND_RUNNING_VAR,
-  CLNORM_OPERAND_SAVED_MEAN,
-  CLNORM_OPERAND_SAVED_MEAN_LOW,
-  CLNORM_OPERAND_SAVED_INVSTD,
-  CLNORM_OPERAND_WORKSPACE,
-  CLNORM_NUM_OPERANDS
-} clnorm_operand;
 
 /* The bytes [begin, end) of the allocation `base`; two spans overlap when base is equal and they cross.
  * begin lies at `address`, as far as alignment goes: device addresses are known modulo 64 at the best. */
@@ -71,15 +57,16 @@ typedef struct clnorm_use {
 enum { CLNORM_USES = 2 }; /* the workspace, and the parameters */
 
 /* Everything about one run. */
-typedef struct clnorm_run {
+typedef struct clnorm_job {
   void *prepared;
   const clnorm_schedule *schedule; /* num_launches may be 0: then only sync is served */
-  clnorm_call
-      call; /* this run's offsets (in floats, memory's own offset included), flags and factors */
-  clnorm_memory operands[CLNORM_NUM_OPERANDS]; /* absent ones are all zero and never accessed */
+  /* this run's offsets (memory's own offset included), flags and factors */
+  clnorm_call call;
+  /* absent ones are all zero and never accessed */
+  clnorm_memory operands[CLNORM_NUM_OPERANDS];
   clnorm_use uses[CLNORM_USES];
   const clnorm_opencl_sync *sync; /* may be NULL */
-} clnorm_run;
+} clnorm_job;
 
 /* Receives devices and diagnoses while the list is made (context.c implements both). */
 clnorm_status clnorm__device_list_add(clnorm_device_list *list, const clnorm_device_info *info);
@@ -133,7 +120,7 @@ typedef struct clnorm_device_operations {
   void (*unprepare)(clnorm_device *device, void *prepared);
   /* Submits the launches of the schedule, in order, after sync's events and the runs that its uses are
    * to follow, and enters the run into their orders. Allocates nothing; the host waits for nothing. */
-  clnorm_status (*run)(clnorm_device *device, const clnorm_run *run, clnorm_error *error);
+  clnorm_status (*run)(clnorm_device *device, const clnorm_job *run, clnorm_error *error);
   /* Makes an order all zero, releasing what it holds. */
   void (*forget)(clnorm_device *device, clnorm_order *order);
   /* How long the last successful run took, waiting for it; STATE where there was none. Called only where
@@ -148,11 +135,11 @@ struct clnorm_device {
   clnorm_traits traits; /* by rule; the core then applies the tuning */
   bool profiling;       /* as in the options */
   bool owns_queue;      /* finish() has its work done before the caller's context ends */
-  pid_t
-      process; /* the only one that can use the device; 0: any that has a copy of it. In others close,
-                    free, unprepare and forget release host memory, and nothing else is called */
-  char
-      *cache_folder; /* these three by clnorm__tuning_choose (tuning.h); close() frees the folder */
+  /* the only one that can use the device; 0: any that has a copy of it. In others close, free, unprepare and forget
+   * release host memory, and nothing else is called */
+  pid_t process;
+  /* these three by clnorm__tuning_choose (tuning.h); close() frees the folder */
+  char *cache_folder;
   clnorm_tuning tuning; /* 0: by rule */
   clnorm_tuning_source tuning_source;
   char description[512]; /* "PoCL ... (0.0), vector form, 2 compute units" */
@@ -163,9 +150,11 @@ extern const clnorm_backend *const clnorm__backends[];
 
 /* STATE: last_run_seconds of a device that has run nothing. */
 clnorm_status clnorm__fail_no_run(clnorm_error *error);
-/* INVALID_ARGUMENT where a member is out of its range; STATE where `share` is destroyed. */
-clnorm_status clnorm__context_options_check(const clnorm_context_options *options,
-                                            clnorm_error *error);
+/* Copies and checks what a caller gave, which may be NULL; taken->tuning becomes `tuning` where there is one, and error
+ * gets the log. INVALID_ARGUMENT where a member is out of its range; STATE where `share` is destroyed. */
+clnorm_status clnorm__context_options_take(const clnorm_context_options *given,
+                                           clnorm_context_options *taken, clnorm_tuning *tuning,
+                                           clnorm_error *error);
 /* Wraps an opened device in a context, which then owns it; closes it on failure. `note` is added to the
  * description and may be NULL. */
 clnorm_status clnorm__context_adopt(clnorm_device *device, const clnorm_context_options *options,

@@ -1,55 +1,175 @@
-/* Comparing results: two arrays, two places in memory, or one operation on two contexts. */
+/* Comparing results: two arrays, two places in memory, or one problem on two contexts. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "objects.h"
+#include "structures.h"
+#include "tensor.h"
 
-/* ---- Arrays --------------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------------- */
 
-/* Floats in order, as integers in order: neighbours differ by 1, -0 and +0 too. */
-static uint32_t ordered(uint32_t bits) { return bits >> 31 ? ~bits : bits | 0x80000000u; }
+/* How a type's bits are read: their number, and the bits of infinity. */
+typedef struct format {
+  unsigned bits;
+  uint64_t infinity;
+} format;
 
-static bool is_nan(uint32_t bits) { return (bits & 0x7fffffffu) > 0x7f800000u; }
+static const format formats[] = {
+    [CLNORM_F32] = {32, 0x7f800000u},
+    [CLNORM_F16] = {16, 0x7c00u},
+    [CLNORM_BF16] = {16, 0x7f80u},
+    [CLNORM_F64] = {64, UINT64_C(0x7ff0000000000000)},
+};
 
-static uint32_t distance(float a, float b) {
-  const uint32_t x = clnorm_bits(a), y = clnorm_bits(b);
-  if (x == y || (is_nan(x) && is_nan(y))) return 0;
-  if (is_nan(x) || is_nan(y)) return UINT32_MAX;
-  const uint32_t i = ordered(x), j = ordered(y);
+static uint64_t bits_at(const void *values, int32_t dtype, int64_t index) {
+  switch (formats[dtype].bits) {
+  case 16:
+    return ((const uint16_t *)values)[index];
+  case 32:
+    return ((const uint32_t *)values)[index];
+  default:
+    return ((const uint64_t *)values)[index];
+  }
+}
+
+/* Half of a float's bits, as the float that has the same value; exact. */
+static float half_value(uint32_t bits) {
+  const uint32_t sign = (bits & 0x8000u) << 16, rest = bits & 0x7fffu;
+  float value;
+  if (rest < 0x0400u) { /* subnormal: a multiple of 2^-24 */
+    value = (float)rest * 0x1p-24f;
+    return sign ? -value : value;
+  }
+  const uint32_t wide =
+      sign | (rest >= 0x7c00u ? 0x7f800000u | (rest & 0x03ffu) << 13 : (rest << 13) + 0x38000000u);
+  memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
+static double value_of(uint64_t bits, int32_t dtype) {
+  const uint32_t low = (uint32_t)bits, wide = dtype == CLNORM_BF16 ? low << 16 : low;
+  double number;
+  float single;
+  switch (dtype) {
+  case CLNORM_F64:
+    memcpy(&number, &bits, sizeof number);
+    return number;
+  case CLNORM_F16:
+    return half_value(low);
+  default:
+    memcpy(&single, &wide, sizeof single);
+    return single;
+  }
+}
+
+/* Values in order, as integers in order: neighbours differ by 1, -0 and +0 too. */
+static uint64_t ordered(const format *f, uint64_t bits) {
+  const uint64_t sign = UINT64_C(1) << (f->bits - 1);
+  return bits & sign ? sign - 1 - (bits & (sign - 1)) : bits | sign;
+}
+
+static bool is_nan(const format *f, uint64_t bits) {
+  return (bits & ((UINT64_C(1) << (f->bits - 1)) - 1)) > f->infinity;
+}
+
+static uint64_t distance(const format *f, uint64_t a, uint64_t b) {
+  if (a == b) return 0;
+  if (is_nan(f, a) || is_nan(f, b)) return is_nan(f, a) && is_nan(f, b) ? 0 : UINT64_MAX;
+  const uint64_t i = ordered(f, a), j = ordered(f, b);
   return i > j ? i - j : j - i;
 }
 
-static int histogram_bin(uint32_t ulp) {
-  if (ulp == UINT32_MAX) return 33;
-  return ulp ? 32 - __builtin_clz(ulp) : 0;
+static int histogram_bin(uint64_t ulp) {
+  if (ulp == UINT64_MAX) return CLNORM_HISTOGRAM_BINS - 1;
+  return ulp ? 64 - __builtin_clzll(ulp) : 0;
 }
 
-static void start(clnorm_difference *difference) {
-  memset(difference, 0, sizeof *difference);
-  for (int i = 0; i < 4; i++) difference->first[i] = -1;
-}
+/* ---- Arrays ---------------------------------------------------------------------------------------- */
 
-void clnorm_compare(const int64_t dims[4], const float *a, const float *b,
-                    clnorm_difference *difference) {
-  if (!difference) return;
-  start(difference);
-  if (!dims || !a || !b) return;
-  if (!clnorm__checked_product(dims, 4, &difference->elements)) return; /* no array is so large */
-  for (int64_t i = 0; i < difference->elements; i++) {
-    const uint32_t ulp = distance(a[i], b[i]);
-    difference->histogram[histogram_bin(ulp)]++;
-    if (!ulp) continue;
-    if (ulp > difference->max_ulp) difference->max_ulp = ulp;
-    if (difference->differing_elements++) continue;
-    int64_t rest = i;
-    for (int k = 3; k >= 0; k--) {
-      difference->first[k] = rest % dims[k];
-      rest /= dims[k];
-    }
-    difference->first_a = a[i];
-    difference->first_b = b[i];
+/* A tensor of any rank from 1 on, as one of CLNORM_MAX_RANK axes whose strides are all there. */
+static bool spread_out(const clnorm_tensor *tensor, clnorm_tensor *spread) {
+  clnorm_error silent = {{""}, NULL, NULL};
+  if (!tensor) return false;
+  *spread = *tensor;
+  if (tensor->rank == 1) {
+    spread->rank = 2;
+    spread->dims[1] = tensor->dims[0];
+    spread->dims[0] = 1;
+    spread->strides[0] = spread->dims[1];
+    spread->strides[1] = 1;
+    spread->channel_block = 1;
+    spread->flags = spread->reserved = 0;
   }
+  if (clnorm__tensor_check(spread, "tensor", false, &silent) != CLNORM_OK) return false;
+  for (int i = spread->rank; i < CLNORM_MAX_RANK; i++) {
+    spread->dims[i] = 1;
+    spread->strides[i] = 0;
+  }
+  return true;
+}
+
+static int64_t place_of(const clnorm_tensor *t, const int64_t index[CLNORM_MAX_RANK]) {
+  int64_t place = index[1] / t->channel_block * t->strides[1] + index[1] % t->channel_block;
+  for (int i = 0; i < CLNORM_MAX_RANK; i++)
+    if (i != 1) place += index[i] * t->strides[i];
+  return place;
+}
+
+/* The next index in logical order; false behind the last one. */
+static bool step(const clnorm_tensor *t, int64_t index[CLNORM_MAX_RANK]) {
+  for (int i = CLNORM_MAX_RANK - 1; i >= 0; i--) {
+    if (++index[i] < t->dims[i]) return true;
+    index[i] = 0;
+  }
+  return false;
+}
+
+static void count_difference(clnorm_difference *d, const clnorm_tensor *t, int32_t given_rank,
+                             const int64_t index[CLNORM_MAX_RANK], uint64_t a, uint64_t b) {
+  const uint64_t ulp = distance(&formats[t->dtype], a, b);
+  d->histogram[histogram_bin(ulp)]++;
+  if (!ulp) return;
+  if (ulp > d->max_ulp) d->max_ulp = ulp;
+  if (d->differing_elements++) return;
+  memcpy(d->first, index, sizeof d->first);
+  for (int i = t->rank; i < CLNORM_MAX_RANK; i++) d->first[i] = -1;
+  if (given_rank == 1) {
+    d->first[0] = index[1];
+    d->first[1] = -1;
+  }
+  d->first_a = value_of(a, t->dtype);
+  d->first_b = value_of(b, t->dtype);
+}
+
+static void compare(const clnorm_tensor *ta, const void *a, const clnorm_tensor *tb, const void *b,
+                    int32_t given_rank, clnorm_difference *d) {
+  int64_t index[CLNORM_MAX_RANK] = {0};
+  d->elements = clnorm__tensor_count(ta);
+  if (!d->elements) return;
+  do {
+    count_difference(d, ta, given_rank, index, bits_at(a, ta->dtype, place_of(ta, index)),
+                     bits_at(b, tb->dtype, place_of(tb, index)));
+  } while (step(ta, index));
+}
+
+void clnorm_difference_init(clnorm_difference *difference, size_t size) {
+  const clnorm_difference none = {.size = sizeof none, .first = {-1, -1, -1, -1, -1}};
+  clnorm__structure_init(difference, size, &none, sizeof none);
+}
+
+static bool alike(const clnorm_tensor *a, const clnorm_tensor *b) {
+  return a->dtype == b->dtype && memcmp(a->dims, b->dims, sizeof a->dims) == 0;
+}
+
+void clnorm_compare(const clnorm_tensor *tensor_a, const void *a, const clnorm_tensor *tensor_b,
+                    const void *b, clnorm_difference *difference) {
+  clnorm_difference result;
+  clnorm_tensor ta, tb;
+  clnorm_difference_init(&result, sizeof result);
+  if (a && b && spread_out(tensor_a, &ta) && spread_out(tensor_b, &tb) && alike(&ta, &tb))
+    compare(&ta, a, &tb, b, tensor_a->rank, &result);
+  clnorm__structure_give(difference, &result, sizeof result);
 }
 
 /* ---- Memory --------------------------------------------------------------------------------------- */
@@ -59,167 +179,174 @@ static clnorm_status quote(clnorm_context *to, clnorm_context *from, clnorm_stat
   return clnorm__fail(&to->error, status, "second context: %s", from->error.message.text);
 }
 
-clnorm_status clnorm_compare_memory(clnorm_context *context_a, clnorm_memory a,
-                                    clnorm_context *context_b, clnorm_memory b,
-                                    const int64_t dims[4], clnorm_difference *difference) {
+static clnorm_status check_tensors(clnorm_context *context, const clnorm_tensor *tensor_a,
+                                   const clnorm_tensor *tensor_b, clnorm_tensor spread[2]) {
+  clnorm_error *error = &context->error;
+  const clnorm_tensor *const given[2] = {tensor_a, tensor_b};
+  static const char *const names[2] = {"tensor_a", "tensor_b"};
+  for (int i = 0; i < 2; i++) {
+    if (!given[i])
+      return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", names[i]);
+    if (spread_out(given[i], &spread[i])) continue;
+    return clnorm__tensor_check(&spread[i], names[i], false, error);
+  }
+  if (alike(&spread[0], &spread[1])) return CLNORM_OK;
+  return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                      "tensor_a and tensor_b differ in type or dims: they cannot be compared");
+}
+
+clnorm_status clnorm_compare_memory(clnorm_context *context_a, const clnorm_tensor *tensor_a,
+                                    clnorm_memory a, clnorm_context *context_b,
+                                    const clnorm_tensor *tensor_b, clnorm_memory b,
+                                    clnorm_difference *difference) {
+  clnorm_tensor spread[2];
   clnorm_status status = clnorm__context_ready(context_a);
   if (status != CLNORM_OK) return status;
   clnorm_error *error = &context_a->error;
   if (!context_b) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "context_b is NULL");
-  if (!dims) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "dims is NULL");
-  if (!difference) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "difference is NULL");
-  int64_t factors[5] = {dims[0], dims[1], dims[2], dims[3], sizeof(float)};
-  int64_t bytes = 0;
-  for (int i = 0; i < 4; i++)
-    if (dims[i] < 0)
-      return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                          "dimension %d is %" PRId64 ", but must not be negative", i, dims[i]);
-  if (!clnorm__checked_product(factors, 5, &bytes) || (uint64_t)bytes > SIZE_MAX / 2)
-    return clnorm__fail(error, CLNORM_ERROR_OVERFLOW,
-                        "the product of dims is more floats than fit in memory");
-  start(difference);
-  if (!bytes) return CLNORM_OK;
-
-  float *host_a = malloc((size_t)bytes), *host_b = malloc((size_t)bytes);
+  status = clnorm__structure_check(difference, sizeof *difference, "difference", error);
+  if (status == CLNORM_OK) status = check_tensors(context_a, tensor_a, tensor_b, spread);
+  if (status != CLNORM_OK) return status;
+  const size_t bytes_a = (size_t)clnorm_tensor_bytes(&spread[0]);
+  const size_t bytes_b = (size_t)clnorm_tensor_bytes(&spread[1]);
+  void *host_a = malloc(bytes_a + 1), *host_b = malloc(bytes_b + 1);
   if (!host_a || !host_b)
     status = clnorm__fail(error, CLNORM_ERROR_OUT_OF_MEMORY,
-                          "no host memory for two copies of %" PRId64 " bytes", bytes);
-  if (status == CLNORM_OK) status = clnorm_memory_read(context_a, a, host_a, (size_t)bytes);
+                          "no host memory for copies of %zu and %zu bytes", bytes_a, bytes_b);
+  if (status == CLNORM_OK) status = clnorm_memory_read(context_a, a, host_a, bytes_a);
   if (status == CLNORM_OK)
-    status = quote(context_a, context_b, clnorm_memory_read(context_b, b, host_b, (size_t)bytes));
-  if (status == CLNORM_OK) clnorm_compare(dims, host_a, host_b, difference);
+    status = quote(context_a, context_b, clnorm_memory_read(context_b, b, host_b, bytes_b));
+  if (status == CLNORM_OK) clnorm_compare(tensor_a, host_a, tensor_b, host_b, difference);
   free(host_b);
   free(host_a);
   return status;
 }
 
-/* ---- One operation on two contexts ---------------------------------------------------------------- */
+/* ---- One problem on two contexts ------------------------------------------------------------------- */
 
-/* One side: the operands' memory on a context, and the plan. */
+/* One side: the plan, and memory of its operands on a context. */
 typedef struct side {
   clnorm_context *context;
-  clnorm_forward_plan *plan;
-  clnorm_forward_args args;
+  clnorm_plan *plan;
+  clnorm_memory operands[CLNORM_NUM_OPERANDS];
 } side;
 
-static clnorm_status upload(clnorm_context *context, const char *role, clnorm_memory source,
-                            size_t size, clnorm_memory *memory) {
-  if (clnorm__memory_absent(source)) return CLNORM_OK;
-  clnorm_status status = clnorm__memory_check_place(source, role, &context->error);
-  if (status != CLNORM_OK) return status;
-  if (source.size < size)
-    return clnorm__fail(&context->error, CLNORM_ERROR_BUFFER_TOO_SMALL,
-                        "%s has %zu bytes, but the operation needs %zu", role, source.size, size);
-  status = clnorm_memory_alloc(context, size, memory);
-  if (status != CLNORM_OK) return status;
-  return clnorm_memory_write(context, *memory, (const char *)source.host + source.offset, size);
+static void describe_operand(const side *s, int index, clnorm_operand *operand) {
+  clnorm_operand_init(operand, sizeof *operand);
+  clnorm_plan_operand(s->plan, clnorm__operands[index].role, operand);
 }
 
-/* Nothing is read, nothing is written; other sizes may then be too large for memory. */
-static bool is_empty(const clnorm_forward_desc *desc) {
-  return !desc->batch || !desc->channels || !desc->spatial;
+/* What the side needs of one operand: a copy of the input, or room for an output. */
+static clnorm_status fill_operand(side *s, int index, clnorm_memory input) {
+  clnorm_operand operand;
+  describe_operand(s, index, &operand);
+  const char *name = clnorm_role_name(clnorm__operands[index].role);
+  const bool given = !clnorm__memory_absent(input);
+  const bool output = operand.written && !operand.read;
+  if (!operand.bytes || (!given && !output)) return CLNORM_OK;
+  if (given && input.size < operand.bytes)
+    return clnorm__fail(&s->context->error, CLNORM_ERROR_BUFFER_TOO_SMALL,
+                        "%s has %zu bytes, but the operation needs %" PRIu64, name, input.size,
+                        operand.bytes);
+  clnorm_status status =
+      clnorm_memory_alloc(s->context, (size_t)operand.bytes, &s->operands[index]);
+  if (status != CLNORM_OK || !given) return status;
+  return clnorm_memory_write(s->context, s->operands[index],
+                             (const char *)input.host + input.offset, (size_t)operand.bytes);
 }
 
-static clnorm_status run_side(side *s, const clnorm_forward_desc *desc,
-                              const clnorm_forward_args *inputs) {
-  const size_t channels = (size_t)desc->channels * sizeof(float);
-  const size_t tensor = (size_t)desc->batch * (size_t)desc->spatial * channels;
-  clnorm_forward_args *a = &s->args;
-  const struct {
-    const char *role;
-    clnorm_memory source, *memory;
-    size_t size;
-  } operands[] = {
-      {"x", inputs->x, &a->x, tensor},
-      {"weight", inputs->weight, &a->weight, channels},
-      {"bias", inputs->bias, &a->bias, channels},
-      {"running_mean", inputs->running_mean, &a->running_mean, channels},
-      {"running_var", inputs->running_var, &a->running_var, channels},
-  };
-  clnorm_status status = clnorm_forward_plan_create(s->context, desc, &s->plan);
-  if (is_empty(desc)) return status;
-  for (size_t i = 0; i < sizeof operands / sizeof *operands && status == CLNORM_OK; i++)
-    status = upload(s->context, operands[i].role, operands[i].source, operands[i].size,
-                    operands[i].memory);
-  if (status == CLNORM_OK) status = clnorm_memory_alloc(s->context, tensor, &a->y);
-  if (status == CLNORM_OK) status = clnorm_memory_alloc(s->context, channels, &a->saved_mean);
-  if (status == CLNORM_OK) status = clnorm_memory_alloc(s->context, channels, &a->saved_invstd);
-  a->momentum = inputs->momentum;
-  if (status == CLNORM_OK) status = clnorm_forward_run(s->plan, a);
+static clnorm_status run_side(side *s, const clnorm_problem *problem,
+                              const clnorm_memory inputs[CLNORM_NUM_OPERANDS],
+                              const clnorm_run_options *options) {
+  clnorm_binding bindings[CLNORM_NUM_OPERANDS];
+  size_t count = 0;
+  clnorm_status status = clnorm_plan_create(s->context, problem, &s->plan);
+  for (int i = 0; i < CLNORM_OPERAND_WORKSPACE && status == CLNORM_OK; i++) {
+    status = fill_operand(s, i, inputs[i]);
+    if (!clnorm__memory_absent(s->operands[i]))
+      bindings[count++] = clnorm_bind(clnorm__operands[i].role, s->operands[i]);
+  }
+  if (status == CLNORM_OK) status = clnorm_run(s->plan, bindings, count, options);
   return status == CLNORM_OK ? clnorm_finish(s->context) : status;
 }
 
 static void release_side(side *s) {
-  clnorm_forward_plan_destroy(s->plan);
-  clnorm_memory *const all[] = {&s->args.x,
-                                &s->args.y,
-                                &s->args.weight,
-                                &s->args.bias,
-                                &s->args.running_mean,
-                                &s->args.running_var,
-                                &s->args.saved_mean,
-                                &s->args.saved_invstd};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) clnorm_memory_free(s->context, all[i]);
+  clnorm_plan_destroy(s->plan);
+  for (int i = 0; i < CLNORM_NUM_OPERANDS; i++) clnorm_memory_free(s->context, &s->operands[i]);
 }
 
-static clnorm_status compare_sides(side *a, side *b, const clnorm_forward_desc *desc,
-                                   clnorm_difference differences[CLNORM_NUM_OUTPUTS]) {
-  const int64_t tensor[4] = {desc->batch, desc->channels, 1, desc->spatial};
-  const int64_t channel[4] = {1, desc->channels, 1, 1};
-  const bool updates = desc->statistics == CLNORM_BATCH_STATISTICS;
-  const bool normalizes = desc->statistics != CLNORM_NO_STATISTICS;
-  const struct {
-    clnorm_memory a, b;
-    const int64_t *dims;
-    bool written;
-  } outputs[CLNORM_NUM_OUTPUTS] = {
-      {a->args.y, b->args.y, tensor, true},
-      {a->args.running_mean, b->args.running_mean, channel, updates},
-      {a->args.running_var, b->args.running_var, channel, updates},
-      {a->args.saved_mean, b->args.saved_mean, channel, normalizes},
-      {a->args.saved_invstd, b->args.saved_invstd, channel, normalizes},
-  };
-  for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
-    if (is_empty(desc) || !outputs[i].written || clnorm__memory_absent(outputs[i].a)) continue;
-    const clnorm_status status = clnorm_compare_memory(
-        a->context, outputs[i].a, b->context, outputs[i].b, outputs[i].dims, &differences[i]);
+static clnorm_status compare_output(side *a, side *b, const clnorm_compared *output) {
+  clnorm_operand operand;
+  clnorm_difference none;
+  const int index = clnorm__operand_of(output->role);
+  describe_operand(a, index, &operand);
+  clnorm_difference_init(&none, sizeof none);
+  clnorm__structure_give(output->difference, &none, sizeof none);
+  if (!operand.written || clnorm__memory_absent(a->operands[index])) return CLNORM_OK;
+  return clnorm_compare_memory(a->context, &operand.tensor, a->operands[index], b->context,
+                               &operand.tensor, b->operands[index], output->difference);
+}
+
+static clnorm_status check_outputs(clnorm_context *context, const clnorm_compared *outputs,
+                                   size_t count) {
+  clnorm_error *error = &context->error;
+  if (count && !outputs)
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "outputs is NULL, but there are %zu of them", count);
+  for (size_t i = 0; i < count; i++) {
+    if (clnorm__operand_of(outputs[i].role) < 0 || outputs[i].role == CLNORM_WORKSPACE)
+      return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                          "output %zu has role %" PRId32 ", which is none that can be compared", i,
+                          outputs[i].role);
+    if (outputs[i].reserved)
+      return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                          "output %zu has reserved %" PRIu32 ", but it must be 0", i,
+                          outputs[i].reserved);
+    const clnorm_status status = clnorm__structure_check(
+        outputs[i].difference, sizeof *outputs[i].difference, "difference", error);
     if (status != CLNORM_OK) return status;
   }
   return CLNORM_OK;
 }
 
-static clnorm_status check_host(clnorm_context *context, const clnorm_forward_args *inputs) {
-  const clnorm_memory all[] = {inputs->x, inputs->weight, inputs->bias, inputs->running_mean,
-                               inputs->running_var};
-  static const char *const names[] = {"x", "weight", "bias", "running_mean", "running_var"};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    if (all[i].cl)
+static clnorm_status take_inputs(clnorm_context *context, const clnorm_binding *bindings,
+                                 size_t count, clnorm_memory inputs[CLNORM_NUM_OPERANDS]) {
+  const char *refused[CLNORM_NUM_OPERANDS] = {NULL};
+  refused[CLNORM_OPERAND_WORKSPACE] = "a comparison has its own";
+  memset(inputs, 0, CLNORM_NUM_OPERANDS * sizeof *inputs);
+  const clnorm_status status =
+      clnorm__bindings_take(bindings, count, refused, inputs, &context->error);
+  if (status != CLNORM_OK) return status;
+  for (int i = 0; i < CLNORM_NUM_OPERANDS; i++)
+    if (inputs[i].cl)
       return clnorm__fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT,
                           "%s is OpenCL memory, but the inputs of a comparison are host memory",
-                          names[i]);
+                          clnorm_role_name(clnorm__operands[i].role));
   return CLNORM_OK;
 }
 
-clnorm_status clnorm_compare_forward(clnorm_context *context_a, clnorm_context *context_b,
-                                     const clnorm_forward_desc *desc,
-                                     const clnorm_forward_args *inputs,
-                                     clnorm_difference differences[CLNORM_NUM_OUTPUTS]) {
+clnorm_status clnorm_compare_runs(clnorm_context *const contexts[2], const clnorm_problem *problem,
+                                  const clnorm_binding *inputs, size_t num_inputs,
+                                  const clnorm_run_options *options, const clnorm_compared *outputs,
+                                  size_t num_outputs) {
+  clnorm_problem own;
+  clnorm_memory given[CLNORM_NUM_OPERANDS];
+  if (!contexts) return CLNORM_ERROR_INVALID_ARGUMENT;
+  clnorm_context *const context_a = contexts[0], *const context_b = contexts[1];
   clnorm_status status = clnorm__context_ready(context_a);
   if (status != CLNORM_OK) return status;
-  if (!context_b || !desc || !inputs || !differences)
-    return clnorm__fail(&context_a->error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL",
-                        !context_b ? "context_b"
-                        : !desc    ? "desc"
-                        : !inputs  ? "inputs"
-                                   : "differences");
-  for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) start(&differences[i]);
-  clnorm_forward_desc own = *desc;
+  clnorm_error *error = &context_a->error;
+  if (!context_b) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "contexts[1] is NULL");
+  status = clnorm__structure_take(&own, sizeof own, problem, "problem", error);
+  if (status == CLNORM_OK) status = check_outputs(context_a, outputs, num_outputs);
+  if (status == CLNORM_OK) status = take_inputs(context_a, inputs, num_inputs, given);
+  if (status != CLNORM_OK) return status;
   own.external_workspace = false;
-  side a = {context_a, NULL, {.momentum = 0}}, b = {context_b, NULL, {.momentum = 0}};
-  status = check_host(context_a, inputs);
-  if (status == CLNORM_OK) status = run_side(&a, &own, inputs);
-  if (status == CLNORM_OK) status = quote(context_a, context_b, run_side(&b, &own, inputs));
-  if (status == CLNORM_OK) status = compare_sides(&a, &b, &own, differences);
+  side a = {.context = context_a}, b = {.context = context_b};
+  status = run_side(&a, &own, given, options);
+  if (status == CLNORM_OK) status = quote(context_a, context_b, run_side(&b, &own, given, options));
+  for (size_t i = 0; i < num_outputs && status == CLNORM_OK; i++)
+    status = compare_output(&a, &b, &outputs[i]);
   release_side(&b);
   release_side(&a);
   return status;

@@ -8,6 +8,7 @@
 
 #include "backend.h"
 #include "objects.h"
+#include "structures.h"
 #include "tuning.h"
 
 /* ---- Device lists --------------------------------------------------------------------------------- */
@@ -191,23 +192,22 @@ static clnorm_status choose(const clnorm_device_list *list, const char *device, 
 
 /* ---- Contexts ------------------------------------------------------------------------------------- */
 
-clnorm_context_options clnorm_context_options_defaults(void) {
-  clnorm_context_options options;
-  memset(&options, 0, sizeof options);
-  return options;
+static const clnorm_context_options defaults = {.size = sizeof(clnorm_context_options)};
+
+void clnorm_context_options_init(clnorm_context_options *options, size_t size) {
+  clnorm__structure_init(options, size, &defaults, sizeof defaults);
 }
 
-clnorm_status clnorm__context_options_check(const clnorm_context_options *options,
-                                            clnorm_error *error) {
+static clnorm_status check_options(const clnorm_context_options *options, clnorm_error *error) {
   if (options->num_threads < 0 || options->num_threads > 1024)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                         "num_threads is %d, but must be in [0, 1024]", options->num_threads);
   if (options->form < CLNORM_FORM_AUTO || options->form > CLNORM_FORM_WIDE)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "form is %d, but must be in [0, 2]",
-                        (int)options->form);
+                        options->form);
   if (options->isa < CLNORM_ISA_AUTO || options->isa > CLNORM_ISA_AVX512)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "isa is %d, but must be in [0, 3]",
-                        (int)options->isa);
+                        options->isa);
   const int group = options->group_size;
   if (group != 0 && group != 64 && group != 128 && group != 256)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
@@ -216,6 +216,27 @@ clnorm_status clnorm__context_options_check(const clnorm_context_options *option
     return clnorm__fail(error, CLNORM_ERROR_STATE,
                         "share is destroyed: only what was made from it lives on");
   return options->tuning ? clnorm__tuning_check(options->tuning, error) : CLNORM_OK;
+}
+
+clnorm_status clnorm__context_options_take(const clnorm_context_options *given,
+                                           clnorm_context_options *taken, clnorm_tuning *tuning,
+                                           clnorm_error *error) {
+  *taken = defaults;
+  if (!given) return CLNORM_OK;
+  clnorm_status status =
+      clnorm__structure_take(taken, sizeof *taken, given, "context options", error);
+  if (status != CLNORM_OK) {
+    *taken = defaults;
+    return status;
+  }
+  error->log = taken->log;
+  error->log_user_data = taken->log_user_data;
+  if (taken->tuning) {
+    status = clnorm__structure_take(tuning, sizeof *tuning, taken->tuning, "tuning", error);
+    if (status != CLNORM_OK) return status;
+    taken->tuning = tuning;
+  }
+  return check_options(taken, error);
 }
 
 clnorm_status clnorm__context_adopt(clnorm_device *device, const clnorm_context_options *options,
@@ -266,9 +287,9 @@ static clnorm_status open_chosen(const clnorm_device_list *list, const char *sel
 
 clnorm_status clnorm_context_create(const char *device, const clnorm_context_options *options,
                                     clnorm_context **context, clnorm_message *message) {
-  const clnorm_context_options defaults = clnorm_context_options_defaults();
-  if (!options) options = &defaults;
-  clnorm_error error = {{""}, options->log, options->log_user_data};
+  clnorm_context_options own;
+  clnorm_tuning tuning;
+  clnorm_error error = {{""}, NULL, NULL};
   clnorm_device_list *list = NULL;
   clnorm_status status;
   if (!context) {
@@ -276,7 +297,7 @@ clnorm_status clnorm_context_create(const char *device, const clnorm_context_opt
     goto done;
   }
   *context = NULL;
-  status = clnorm__context_options_check(options, &error);
+  status = clnorm__context_options_take(options, &own, &tuning, &error);
   if (status != CLNORM_OK) goto done;
   if (!device) device = "auto";
   status = create_list(device, &list);
@@ -284,7 +305,7 @@ clnorm_status clnorm_context_create(const char *device, const clnorm_context_opt
     clnorm__fail(&error, status, "no host memory for the list of devices");
     goto done;
   }
-  status = open_chosen(list, device, options, context, &error);
+  status = open_chosen(list, device, &own, context, &error);
   clnorm_device_list_destroy(list);
 done:
   if (message) *message = error.message;

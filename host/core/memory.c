@@ -4,35 +4,43 @@
 
 #include "objects.h"
 
-clnorm_status clnorm__memory_check_place(clnorm_memory memory, const char *role,
+clnorm_memory clnorm_host_memory(const void *pointer, size_t size) {
+  clnorm_memory memory = {(void *)(uintptr_t)pointer, NULL, 0, size};
+  return memory;
+}
+
+clnorm_status clnorm__memory_check_place(clnorm_memory memory, const char *role, size_t alignment,
                                          clnorm_error *error) {
-  if ((uintptr_t)memory.host % sizeof(float))
+  if ((uintptr_t)memory.host % alignment)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                         "%s is at address %p, but must be at a multiple of %zu", role, memory.host,
-                        sizeof(float));
-  if (memory.offset % sizeof(float))
+                        alignment);
+  if (memory.offset % alignment)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                         "%s has offset %zu, but it must be a multiple of %zu", role, memory.offset,
-                        sizeof(float));
+                        alignment);
   return CLNORM_OK;
 }
 
-clnorm_status clnorm__memory_span(clnorm_context *context, clnorm_memory memory, const char *role,
-                                  unsigned access, uint64_t needed, clnorm_span *span) {
+clnorm_status clnorm__memory_span(clnorm_context *context, clnorm_memory memory,
+                                  const clnorm_need *need, clnorm_span *span) {
   clnorm_error *error = &context->error;
   if (clnorm__memory_absent(memory))
-    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is absent, but required", role);
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is absent, but required",
+                        need->name);
   if (memory.host && memory.cl)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                        "%s has both host and OpenCL memory, but must have one of them", role);
-  clnorm_status status =
-      context->device->operations->span(context->device, memory, role, access, span, error);
-  if (status == CLNORM_OK) status = clnorm__memory_check_place(memory, role, error);
+                        "%s has both host and OpenCL memory, but must have one of them",
+                        need->name);
+  clnorm_status status = context->device->operations->span(context->device, memory, need->name,
+                                                           need->access, span, error);
+  if (status == CLNORM_OK)
+    status = clnorm__memory_check_place(memory, need->name, need->alignment, error);
   if (status != CLNORM_OK) return status;
-  if (span->end - span->begin < needed)
+  if (span->end - span->begin < need->bytes)
     return clnorm__fail(error, CLNORM_ERROR_BUFFER_TOO_SMALL,
-                        "%s has %" PRIu64 " bytes, but the operation needs %" PRIu64, role,
-                        span->end - span->begin, needed);
+                        "%s has %" PRIu64 " bytes, but the operation needs %" PRIu64, need->name,
+                        span->end - span->begin, need->bytes);
   return CLNORM_OK;
 }
 
@@ -64,7 +72,8 @@ static clnorm_status check_copy(clnorm_context *context, clnorm_memory memory, c
   if (status != CLNORM_OK || !size) return status;
   if (!pointer)
     return clnorm__fail(&context->error, CLNORM_ERROR_INVALID_ARGUMENT, "%s is NULL", name);
-  return clnorm__memory_span(context, memory, role, access, size, &span);
+  const clnorm_need need = {role, size, 1, access};
+  return clnorm__memory_span(context, memory, &need, &span);
 }
 
 clnorm_status clnorm__memory_write_after(clnorm_context *context, const clnorm_order *order,

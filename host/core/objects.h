@@ -24,26 +24,46 @@ clnorm_status clnorm__context_ready(clnorm_context *context);
 void clnorm__context_retain(clnorm_context *context);
 void clnorm__context_release(clnorm_context *context);
 
-/* INVALID_ARGUMENT unless eps is a finite float >= 0, rounded to nearest whatever the caller's mode; unless
- * momentum is in [0, 1]. */
-clnorm_status clnorm__check_eps(double eps, clnorm_error *error);
-clnorm_status clnorm__check_momentum(double momentum, clnorm_error *error);
-
-/* Pointer and offset are multiples of a float's size, each by itself: kernels add offsets in floats. */
-clnorm_status clnorm__memory_check_place(clnorm_memory memory, const char *role,
+/* Pointer and offset are multiples of `alignment`, each by itself: kernels add offsets in elements. */
+clnorm_status clnorm__memory_check_place(clnorm_memory memory, const char *role, size_t alignment,
                                          clnorm_error *error);
-/* The span of present memory, at least `needed` bytes of it, in such a place, for `access` (bits of
- * clnorm_access). */
-clnorm_status clnorm__memory_span(clnorm_context *context, clnorm_memory memory, const char *role,
-                                  unsigned access, uint64_t needed, clnorm_span *span);
+
+/* What an operand must be in memory. */
+typedef struct clnorm_need {
+  const char *name;
+  uint64_t bytes;
+  size_t alignment;
+  /* bits of clnorm_access */
+  unsigned access;
+} clnorm_need;
+
+/* The span of present memory that is as it must be. */
+clnorm_status clnorm__memory_span(clnorm_context *context, clnorm_memory memory,
+                                  const clnorm_need *need, clnorm_span *span);
 /* clnorm_memory_write and clnorm_memory_read, after the runs that `order` (may be NULL) has. */
 clnorm_status clnorm__memory_write_after(clnorm_context *context, const clnorm_order *order,
                                          clnorm_memory memory, const void *source, size_t size);
 clnorm_status clnorm__memory_read_after(clnorm_context *context, const clnorm_order *order,
                                         clnorm_memory memory, void *destination, size_t size);
 
-/* clnorm_forward_run of a plan whose runs also use what `parameters` says. */
-clnorm_status clnorm__forward_plan_run(clnorm_forward_plan *plan, const clnorm_forward_args *args,
-                                       clnorm_use parameters);
+/* What a run is given, by operand. */
+typedef struct clnorm_request {
+  clnorm_memory operands[CLNORM_NUM_OPERANDS];
+  double momentum;
+  const clnorm_opencl_sync *sync;
+  /* what the run also uses; order NULL: nothing */
+  clnorm_use parameters;
+} clnorm_request;
+
+/* Puts bindings in the place of operands, which are absent before; a role that is not `allowed` of this index is
+ * refused with the reason. */
+clnorm_status clnorm__bindings_take(const clnorm_binding *bindings, size_t count,
+                                    const char *const refused[CLNORM_NUM_OPERANDS],
+                                    clnorm_memory operands[CLNORM_NUM_OPERANDS],
+                                    clnorm_error *error);
+/* Copies run options; NULL: defaults. */
+clnorm_status clnorm__run_options_take(const clnorm_run_options *given, clnorm_run_options *taken,
+                                       clnorm_error *error);
+clnorm_status clnorm__plan_run(clnorm_plan *plan, const clnorm_request *request);
 
 #endif

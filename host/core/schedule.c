@@ -15,6 +15,11 @@
 /* Elements of one sample that a worker takes at a time: enough for the processor to foresee the next. */
 #define RUN_ELEMENTS 4096u
 #define GROUPS_PER_WORKER 8u
+/* Where lanes are channels: channels of a tile of the output; those of a group whose statistics are computed at
+ * once, and positions that are worth a table of coefficients. */
+#define TABLE_CHANNELS 512u
+#define BESIDE_CHANNELS 64u
+#define TABLE_POSITIONS 64u
 /* Elements of a group that are worth what a group costs. */
 #define GROUP_MIN 2048u
 
@@ -22,18 +27,6 @@ static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); 
 static uint64_t at_least(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t at_most(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t round_up(uint64_t a, uint64_t unit) { return ceil_div(a, unit) * unit; }
-
-bool clnorm__checked_product(const int64_t *factors, int count, int64_t *product) {
-  int64_t result = 1;
-  bool fits = true, zero = false;
-  for (int i = 0; i < count; i++) {
-    fits = !__builtin_mul_overflow(result, factors[i], &result) && fits;
-    zero = zero || factors[i] == 0;
-  }
-  if (!fits && !zero) return false;
-  *product = zero ? 0 : result;
-  return true;
-}
 
 void clnorm__traits_set_caches(clnorm_traits *traits, clnorm_caches caches) {
   traits->cache_bytes = caches.second;
@@ -81,12 +74,57 @@ static uint32_t side_by_side(const clnorm_call *call, uint64_t most) {
   return (uint32_t)at_most(group, call->channels);
 }
 
+/* Lanes are channels, and kernels take them together. */
+static bool channels_beside(const clnorm_schedule *s) {
+  return s->key.path == CLNORM_PATH_CHANNELS && s->key.form == CLNORM_FORM_VECTOR;
+}
+
+/* Channels of a group, about so many and not more than `most`: whole lines of the cache and whole blocks, as far as
+ * there are so many, and groups that are of about one size. */
+static uint32_t group_beside(const clnorm_call *call, uint64_t wanted, uint64_t most) {
+  uint64_t unit = line_elements(call);
+  for (int v = 0; v < CLNORM_NUM_VIEWS; v++)
+    if (call->views[v].block <= most) unit = at_least(unit, call->views[v].block);
+  const uint64_t groups = ceil_div(call->channels, at_most(at_least(wanted, unit), most));
+  const uint64_t each = at_most(round_up(ceil_div(call->channels, groups), unit), most);
+  return (uint32_t)at_most(each, call->channels);
+}
+
+/* Elements of a tile. */
+static uint64_t tile_elements(const clnorm_call *call, const clnorm_traits *traits) {
+  const uint64_t total = call->batch * call->channels * call->spatial;
+  const uint64_t share = total / ((uint64_t)traits->workers * ITEMS_PER_WORKER);
+  return at_least(TILE_MIN, at_most(share, TILE_MAX));
+}
+
+/* Channels of a tile: all, which are one piece of memory, or of a block that has planes of its own about so many that
+ * those planes are a tile. */
+static uint64_t tile_channels(const clnorm_call *call, const clnorm_traits *traits) {
+  const clnorm_view *x = &call->views[CLNORM_VIEW_X], *y = &call->views[CLNORM_VIEW_Y];
+  if (x->block == 1 && y->block == 1) return TABLE_CHANNELS;
+  return tile_elements(call, traits) / call->spatial;
+}
+
+/* All positions of a few samples, or some of one; channels_each is set. */
+static void plan_tiles_beside(clnorm_schedule *s, const clnorm_traits *traits) {
+  clnorm_call *call = &s->call;
+  const uint64_t positions =
+      at_least(tile_elements(call, traits) / call->channels_each, TABLE_POSITIONS);
+  const uint64_t pieces = ceil_div(call->spatial, positions);
+  const uint64_t samples = at_least(positions / call->spatial, 1);
+  call->tile_spatial = (uint32_t)ceil_div(call->spatial, pieces);
+  call->tile_batch = (uint32_t)ceil_div(call->batch, ceil_div(call->batch, samples));
+}
+
 /* Tiles in the order of memory: whole rows of neighbouring channels, or pieces of one large plane. */
 static void plan_tiles(clnorm_schedule *s, const clnorm_traits *traits) {
   clnorm_call *call = &s->call;
-  const uint64_t total = call->batch * call->channels * call->spatial;
-  const uint64_t share = total / ((uint64_t)traits->workers * ITEMS_PER_WORKER);
-  const uint64_t tile = at_least(TILE_MIN, at_most(share, TILE_MAX));
+  const uint64_t tile = tile_elements(call, traits);
+  if (channels_beside(s)) {
+    call->channels_each = group_beside(call, tile_channels(call, traits), TABLE_CHANNELS);
+    plan_tiles_beside(s, traits);
+    return;
+  }
   const uint64_t pieces = ceil_div(call->spatial, tile);
   if (pieces > 1) {
     call->channels_each = 1;
@@ -128,6 +166,11 @@ static uint32_t channel_group(const clnorm_call *call, const clnorm_traits *trai
   return side_by_side(call, at_least(at_least(most, at_most(least, run)), 1));
 }
 
+/* Where lanes are channels: so few that workers have a group each, but whole lines. */
+static uint32_t channel_group_beside(const clnorm_call *call, const clnorm_traits *traits) {
+  return group_beside(call, ceil_div(call->channels, traits->workers), BESIDE_CHANNELS);
+}
+
 /* Several groups by one worker keep both directions of the memory busy: one is read while the one before is
  * written. */
 static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
@@ -135,7 +178,9 @@ static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   const bool vector = traits->form == CLNORM_FORM_VECTOR;
   const uint64_t cached =
       traits->cache_bytes * 3 / 8 / clnorm__storage_bytes(call->views[CLNORM_VIEW_X].storage);
-  call->channels_each = vector && planes_touch(s) ? channel_group(call, traits, cached) : 1;
+  call->channels_each = channels_beside(s)          ? channel_group_beside(call, traits)
+                        : vector && planes_touch(s) ? channel_group(call, traits, cached)
+                                                    : 1;
   call->groups_each = 1;
   call->tile_batch = 1;
   call->tile_spatial = 1;
@@ -146,15 +191,29 @@ static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   s->launches[0].each = call->groups_each;
 }
 
+/* Where lanes are channels, a segment of a group is work enough for a node. Groups are of many channels, which are
+ * long pieces of memory, unless there were too few nodes for the workers. */
+static void plan_nodes_beside(clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {
+  clnorm_call *call = &s->call;
+  const uint64_t nodes = (uint64_t)traits->workers * ITEMS_PER_WORKER;
+  uint64_t each = at_most(tile_channels(call, traits), TABLE_CHANNELS);
+  while (each > BESIDE_CHANNELS && segments * ceil_div(call->channels, each) < nodes) each /= 2;
+  call->channels_each = group_beside(call, each, TABLE_CHANNELS);
+  plan_tiles_beside(s, traits);
+}
+
 static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {
   clnorm_call *call = &s->call;
   const bool wide = traits->form == CLNORM_FORM_WIDE;
-  plan_tiles(s, traits);
+  if (channels_beside(s))
+    plan_nodes_beside(s, traits, segments);
+  else
+    plan_tiles(s, traits);
   /* The vector form reduces the channels of a group together, the wide form each by itself. */
   const uint64_t lanes = wide ? call->channels : num_groups(call);
   const uint64_t nodes = (uint64_t)traits->workers * ITEMS_PER_WORKER;
   const uint64_t per_node = at_least(segments * lanes / nodes, 1);
-  call->chunk_log2 = NODE_MIN_LOG2;
+  call->chunk_log2 = channels_beside(s) ? 0 : NODE_MIN_LOG2;
   while (2ull << call->chunk_log2 <= per_node) call->chunk_log2++;
   /* The wide finalize stage takes one node per work-item. */
   while (wide && ceil_div(segments, 1ull << call->chunk_log2) > traits->group_size)
@@ -182,9 +241,23 @@ static void plan_copy(clnorm_schedule *s, const clnorm_traits *traits) {
   add_tiles_launch(s, CLNORM_STAGE_COPY);
 }
 
+/* Where lanes are channels, a group's values are pieces of memory that are read twice: whole groups pay where the
+ * worker's cache has them the second time, and every worker has one. */
+static bool groups_fit(const clnorm_schedule *s, const clnorm_traits *traits) {
+  const clnorm_call *call = &s->call;
+  const uint64_t each = channel_group_beside(call, traits);
+  const uint64_t bytes = each * call->batch * call->spatial *
+                         clnorm__storage_bytes(call->views[CLNORM_VIEW_X].storage);
+  return bytes <= traits->cache_bytes * 3 / 8 &&
+         (ceil_div(call->channels, each) >= traits->workers ||
+          call->batch * call->channels * call->spatial <= TILE_MAX);
+}
+
 /* Whole channels per worker need no workspace, one launch, and read x a second time from the cache where
  * it fits; but there must be channels enough to go round. */
-static bool prefer_split(const clnorm_call *call, const clnorm_traits *traits, uint32_t segments) {
+static bool prefer_split(const clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {
+  const clnorm_call *call = &s->call;
+  if (channels_beside(s)) return !groups_fit(s, traits);
   if (segments <= 2u << NODE_MIN_LOG2) return false;
   if (traits->form == CLNORM_FORM_VECTOR && traits->workers == 1) return false;
   return (double)call->channels < traits->split_below * traits->workers;
@@ -192,20 +265,21 @@ static bool prefer_split(const clnorm_call *call, const clnorm_traits *traits, u
 
 /* Writing around the caches pays where y would have left them before it is read. */
 static bool prefer_stream(const clnorm_work *work, const clnorm_traits *traits) {
+  const bool trains =
+      work->operation == CLNORM_FORWARD && work->statistics == CLNORM_BATCH_STATISTICS;
   const clnorm_call *call = &work->call;
   const uint64_t bytes = call->batch * call->channels * call->spatial *
                          clnorm__storage_bytes(call->views[CLNORM_VIEW_Y].storage);
   if (traits->form == CLNORM_FORM_WIDE) return false;
   if (work->store == CLNORM_STORE_AUTO)
-    return bytes >= (work->statistics == CLNORM_BATCH_STATISTICS ? traits->train_stream_bytes
-                                                                 : traits->stream_bytes);
+    return bytes >= (trains ? traits->train_stream_bytes : traits->stream_bytes);
   return work->store == CLNORM_STORE_STREAMED;
 }
 
 static void plan_launches(clnorm_schedule *s, const clnorm_work *work,
                           const clnorm_traits *traits) {
   const clnorm_geometry g = clnorm_geometry_make(s->call.batch, s->call.channels, s->call.spatial);
-  if (work->statistics == CLNORM_NO_STATISTICS) {
+  if (work->operation == CLNORM_COPY) {
     plan_copy(s, traits);
     return;
   }
@@ -215,8 +289,8 @@ static void plan_launches(clnorm_schedule *s, const clnorm_work *work,
     return;
   }
   s->call.flags |= CLNORM_BATCH_MODE;
-  const bool split = work->cut == CLNORM_VARIANT_AUTO ? prefer_split(&s->call, traits, g.segments)
-                                                      : work->cut == CLNORM_VARIANT_SPLIT;
+  const bool split = work->cut == CLNORM_CUT_AUTO ? prefer_split(s, traits, g.segments)
+                                                  : work->cut == CLNORM_CUT_SPLIT;
   if (split)
     plan_split(s, traits, g.segments);
   else

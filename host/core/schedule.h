@@ -24,9 +24,9 @@ void clnorm__traits_set_caches(clnorm_traits *traits, clnorm_caches caches);
 
 /* The stages that kernels/vector.cl, kernels/wide.cl and the CPU back end implement. */
 typedef enum clnorm_stage {
-  CLNORM_STAGE_CHANNEL,  /* item: a group of channels, statistics and output */
-  CLNORM_STAGE_PARTIALS, /* item: one node of the trees of a group of channels (WIDE: of one channel)
-                            -> workspace */
+  CLNORM_STAGE_CHANNEL, /* item: a group of channels, statistics and output */
+  /* item: one node of the trees of a group of channels (WIDE: of one channel) -> workspace */
+  CLNORM_STAGE_PARTIALS,
   CLNORM_STAGE_FINALIZE, /* item: one channel: nodes -> coefficients in the workspace, running statistics */
   CLNORM_STAGE_APPLY, /* item: one tile of the output */
   CLNORM_STAGE_COPY,  /* item: one tile of y = x */
@@ -35,9 +35,10 @@ typedef enum clnorm_stage {
 
 typedef struct clnorm_launch {
   clnorm_stage stage;
-  uint64_t items; /* WIDE: work-groups; VECTOR: what a worker does at a time, and */
-  uint32_t
-      each; /* how many of them a work-item takes; the CPU's threads share them out themselves */
+  /* WIDE: work-groups; VECTOR: what a worker does at a time, and how many of them a work-item takes; the CPU's threads
+   * share them out themselves */
+  uint64_t items;
+  uint32_t each;
 } clnorm_launch;
 
 /* Which way through memory kernels take; never changes the bits. */
@@ -66,8 +67,9 @@ typedef struct clnorm_work {
   /* sizes, extents, views without their offsets, eps, and the flag BIASED_RUNNING_VAR */
   clnorm_call call;
   clnorm_path path;
+  clnorm_operation operation;
   clnorm_statistics statistics;
-  clnorm_variant cut;
+  clnorm_cut cut;
   clnorm_store store;
 } clnorm_work;
 
@@ -86,13 +88,6 @@ unsigned clnorm__storage_bytes(uint32_t storage);
 unsigned clnorm__partial_bytes(uint32_t x);
 unsigned clnorm__coefficients_bytes(uint32_t x);
 
-/* The product of count factors, none of them negative: false if it does not fit, which one with a factor 0
- * always does. */
-bool clnorm__checked_product(const int64_t *factors, int count, int64_t *product);
-
 clnorm_schedule clnorm__schedule_make(const clnorm_work *work, const clnorm_traits *traits);
-
-/* Of a checked description (plan.c). */
-clnorm_work clnorm__work_make(const clnorm_forward_desc *desc);
 
 #endif

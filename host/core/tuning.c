@@ -7,6 +7,7 @@
 
 #include "cache_folder.h"
 #include "objects.h"
+#include "structures.h"
 
 /* Changes with the format of the file, and with the meaning of its values. */
 #define FIRST_LINE "clnorm tuning 2\n"
@@ -17,16 +18,17 @@
 
 static const char *const form_names[] = {"rule", "vector", "wide"};
 
-clnorm_tuning clnorm_tuning_defaults(void) {
-  const clnorm_tuning tuning = {CLNORM_FORM_AUTO, 0, 0, 0};
-  return tuning;
+static const clnorm_tuning by_rule = {.size = sizeof(clnorm_tuning)};
+
+void clnorm_tuning_init(clnorm_tuning *tuning, size_t size) {
+  clnorm__structure_init(tuning, size, &by_rule, sizeof by_rule);
 }
 
 clnorm_status clnorm__tuning_check(const clnorm_tuning *tuning, clnorm_error *error) {
   const double split = tuning->split_below;
   if (tuning->form < CLNORM_FORM_AUTO || tuning->form > CLNORM_FORM_WIDE)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                        "tuning.form is %d, but must be in [0, 2]", (int)tuning->form);
+                        "tuning.form is %d, but must be in [0, 2]", tuning->form);
   if (split != 0 && !(split >= SPLIT_MIN && split <= SPLIT_MAX))
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                         "tuning.split_below is %s, but must be 0 or in [%g, %g]",
@@ -91,12 +93,12 @@ static bool skip(const char **at, const char *words) {
   return true;
 }
 
-static bool read_form(const char **at, clnorm_form *form) {
+static bool read_form(const char **at, int32_t *form) {
   for (int i = 0; i < 3; i++) {
     const char *after = *at;
     if (!skip(&after, form_names[i]) || !skip(&after, "\n")) continue;
     *at = after;
-    *form = (clnorm_form)i;
+    *form = i;
     return true;
   }
   return false;
@@ -118,7 +120,7 @@ static bool read_whole(const char **at, uint64_t largest, uint64_t *value) {
 static const char *read_text(const char *at, const clnorm_device_info *info,
                              clnorm_tuning *tuning) {
   uint64_t thousandths;
-  clnorm_tuning found;
+  clnorm_tuning found = by_rule;
   if (!skip(&at, FIRST_LINE)) return "it is damaged or of another version";
   if (!skip(&at, identity(info).text)) return "it belongs to another device";
   if (!skip(&at, "form ") || !read_form(&at, &found.form)) return "its form is damaged";
@@ -159,7 +161,7 @@ clnorm_form clnorm__tuning_choose(clnorm_device *device, const clnorm_context_op
                                   const clnorm_error *error) {
   const bool forced = options->form != CLNORM_FORM_AUTO || options->isa != CLNORM_ISA_AUTO;
   device->cache_folder = clnorm__cache_folder(options->cache_dir);
-  device->tuning = clnorm_tuning_defaults();
+  device->tuning = by_rule;
   device->tuning_source = CLNORM_TUNING_RULE;
   if (options->tuning) {
     device->tuning = *options->tuning;
@@ -168,7 +170,7 @@ clnorm_form clnorm__tuning_choose(clnorm_device *device, const clnorm_context_op
              load(device->cache_folder, &device->info, &device->tuning, error)) {
     device->tuning_source = CLNORM_TUNING_KEPT;
   }
-  return options->form != CLNORM_FORM_AUTO ? options->form : device->tuning.form;
+  return (clnorm_form)(options->form != CLNORM_FORM_AUTO ? options->form : device->tuning.form);
 }
 
 void clnorm__tuning_apply(clnorm_device *device) {
@@ -188,14 +190,17 @@ void clnorm__tuning_place(const clnorm_device *device, char *path, size_t size) 
 
 /* ---- Interface --------------------------------------------------------------------------------------- */
 
-clnorm_tuning clnorm_context_tuning(const clnorm_context *context, clnorm_tuning_source *source) {
-  if (source) *source = CLNORM_TUNING_RULE;
-  if (!context) return clnorm_tuning_defaults();
-  const clnorm_traits *traits = &context->device->traits;
-  const clnorm_tuning tuning = {traits->form, traits->split_below, traits->stream_bytes,
-                                traits->train_stream_bytes};
-  if (source) *source = context->device->tuning_source;
-  return tuning;
+void clnorm_context_tuning(const clnorm_context *context, clnorm_tuning *tuning, int32_t *source) {
+  clnorm_tuning result = by_rule;
+  if (source) *source = context ? (int32_t)context->device->tuning_source : CLNORM_TUNING_RULE;
+  if (context) {
+    const clnorm_traits *traits = &context->device->traits;
+    result.form = traits->form;
+    result.split_below = traits->split_below;
+    result.stream_bytes = traits->stream_bytes;
+    result.train_stream_bytes = traits->train_stream_bytes;
+  }
+  clnorm__structure_give(tuning, &result, sizeof result);
 }
 
 static clnorm_status need_folder(clnorm_context *context) {
@@ -205,19 +210,20 @@ static clnorm_status need_folder(clnorm_context *context) {
 }
 
 clnorm_status clnorm_tuning_keep(clnorm_context *context, const clnorm_tuning *tuning) {
+  clnorm_tuning own;
   clnorm_status status = clnorm__context_ready(context);
   if (status != CLNORM_OK) return status;
   clnorm_error *error = &context->error;
   const clnorm_device *device = context->device;
-  if (!tuning) return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT, "tuning is NULL");
-  status = clnorm__tuning_check(tuning, error);
+  status = clnorm__structure_take(&own, sizeof own, tuning, "tuning", error);
+  if (status == CLNORM_OK) status = clnorm__tuning_check(&own, error);
   if (status == CLNORM_OK) status = need_folder(context);
   if (status != CLNORM_OK) return status;
-  if (tuning->form == CLNORM_FORM_WIDE && strcmp(device->info.id, "cpu") == 0)
+  if (own.form == CLNORM_FORM_WIDE && strcmp(device->info.id, "cpu") == 0)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                         "tuning.form is wide, but the CPU path has the vector form only");
   clnorm_message why;
-  file_text file = write_text(&device->info, tuning);
+  file_text file = write_text(&device->info, &own);
   const clnorm_blob part = {(unsigned char *)file.text, strlen(file.text)};
   if (!clnorm__cache_write(device->cache_folder, name_of(&device->info).text, &part, 1, &why))
     return clnorm__fail(error, CLNORM_ERROR_STATE, "%s", why.text);
@@ -242,12 +248,10 @@ const char *clnorm_tuning_path(const clnorm_context *context) {
 bool clnorm_tuning_kept(const clnorm_device_info *device, const char *cache_dir,
                         clnorm_tuning *tuning) {
   const clnorm_error silent = {{""}, NULL, NULL};
-  clnorm_tuning found = clnorm_tuning_defaults();
-  if (!tuning) tuning = &found;
-  *tuning = found;
-  if (!device) return false;
-  char *folder = clnorm__cache_folder(cache_dir);
-  const bool kept = folder && load(folder, device, tuning, &silent);
+  clnorm_tuning found = by_rule;
+  char *folder = device ? clnorm__cache_folder(cache_dir) : NULL;
+  const bool kept = folder && load(folder, device, &found, &silent);
   free(folder);
+  clnorm__structure_give(tuning, &found, sizeof found);
   return kept;
 }

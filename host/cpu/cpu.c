@@ -193,7 +193,7 @@ static clnorm_status check_sync(const clnorm_opencl_sync *sync, clnorm_error *er
                       member);
 }
 
-static clnorm_status cpu_run_schedule(clnorm_device *device, const clnorm_run *request,
+static clnorm_status cpu_run_schedule(clnorm_device *device, const clnorm_job *request,
                                       clnorm_error *error) {
   cpu_device *self = (cpu_device *)device;
   const clnorm_schedule *schedule = request->schedule;

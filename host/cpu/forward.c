@@ -8,6 +8,7 @@
 #include "vector_general.h"
 #else
 #include "vector.h"
+#include "vector_channels.h"
 #endif
 
 _Static_assert(sizeof(clnorm_partial) == (sizeof(clnorm_real) == sizeof(float) ? 24 : 40) &&
@@ -36,7 +37,8 @@ static clnorm_out *place_y(void *const *operands, const clnorm_call *call) {
   return y ? y + view->offset * element_bytes(view) : NULL;
 }
 
-static clnorm_real *place(void *const *operands, const clnorm_call *call, clnorm_operand operand) {
+static clnorm_real *place(void *const *operands, const clnorm_call *call,
+                          clnorm_operand_index operand) {
   clnorm_real *p = operands[operand];
   return p ? p + call->parameters[operand - CLNORM_OPERAND_WEIGHT] : NULL;
 }
@@ -93,6 +95,10 @@ const clnorm_items_functions CLNORM_FORWARD_NAME = {
 CLNORM_ITEMS(clnorm_item_partials)
 CLNORM_ITEMS(clnorm_item_apply)
 CLNORM_ITEMS(clnorm_item_copy)
+CLNORM_ITEMS(clnorm_channels_channel)
+CLNORM_ITEMS(clnorm_channels_partials)
+CLNORM_ITEMS(clnorm_channels_apply)
+CLNORM_ITEMS(clnorm_channels_copy)
 
 static void clnorm_item_channel_items(void *const *operands, const clnorm_call *call,
                                       clnorm_items *items) {
@@ -137,12 +143,20 @@ static bool clnorm_keeps_subnormals(void) {
 const clnorm_items_functions CLNORM_FORWARD_NAME = {
     .name = CLNORM_ISA_NAME,
     .keeps_subnormals = clnorm_keeps_subnormals,
-    .stages[CLNORM_PATH_POSITIONS] = {
-        [CLNORM_STAGE_CHANNEL] = clnorm_item_channel_items,
-        [CLNORM_STAGE_PARTIALS] = clnorm_item_partials_items,
+    .stages[CLNORM_PATH_POSITIONS] =
+        {
+            [CLNORM_STAGE_CHANNEL] = clnorm_item_channel_items,
+            [CLNORM_STAGE_PARTIALS] = clnorm_item_partials_items,
+            [CLNORM_STAGE_FINALIZE] = clnorm_item_finalize_items,
+            [CLNORM_STAGE_APPLY] = clnorm_item_apply_items,
+            [CLNORM_STAGE_COPY] = clnorm_item_copy_items,
+        },
+    .stages[CLNORM_PATH_CHANNELS] = {
+        [CLNORM_STAGE_CHANNEL] = clnorm_channels_channel_items,
+        [CLNORM_STAGE_PARTIALS] = clnorm_channels_partials_items,
         [CLNORM_STAGE_FINALIZE] = clnorm_item_finalize_items,
-        [CLNORM_STAGE_APPLY] = clnorm_item_apply_items,
-        [CLNORM_STAGE_COPY] = clnorm_item_copy_items,
+        [CLNORM_STAGE_APPLY] = clnorm_channels_apply_items,
+        [CLNORM_STAGE_COPY] = clnorm_channels_copy_items,
     }};
 
 #endif

@@ -5,7 +5,7 @@
 #include "backend.h"
 #include "pool.h"
 
-/* Items of a stage, until none are left. operands: by clnorm_operand, where each begins; NULL where absent. */
+/* Items of a stage, until none are left. operands: by clnorm_operand_index, where each begins; NULL where absent. */
 typedef void (*clnorm_items_function)(void *const *operands, const clnorm_call *call,
                                       clnorm_items *items);
 

@@ -56,7 +56,7 @@ bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, uint32
 clnorm_status clnorm__opencl_prepare(clnorm_device *base, const clnorm_schedule *schedule,
                                      void **prepared, clnorm_error *error);
 void clnorm__opencl_unprepare(clnorm_device *base, void *prepared);
-clnorm_status clnorm__opencl_run(clnorm_device *base, const clnorm_run *run, clnorm_error *error);
+clnorm_status clnorm__opencl_run(clnorm_device *base, const clnorm_job *run, clnorm_error *error);
 clnorm_status clnorm__opencl_last_run_seconds(clnorm_device *base, double *seconds,
                                               clnorm_error *error);
 

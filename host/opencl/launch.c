@@ -29,13 +29,11 @@ clnorm_status clnorm__opencl_supports(clnorm_device *base, const clnorm_key *key
   return doubles ? clnorm__opencl_check_fp64((clnorm_opencl_device *)base, error) : CLNORM_OK;
 }
 
-/* Every pair of types can be compiled for every path. */
+/* Every pair of types can be compiled for every path that the form has. */
 bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, uint32_t x, uint32_t y) {
-  (void)base;
-  (void)path;
   (void)x;
   (void)y;
-  return true;
+  return path != CLNORM_PATH_CHANNELS || base->traits.form == CLNORM_FORM_VECTOR;
 }
 
 /* A driver may allow a kernel fewer work-items than it allows in general, for want of registers. Some
@@ -106,7 +104,7 @@ void clnorm__opencl_unprepare(clnorm_device *base, void *prepared) {
 /* ---- Running ------------------------------------------------------------------------------------ */
 
 /* Absent operands are never accessed, but OpenCL wants a buffer for every pointer. */
-static cl_mem stand_in(const clnorm_memory *operands, clnorm_operand operand) {
+static cl_mem stand_in(const clnorm_memory *operands, clnorm_operand_index operand) {
   if (operands[operand].cl) return operands[operand].cl;
   const bool read_only = operand == CLNORM_OPERAND_WEIGHT || operand == CLNORM_OPERAND_BIAS;
   return read_only || !operands[CLNORM_OPERAND_Y].cl ? operands[CLNORM_OPERAND_X].cl
@@ -116,7 +114,7 @@ static cl_mem stand_in(const clnorm_memory *operands, clnorm_operand operand) {
 static cl_int set_arguments(const clnorm_opencl_api *api, cl_kernel kernel, const clnorm_call *call,
                             const clnorm_memory *operands) {
   for (cl_uint i = 0; i < CLNORM_NUM_OPERANDS; i++) {
-    const cl_mem buffer = stand_in(operands, (clnorm_operand)i);
+    const cl_mem buffer = stand_in(operands, (clnorm_operand_index)i);
     const cl_int code = api->clSetKernelArg(kernel, i, sizeof buffer, &buffer);
     if (code != CL_SUCCESS) return code;
   }
@@ -124,7 +122,7 @@ static cl_int set_arguments(const clnorm_opencl_api *api, cl_kernel kernel, cons
 }
 
 /* All arguments are set before the first launch, so that a failure leaves everything unchanged. */
-static clnorm_status bind_arguments(const clnorm_opencl_device *device, const clnorm_run *run,
+static clnorm_status bind_arguments(const clnorm_opencl_device *device, const clnorm_job *run,
                                     clnorm_error *error) {
   const prepared_launches *launches = run->prepared;
   for (unsigned i = 0; i < run->schedule->num_launches; i++) {
@@ -139,7 +137,7 @@ static clnorm_status bind_arguments(const clnorm_opencl_device *device, const cl
  * reference of its own; there are none on a queue that keeps its order, unless they are wanted. */
 typedef struct submission {
   clnorm_opencl_device *device;
-  const clnorm_run *run;
+  const clnorm_job *run;
   clnorm_opencl_queue queue;
   bool wants_events;
   cl_event first, last;
@@ -283,7 +281,7 @@ static clnorm_status check_sync(const clnorm_opencl_sync *sync, clnorm_error *er
                       sync->num_events_in_wait_list);
 }
 
-clnorm_status clnorm__opencl_run(clnorm_device *base, const clnorm_run *run, clnorm_error *error) {
+clnorm_status clnorm__opencl_run(clnorm_device *base, const clnorm_job *run, clnorm_error *error) {
   submission s = {.device = (clnorm_opencl_device *)base, .run = run};
   const clnorm_opencl_api *api = &s.device->api;
   clnorm_status status = check_sync(run->sync, error);

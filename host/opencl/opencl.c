@@ -328,9 +328,9 @@ clnorm_status clnorm_context_create_opencl(cl_context cl, cl_device_id device,
                                            cl_command_queue queue,
                                            const clnorm_context_options *options,
                                            clnorm_context **context, clnorm_message *message) {
-  const clnorm_context_options defaults = clnorm_context_options_defaults();
-  if (!options) options = &defaults;
-  clnorm_error error = {{""}, options->log, options->log_user_data};
+  clnorm_context_options own;
+  clnorm_tuning tuning;
+  clnorm_error error = {{""}, NULL, NULL};
   clnorm_device *adopted = NULL;
   clnorm_status status = CLNORM_OK;
   if (!context || !cl || !device || !queue) {
@@ -341,10 +341,10 @@ clnorm_status clnorm_context_create_opencl(cl_context cl, cl_device_id device,
                                     : "queue");
   }
   if (context) *context = NULL;
-  if (status == CLNORM_OK) status = clnorm__context_options_check(options, &error);
-  if (status == CLNORM_OK) status = adopt(cl, device, queue, options, &error, &adopted);
+  if (status == CLNORM_OK) status = clnorm__context_options_take(options, &own, &tuning, &error);
+  if (status == CLNORM_OK) status = adopt(cl, device, queue, &own, &error, &adopted);
   if (status == CLNORM_OK) {
-    status = clnorm__context_adopt(adopted, options, "the caller's queue", context, &error);
+    status = clnorm__context_adopt(adopted, &own, "the caller's queue", context, &error);
   }
   if (message) *message = error.message;
   return status;

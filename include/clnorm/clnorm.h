@@ -5,12 +5,16 @@
  * with OpenCL objects of your own.
  *
  *   1. Status codes, version
- *   2. Devices                what is there, and what is missing
- *   3. Contexts               one device, opened; the tuning of its speed
- *   4. Memory                 where tensors live: host memory, or a cl_mem with an offset
- *   5. The forward operator   planned once, run many times, no allocation in a run
- *   6. BatchNorm2d            the module with parameters, running statistics and states
- *   7. Comparing              bits, ulps, first difference, histogram
+ *   2. Devices       what is there, and what is missing
+ *   3. Contexts      one device, opened; the tuning of its speed
+ *   4. Memory        where tensors live: host memory, or a cl_mem with an offset
+ *   5. Tensors       type, shape, strides, channel blocks
+ *   6. Problems      what is to be computed, on which tensors
+ *   7. Plans, runs   planned once, run many times, no allocation in a run
+ *   8. BatchNorm     the modules BatchNorm1d, 2d, 3d: parameters, running statistics, states
+ *   9. Comparing     bits, ulps, first difference, histogram
+ *
+ * The shortest way: clnorm_context_create, clnorm_batchnorm_create, clnorm_batchnorm_forward.
  *
  * Rules that hold everywhere
  *   Result     every function that can fail returns a clnorm_status; the text of the last failure is
@@ -31,11 +35,17 @@
  *              that the parent has used may hang or fail where the child opens a context of its own; so
  *              fork first, then open. What a run was writing when another thread forked is undefined in the
  *              child.
+ *   Growth     structures that the caller fills, and results that the library fills, start with their
+ *              size: x_init(&x, sizeof x) sets it, and every other member to its default. A library that
+ *              is older or newer than the header it was called with then knows what is there: a member
+ *              that it does not know must be 0 (its default), or the call is refused (UNSUPPORTED).
+ *              clnorm_memory, clnorm_tensor, clnorm_binding and clnorm_message never change.
+ *   Enums      members and pointers are int32_t where they hold an enumeration's value.
  *   Output     the library never prints, never exits and never changes the locale, signal handlers or
  *              the floating-point environment of the caller.
- *   Bits       for one logical problem (shape, values, options) every device, thread count, kernel form
- *              and variant gives the same bits; docs/arithmetic.md defines them. NaN payloads are not
- *              part of the promise; neither, on a device that flushes subnormal values
+ *   Bits       for one logical problem (shape, types, values, options) every device, thread count, layout,
+ *              kernel form, route and cut gives the same bits, in place or not; docs/arithmetic.md defines them.
+ *              NaN payloads are not part of the promise; neither, on a device that flushes subnormal values
  *              (clnorm_device_info.denormals is false), are elements that depend on what it flushes
  *              on the way to them. The programs' verify and run --verify tell these from the data.
  */
@@ -154,18 +164,20 @@ typedef enum clnorm_isa {
 /* The parameters of the rule that cuts work for a device (docs/performance.md). They change speed, never
  * bits. A member that is 0 (AUTO) takes the rule's own value. `clnorm tune` measures them. */
 typedef struct clnorm_tuning {
-  clnorm_form form;      /* OpenCL: VECTOR or WIDE. The CPU path has VECTOR only */
-  double split_below;    /* training takes CLNORM_VARIANT_SPLIT where there are fewer channels
-                          per worker (thread, compute unit) than this, and a channel has more than 16
-                          segments of 2048 values. In [0.001, 1e6]; kept in thousandths */
-  uint64_t stream_bytes; /* VECTOR: outputs of this size and larger are written around the caches.
-                          UINT64_MAX: none are */
-  uint64_t
-      train_stream_bytes; /* the same with batch statistics. 0: stream_bytes, where that is not 0 */
+  size_t size;
+  /* OpenCL: VECTOR or WIDE. The CPU path has VECTOR only */
+  int32_t form;
+  /* training takes CLNORM_CUT_SPLIT where there are fewer channels per worker (thread, compute unit) than this,
+   * and a channel has more than 16 segments of 2048 values. In [0.001, 1e6]; kept in thousandths */
+  double split_below;
+  /* VECTOR: outputs of this size and larger are written around the caches. UINT64_MAX: none are */
+  uint64_t stream_bytes;
+  /* the same with batch statistics. 0: stream_bytes, where that is not 0 */
+  uint64_t train_stream_bytes;
 } clnorm_tuning;
 
 /* Everything by rule. */
-CLNORM_API clnorm_tuning clnorm_tuning_defaults(void);
+CLNORM_API void clnorm_tuning_init(clnorm_tuning *tuning, size_t size);
 
 typedef enum clnorm_tuning_source {
   CLNORM_TUNING_RULE = 0, /* nothing else was there */
@@ -174,18 +186,23 @@ typedef enum clnorm_tuning_source {
 } clnorm_tuning_source;
 
 typedef struct clnorm_context_options {
-  int num_threads;         /* CPU path: threads a run may use; 0: one for each processor that the
-                            calling thread may use. They run where the calling thread may */
-  clnorm_isa isa;          /* CPU path; an instruction set the processor lacks is an error */
-  clnorm_form form;        /* OpenCL: force a kernel form */
-  const char *cache_dir;   /* folder of compiled programs and tunings. NULL: $CLNORM_CACHE_DIR, else
-                            $XDG_CACHE_HOME/clnorm, else ~/.cache/clnorm. "": keep and read none.
-                            PoCL keeps programs itself: for it, only in a folder that is named */
-  clnorm_log_function log; /* NULL: no log */
+  size_t size;
+  /* CPU path: threads a run may use; 0: one for each processor that the calling thread may use. They run where
+   * the calling thread may */
+  int num_threads;
+  /* clnorm_isa. CPU path; an instruction set the processor lacks is an error */
+  int32_t isa;
+  /* clnorm_form. OpenCL: force a kernel form */
+  int32_t form;
+  /* folder of compiled programs and tunings. NULL: $CLNORM_CACHE_DIR, else $XDG_CACHE_HOME/clnorm, else
+   * ~/.cache/clnorm. "": keep and read none. PoCL keeps programs itself: for it, only in a folder that is named */
+  const char *cache_dir;
+  /* NULL: no log */
+  clnorm_log_function log;
   void *log_user_data;
-  const clnorm_tuning
-      *tuning; /* exactly this; `form` above goes before its form. NULL: what is kept for
-                                the device, unless form or isa is forced; else the rule */
+  /* exactly this; `form` above goes before its form. NULL: what is kept for the device, unless form or isa is
+   * forced; else the rule */
+  const clnorm_tuning *tuning;
   /* Runs are timed: clnorm_last_run_seconds. OpenCL: the context's own queue is made with
    * CL_QUEUE_PROFILING_ENABLE; a queue of the caller must have it. */
   bool profiling;
@@ -198,7 +215,7 @@ typedef struct clnorm_context_options {
   int group_size;
 } clnorm_context_options;
 
-CLNORM_API clnorm_context_options clnorm_context_options_defaults(void);
+CLNORM_API void clnorm_context_options_init(clnorm_context_options *options, size_t size);
 
 /* Opens a device.
  *   device   "auto" (or NULL)  the list's default; the description says what was chosen and why
@@ -242,9 +259,9 @@ CLNORM_API clnorm_status clnorm_finish(clnorm_context *context);
  * yet), DEVICE (the run failed, or the driver has no times of it). */
 CLNORM_API clnorm_status clnorm_last_run_seconds(clnorm_context *context, double *seconds);
 
-/* The values in force, none of them 0; source may be NULL. */
-CLNORM_API clnorm_tuning clnorm_context_tuning(const clnorm_context *context,
-                                               clnorm_tuning_source *source);
+/* The values in force, none of them 0; source (clnorm_tuning_source) may be NULL. tuning was initialized. */
+CLNORM_API void clnorm_context_tuning(const clnorm_context *context, clnorm_tuning *tuning,
+                                      int32_t *source);
 /* Keeps a tuning on disk, for contexts that are opened on this device from then on, with these values or
  * the rule's where a member is 0; replaces what was kept. A device is known by its name, platform, driver
  * version and number of compute units (CPU path: threads that the process may use). What is on disk is
@@ -276,10 +293,7 @@ typedef struct clnorm_memory {
 } clnorm_memory;
 
 /* Host memory of the caller. An input is never written, so a const pointer may be given for one. */
-static inline clnorm_memory clnorm_host_memory(const void *pointer, size_t size) {
-  clnorm_memory memory = {(void *)(uintptr_t)pointer, NULL, 0, size};
-  return memory;
-}
+CLNORM_API clnorm_memory clnorm_host_memory(const void *pointer, size_t size);
 
 /* Allocates size bytes where the context's device reads and writes fastest (64-byte aligned on the CPU
  * path); size 0 gives absent memory. Contents are undefined. Release with clnorm_memory_free. */
@@ -290,50 +304,137 @@ CLNORM_API clnorm_status clnorm_memory_alloc(clnorm_context *context, size_t siz
 CLNORM_API void clnorm_memory_free(clnorm_context *context, clnorm_memory *memory);
 /* Copies of size bytes, any number, between the host and memory of this context, on the context's queue, which
  * have ended when the call returns. On a queue that is out of order they follow no run: see clnorm_opencl_sync.
- * Errors: INVALID_ARGUMENT (absent memory, the other kind, pointer or offset no multiple of 4),
- * BUFFER_TOO_SMALL, OVERFLOW (the memory's end is past the address space), DEVICE. */
+ * Errors: INVALID_ARGUMENT (absent memory, the other kind), BUFFER_TOO_SMALL, OVERFLOW (the memory's end is past the
+ * address space), DEVICE. */
 CLNORM_API clnorm_status clnorm_memory_write(clnorm_context *context, clnorm_memory memory,
                                              const void *source, size_t size);
 CLNORM_API clnorm_status clnorm_memory_read(clnorm_context *context, clnorm_memory memory,
                                             void *destination, size_t size);
 
-/* ---- 5. The forward operator ------------------------------------------------------------------- */
+/* ---- 5. Tensors -------------------------------------------------------------------------------- */
 
+/* What an element is in memory. f16 and bf16 are loaded exactly and stored rounded once, to nearest even, after
+ * everything was computed in float; no device needs half arithmetic for them. Where x is f64 everything is
+ * computed in double, and needs a device with fp64. */
 typedef enum clnorm_dtype {
   CLNORM_F32 = 0,
-  CLNORM_F16 = 1, /* named so that a description can ask; refused in this version */
+  CLNORM_F16 = 1,
   CLNORM_BF16 = 2,
   CLNORM_F64 = 3
 } clnorm_dtype;
 
-typedef enum clnorm_layout {
-  CLNORM_NCHW = 0,
-  CLNORM_NHWC = 1 /* refused in this version */
-} clnorm_layout;
+enum { CLNORM_MAX_RANK = 5 };
+
+/* clnorm_tensor.flags: what lies in the last channel block behind the last channel belongs to this tensor, and is
+ * written as 0 where the tensor is. Without it that memory is a neighbour's: never read into a result, never
+ * written. */
+#define CLNORM_TENSOR_OWNS_TAIL 1u
+
+/* A tensor in logical order (N, C, spatial ...): rank 2 is (N, C), 3 (N, C, L), 4 (N, C, H, W), 5 (N, C, D, H, W).
+ * In elements from the memory's start, element (n, c, p...) lies at
+ *
+ *   n * strides[0] + c / channel_block * strides[1] + c % channel_block + p... * strides[2...]
+ *
+ * so that strides and block say the layout:
+ *   NCHW             block 1, strides (C*H*W, H*W, W, 1); larger ones where planes, rows or samples are padded
+ *   NHWC             block 1, strides (H*W*C, 1, W*C, C)
+ *   nChw16c, NC4HW4  block b = 16, 4: strides (ceil(C/b)*H*W*b, H*W*b, W*b, b)
+ *   a slice of the channels of a larger tensor: the larger one's strides, and memory that starts at the slice
+ * Strides are not negative. Those of an output must not overlap: sorted by size, each is at least the extent of all
+ * smaller ones; 0 is for inputs only (and axes of size 1).
+ *
+ * The logical tensor decides the bits; layout and type of memory do not (but for the rounding of the type).
+ * Statistics of every (c, h, w) over N alone ("per-activation" mode) are those of the rank-2 view (N, K),
+ * K = C*H*W: x's memory as a tensor of rank 2, and parameters with K values in the order of that view. */
+typedef struct clnorm_tensor {
+  int32_t dtype; /* clnorm_dtype */
+  int32_t rank;  /* 2 to 5; 0: no tensor */
+  int64_t dims[CLNORM_MAX_RANK];
+  int64_t strides[CLNORM_MAX_RANK];
+  int64_t channel_block; /* >= 1 */
+  uint32_t flags;        /* CLNORM_TENSOR_... */
+  uint32_t reserved;     /* 0 */
+} clnorm_tensor;
+
+/* A tensor without gaps: NCHW and its like, NHWC and its like (channels last), channel blocks (which own their
+ * tail). dims[rank] in logical order, N, C, spatial. They cannot fail: what no plan accepts (rank 7, sizes that
+ * overflow, block 0) is reported when a plan is made. Of a rank outside [2, 5] dims and strides stay 0. */
+CLNORM_API void clnorm_tensor_nchw(clnorm_tensor *tensor, int32_t dtype, int32_t rank,
+                                   const int64_t *dims);
+CLNORM_API void clnorm_tensor_nhwc(clnorm_tensor *tensor, int32_t dtype, int32_t rank,
+                                   const int64_t *dims);
+CLNORM_API void clnorm_tensor_blocked(clnorm_tensor *tensor, int32_t dtype, int32_t rank,
+                                      const int64_t *dims, int64_t channel_block);
+/* Bytes from the tensor's first element to the end of its last, tail of the last block included if it owns it; 0
+ * where it has no elements, or where the tensor is none that a plan accepts. */
+CLNORM_API uint64_t clnorm_tensor_bytes(const clnorm_tensor *tensor);
+/* Bytes of an element; 0 for an unknown type. "f32", "f16", "bf16", "f64"; "unknown". */
+CLNORM_API size_t clnorm_dtype_size(int32_t dtype);
+CLNORM_API const char *clnorm_dtype_name(int32_t dtype);
+
+/* ---- 6. Problems ------------------------------------------------------------------------------- */
+
+/* Everything that a run reads or writes has a role: name, value (stable), text. Values below 16 are tensors in
+ * storage type; from 16 on, one value a channel, without gaps, in the real type: double where x is f64, else
+ * float. */
+#define CLNORM_ROLE_LIST(X)                                                                        \
+  X(CLNORM_X, 0, "x")                                                                              \
+  X(CLNORM_Y, 1, "y")                                                                              \
+  X(CLNORM_WEIGHT, 16, "weight")                                                                   \
+  X(CLNORM_BIAS, 17, "bias")                                                                       \
+  X(CLNORM_RUNNING_MEAN, 18, "running_mean")                                                       \
+  X(CLNORM_RUNNING_VAR, 19, "running_var")                                                         \
+  X(CLNORM_SAVED_MEAN, 20, "saved_mean")                                                           \
+  X(CLNORM_SAVED_MEAN_LOW, 21, "saved_mean_low")                                                   \
+  X(CLNORM_SAVED_INVSTD, 22, "saved_invstd")                                                       \
+  X(CLNORM_WORKSPACE, 32, "workspace")
+
+typedef enum clnorm_role {
+#define CLNORM_ROLE_ENUM(name, value, text) name = value,
+  CLNORM_ROLE_LIST(CLNORM_ROLE_ENUM)
+#undef CLNORM_ROLE_ENUM
+} clnorm_role;
+
+enum { CLNORM_MAX_TENSORS = 16 };
+
+/* "saved_mean"; "unknown" for what is no role. */
+CLNORM_API const char *clnorm_role_name(int32_t role);
+
+typedef enum clnorm_operation {
+  CLNORM_FORWARD = 0,
+  CLNORM_COPY =
+      2 /* y = x, between any layouts and types; between equal ones the yardstick of figures */
+} clnorm_operation;
 
 typedef enum clnorm_statistics {
   CLNORM_BATCH_STATISTICS = 0, /* mean and biased variance of x, per channel over (N, spatial) */
-  CLNORM_GIVEN_STATISTICS = 1, /* running_mean and running_var, read only */
-  CLNORM_NO_STATISTICS = 2     /* y = x: the plain copy that figures are measured against */
+  CLNORM_GIVEN_STATISTICS = 1  /* running_mean and running_var, read only */
 } clnorm_statistics;
 
-/* How batch statistics are computed; never changes the bits. */
-typedef enum clnorm_variant {
-  CLNORM_VARIANT_AUTO = 0,
-  CLNORM_VARIANT_CHANNEL = 1, /* one launch: workers take whole channels, statistics then output */
-  CLNORM_VARIANT_SPLIT = 2    /* three launches: parts of channels, merge, output */
-} clnorm_variant;
+/* Hints: they change speed, never bits. How batch statistics are computed, */
+typedef enum clnorm_cut {
+  CLNORM_CUT_AUTO = 0,
+  CLNORM_CUT_CHANNEL = 1, /* one launch: workers take whole channels, statistics then output */
+  CLNORM_CUT_SPLIT = 2    /* three launches: parts of channels, merge, output */
+} clnorm_cut;
 
-/* How y is written (VECTOR form only; WIDE ignores it); never changes the bits. */
+/* how y is written (VECTOR form only; WIDE ignores it), */
 typedef enum clnorm_store {
   CLNORM_STORE_AUTO = 0,
   CLNORM_STORE_CACHED = 1,  /* through the caches: y is read again soon, or is small */
   CLNORM_STORE_STREAMED = 2 /* around the caches: saves reading y's lines before writing them */
 } clnorm_store;
 
-/* What is computed, on (N, C, spatial), spatial = any product of trailing dimensions:
+/* and which way through memory kernels take. */
+typedef enum clnorm_route {
+  CLNORM_ROUTE_AUTO = 0, /* the fastest that the layouts allow; the plan's description says which */
+  CLNORM_ROUTE_GENERAL =
+      1 /* the slow one, which takes every layout and type: to check the others by */
+} clnorm_route;
+
+/* What is computed, on x (N, C, spatial...):
  *
- *   y[n,c,s] = (x[n,c,s] - mean[c]) * invstd[c] * weight[c] + bias[c],  invstd = 1 / sqrt(var + eps)
+ *   y[n,c,p] = (x[n,c,p] - mean[c]) * invstd[c] * weight[c] + bias[c],  invstd = 1 / sqrt(var + eps)
  *
  * (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithms 1 and 2.) With batch statistics and running
  * statistics present:
@@ -344,49 +445,87 @@ typedef enum clnorm_store {
  * momentum is the fraction that is KEPT (0.9 here is 0.1 in PyTorch, cuDNN and MIOpen).
  *
  * One value per channel (M = 1) has the variance 0, in running_var as well: y is bias (NaN where eps is 0),
- * unless refuse_one_value is set. Batch statistics whose sums of squares do not fit in a float give NaN in y
- * and saved_invstd; docs/arithmetic.md says where that begins. */
-typedef struct clnorm_forward_desc {
-  int64_t batch;    /* N >= 0 */
-  int64_t channels; /* C >= 0 */
-  int64_t spatial;  /* H * W, or any product; >= 0. 1 for (N, C) tensors */
-  clnorm_dtype dtype;
-  clnorm_layout layout;
-  int64_t x_strides[3]; /* elements between neighbours along N, C, spatial; all 0: contiguous. */
-  int64_t y_strides[3]; /* Anything but the contiguous strides is refused in this version */
-  clnorm_statistics statistics;
-  double eps;              /* >= 0, finite; rounded to float once */
-  bool biased_running_var; /* running_var takes var instead of var * M / (M - 1) (ONNX, MNN) */
-  bool external_workspace; /* the caller hands in the workspace at each run */
-  clnorm_variant variant;
-  clnorm_store store;
-  bool refuse_one_value; /* batch statistics of one value per channel: an error (PyTorch's rule) */
-} clnorm_forward_desc;
+ * unless refuse_one_value is set. Batch statistics whose sums of squares do not fit in a real give NaN in y
+ * and saved_invstd; docs/arithmetic.md says where that begins.
+ *
+ *   role            batch statistics                  given statistics          copy
+ *   x               read, required                    read, required            read, required
+ *   y               written, required; may be x       the same                  written, required
+ *   weight          read; absent: 1                   read; absent: 1           -
+ *   bias            read; absent: 0                   read; absent: 0           -
+ *   running_mean    read and written; absent: none    read, required            -
+ *   running_var     read and written; absent: none    read, required            -
+ *   saved_mean      written if present                written if present        -
+ *   saved_mean_low  written if present                written if present (0)    -
+ *   saved_invstd    written if present                written if present        -
+ *   workspace       used if external_workspace        used if external_workspace
+ *
+ * saved_mean + saved_mean_low is the mean that y was computed with, and saved_invstd the invstd, bit for bit.
+ * running_mean and running_var come together or not at all. What is written must not overlap anything else, except
+ * that y may be x itself: the same memory, type, strides and block. Channel slices of one tensor interleave without
+ * overlapping. */
+typedef struct clnorm_problem {
+  size_t size;
+  int32_t operation;  /* clnorm_operation; FORWARD */
+  int32_t statistics; /* clnorm_statistics; BATCH */
+  double eps;         /* 1e-5; finite, >= 0; rounded to the real type once */
+  /* running_var takes var instead of var * M / (M - 1) (ONNX, MNN) */
+  bool biased_running_var;
+  /* batch statistics of one value per channel: an error (PyTorch's rule) */
+  bool refuse_one_value;
+  /* the caller binds the workspace at each run; else the plan has its own */
+  bool external_workspace;
+  /* hints: clnorm_cut, clnorm_store, clnorm_route */
+  int32_t cut, store, route;
+  /* tensors[role]. x is required. y of rank 0 is as x. y's dims are those of x. x and y of f32, f16, bf16 in any
+   * combination; f64 to f64 or f32 */
+  clnorm_tensor tensors[CLNORM_MAX_TENSORS];
+} clnorm_problem;
 
-/* f32, NCHW, contiguous, eps 1e-5, everything else off or automatic. */
-CLNORM_API clnorm_forward_desc clnorm_forward_desc_defaults(clnorm_statistics statistics,
-                                                            int64_t batch, int64_t channels,
-                                                            int64_t spatial);
+CLNORM_API void clnorm_problem_init(clnorm_problem *problem, size_t size);
+
+/* ---- 7. Plans, runs ---------------------------------------------------------------------------- */
 
 /* A plan is immutable. It holds what a run needs: the choice of kernels, compiled programs, and its
  * workspace unless external_workspace is set. Belongs to its context. */
-typedef struct clnorm_forward_plan clnorm_forward_plan;
+typedef struct clnorm_plan clnorm_plan;
 
-/* Errors: INVALID_ARGUMENT (negative sizes; NaN, infinite or negative eps; batch statistics of one value
- * per channel where refuse_one_value is set), UNSUPPORTED (types, layouts and strides that this version
- * refuses by name), OVERFLOW (bytes of a tensor beyond 63 bits; more than 2^40 values a channel; strides of
- * an empty tensor that no 63 bits hold), OUT_OF_MEMORY, BUILD (the message holds the beginning of the
- * compiler's log; the log callback gets all of it), DEVICE.
- * Sizes with N, C or spatial 0 succeed: a run then writes nothing. */
-CLNORM_API clnorm_status clnorm_forward_plan_create(clnorm_context *context,
-                                                    const clnorm_forward_desc *desc,
-                                                    clnorm_forward_plan **plan);
+/* Errors: INVALID_ARGUMENT (rank, dims, strides, block or a type out of range; strides of y that overlap; dims that
+ * differ; NaN, infinite or negative eps; batch statistics of one value per channel where refuse_one_value is set),
+ * UNSUPPORTED (by name: a combination of types, or a type that the device lacks), OVERFLOW (bytes of a tensor beyond
+ * 63 bits; more than 2^40 values a channel), OUT_OF_MEMORY, BUILD (the message holds the beginning of the compiler's
+ * log; the log callback gets all of it), DEVICE.
+ * A tensor with a dimension of 0 succeeds: a run then writes nothing. */
+CLNORM_API clnorm_status clnorm_plan_create(clnorm_context *context, const clnorm_problem *problem,
+                                            clnorm_plan **plan);
 /* Waits for nothing: runs of the plan that are under way go on to their end. */
-CLNORM_API void clnorm_forward_plan_destroy(clnorm_forward_plan *plan);
-/* Bytes of workspace a run uses (may be 0), whoever provides it; its address must be a multiple of 64. */
-CLNORM_API size_t clnorm_forward_plan_workspace_size(const clnorm_forward_plan *plan);
-/* One line: variant, form, launches, how the work is cut. */
-CLNORM_API const char *clnorm_forward_plan_description(const clnorm_forward_plan *plan);
+CLNORM_API void clnorm_plan_destroy(clnorm_plan *plan);
+/* One line: form, route, types, launches, how the work is cut. */
+CLNORM_API const char *clnorm_plan_description(const clnorm_plan *plan);
+
+/* What a plan does with a role. */
+typedef struct clnorm_operand {
+  size_t size;
+  bool required, read, written; /* none of them: the plan has no such operand */
+  /* of one value a channel: rank 1, dims[0] channels. The workspace: rank 0 */
+  clnorm_tensor tensor;
+  uint64_t bytes;     /* from its first element to the end of its last */
+  uint64_t alignment; /* its address is a multiple of this many bytes */
+} clnorm_operand;
+
+CLNORM_API void clnorm_operand_init(clnorm_operand *operand, size_t size);
+/* Errors: INVALID_ARGUMENT (no such role). */
+CLNORM_API clnorm_status clnorm_plan_operand(const clnorm_plan *plan, int32_t role,
+                                             clnorm_operand *operand);
+
+/* The memory of one operand in a run. */
+typedef struct clnorm_binding {
+  int32_t role;      /* clnorm_role */
+  uint32_t reserved; /* 0 */
+  clnorm_memory memory;
+} clnorm_binding;
+
+CLNORM_API clnorm_binding clnorm_bind(int32_t role, clnorm_memory memory);
 
 struct _cl_event; /* OpenCL's cl_event and cl_command_queue are pointers to these */
 struct _cl_command_queue;
@@ -397,9 +536,9 @@ struct _cl_command_queue;
  * On a queue that is in order, commands follow each other as they were enqueued. On others, and from one
  * queue to another, clnorm orders by events what it knows of:
  *   - the launches of one run
- *   - runs of one plan that has a workspace of its own (clnorm_forward_plan_workspace_size not 0, no
+ *   - runs of one plan that has a workspace of its own (clnorm_plan_operand, no
  *     external_workspace): each follows the one before
- *   - runs of one BatchNorm2d: one that updates the running statistics follows all before it; others
+ *   - runs of one module: one that updates the running statistics follows all before it; others
  *     follow the last that did, and each other only where more than 8 are under way. Reading and setting
  *     its parameters waits for the runs that use them
  * Everything else is the caller's: whatever passes through x, y, parameters or workspace in memory of the
@@ -422,64 +561,57 @@ typedef struct clnorm_opencl_sync {
   struct _cl_command_queue *queue;
 } clnorm_opencl_sync;
 
-/* Operands of a run. Tensors are (N, C, spatial) f32; all others (C) f32.
- *
- *                 batch statistics                        given statistics
- *   x             read                                    read
- *   y             written; may be x itself (in place)     written; may be x itself
- *   weight        read; absent: 1                         read; absent: 1
- *   bias          read; absent: 0                         read; absent: 0
- *   running_mean  read and written; absent: no update     read, required
- *   running_var   read and written; absent: no update     read, required
- *   saved_mean    written if present                      written if present
- *   saved_invstd  written if present                      written if present
- *   workspace     used if external_workspace              used if external_workspace
- *
- * running_mean and running_var come together or not at all. Writable operands must not overlap any
- * other operand, except y == x exactly. */
-typedef struct clnorm_forward_args {
-  clnorm_memory x, y;
-  clnorm_memory weight, bias;
-  clnorm_memory running_mean, running_var;
-  clnorm_memory saved_mean, saved_invstd;
-  clnorm_memory workspace;
-  double
-      momentum; /* kept fraction of the running statistics, in [0, 1]; used only where they are written */
-  const clnorm_opencl_sync *sync; /* queue and events of the run; NULL: the context's queue, none */
-} clnorm_forward_args;
+typedef struct clnorm_run_options {
+  size_t size;
+  /* kept fraction of the running statistics, in [0, 1]; used only where they are written. 0.9 */
+  double momentum;
+  /* queue and events of the run; NULL: the context's queue, none */
+  const clnorm_opencl_sync *sync;
+} clnorm_run_options;
+
+CLNORM_API void clnorm_run_options_init(clnorm_run_options *options, size_t size);
 
 /* Submits one run. CPU path: done on return. OpenCL: asynchronous on the context's queue; nothing is
- * allocated, compiled or waited for. The caller keeps operands alive until the work is done.
- * Errors, all before anything is submitted: INVALID_ARGUMENT (missing operand; pointer or offset no
- * multiple of 4; wrong kind of memory; momentum outside [0, 1] or NaN), BUFFER_TOO_SMALL, OVERLAP,
- * OVERFLOW (an operand's end is past the address space). DEVICE if the driver refuses the submission. */
-CLNORM_API clnorm_status clnorm_forward_run(clnorm_forward_plan *plan,
-                                            const clnorm_forward_args *args);
+ * allocated, compiled or waited for. bindings[count] in any order; absent memory is as no binding. options NULL:
+ * defaults. The caller keeps operands alive until the work is done.
+ * Errors, all before anything is submitted: INVALID_ARGUMENT (a missing operand; a role that is bound twice, or that
+ * the plan has not; an address that is no multiple of the element's size; wrong kind of memory; momentum outside
+ * [0, 1] or NaN), BUFFER_TOO_SMALL, OVERLAP, OVERFLOW (an operand's end is past the address space). DEVICE if the
+ * driver refuses the submission. */
+CLNORM_API clnorm_status clnorm_run(clnorm_plan *plan, const clnorm_binding *bindings, size_t count,
+                                    const clnorm_run_options *options);
 
-/* ---- 6. BatchNorm2d ---------------------------------------------------------------------------- */
+/* ---- 8. BatchNorm ------------------------------------------------------------------------------ */
 
-/* The meaning of BatchNorm2d's momentum. */
+/* The meaning of a module's momentum. */
 typedef enum clnorm_momentum {
   CLNORM_MOMENTUM_KEPT = 0,      /* fraction of the old value that is kept (MegEngine, Caffe) */
   CLNORM_MOMENTUM_NEW = 1,       /* fraction of the new batch (PyTorch, cuDNN, MIOpen) */
   CLNORM_MOMENTUM_CUMULATIVE = 2 /* plain average over all batches; momentum is ignored */
 } clnorm_momentum;
 
-typedef struct clnorm_batchnorm2d_options {
-  int64_t num_features;                /* C, > 0 */
-  double eps;                          /* 1e-5 */
-  double momentum;                     /* 0.9, in [0, 1] */
-  clnorm_momentum momentum_convention; /* KEPT */
-  bool affine;                         /* true: learnable weight and bias; false: there are none */
-  bool track_running_stats;            /* true */
+typedef struct clnorm_batchnorm_options {
+  size_t size;
+  int64_t num_features; /* C, > 0; no default */
+  /* 1: BatchNorm1d, input (N, C) or (N, C, L); 2: BatchNorm2d, (N, C, H, W), the default; 3: BatchNorm3d,
+   * (N, C, D, H, W); 0: any rank from 2 to 5 */
+  int32_t spatial_rank;
+  /* F32 or F64: the real type of its parameters. F64 takes x of f64, F32 all others */
+  int32_t dtype;
+  double eps;                  /* 1e-5 */
+  double momentum;             /* 0.9, in [0, 1] */
+  int32_t momentum_convention; /* clnorm_momentum; KEPT */
+  bool affine;                 /* true: learnable weight and bias; false: there are none */
+  bool track_running_stats;    /* true */
   bool freeze;             /* false; true normalizes with the running statistics in every mode */
   bool biased_running_var; /* false */
   bool refuse_one_value;   /* false; true: batch statistics of one value per channel are an error */
-} clnorm_batchnorm2d_options;
+} clnorm_batchnorm_options;
 
-CLNORM_API clnorm_batchnorm2d_options clnorm_batchnorm2d_options_defaults(int64_t num_features);
+CLNORM_API void clnorm_batchnorm_options_init(clnorm_batchnorm_options *options, size_t size,
+                                              int64_t num_features);
 
-/* BatchNorm2d with the semantics of MegEngine's module of that name.
+/* BatchNorm with the semantics of MegEngine's BatchNorm2d, for every rank.
  *
  *   state                                        normalizes with    running statistics
  *   training, tracking                           the batch          updated
@@ -490,109 +622,108 @@ CLNORM_API clnorm_batchnorm2d_options clnorm_batchnorm2d_options_defaults(int64_
  *
  * A new module is in training mode. weight starts at 1, bias at 0, running_mean at 0, running_var at 1.
  * Parameters and running statistics live in the context's memory. */
-typedef struct clnorm_batchnorm2d clnorm_batchnorm2d;
+typedef struct clnorm_batchnorm clnorm_batchnorm;
 
-/* Errors: INVALID_ARGUMENT (num_features < 1; eps negative, infinite or NaN; momentum outside [0, 1];
- * freeze without track_running_stats), OVERFLOW (num_features that no memory holds), OUT_OF_MEMORY, DEVICE. */
-CLNORM_API clnorm_status clnorm_batchnorm2d_create(clnorm_context *context,
-                                                   const clnorm_batchnorm2d_options *options,
-                                                   clnorm_batchnorm2d **bn);
+/* Errors: INVALID_ARGUMENT (num_features < 1; spatial_rank outside [0, 3]; dtype neither F32 nor F64; eps negative,
+ * infinite or NaN; momentum outside [0, 1]; freeze without track_running_stats), UNSUPPORTED (F64 on a device without
+ * it), OVERFLOW (num_features that no memory holds), OUT_OF_MEMORY, DEVICE. */
+CLNORM_API clnorm_status clnorm_batchnorm_create(clnorm_context *context,
+                                                 const clnorm_batchnorm_options *options,
+                                                 clnorm_batchnorm **bn);
 /* Waits for nothing: runs that are under way go on to their end. */
-CLNORM_API void clnorm_batchnorm2d_destroy(clnorm_batchnorm2d *bn);
+CLNORM_API void clnorm_batchnorm_destroy(clnorm_batchnorm *bn);
 
-CLNORM_API void clnorm_batchnorm2d_set_training(clnorm_batchnorm2d *bn, bool training);
-CLNORM_API bool clnorm_batchnorm2d_training(const clnorm_batchnorm2d *bn);
+CLNORM_API void clnorm_batchnorm_set_training(clnorm_batchnorm *bn, bool training);
+CLNORM_API bool clnorm_batchnorm_training(const clnorm_batchnorm *bn);
 /* Switching off keeps the running statistics and stops using them, but in a frozen module, which goes on
  * with them. Errors (STATE): on, where the module was created without. */
-CLNORM_API clnorm_status clnorm_batchnorm2d_set_track_running_stats(clnorm_batchnorm2d *bn,
-                                                                    bool track);
-CLNORM_API bool clnorm_batchnorm2d_track_running_stats(const clnorm_batchnorm2d *bn);
+CLNORM_API clnorm_status clnorm_batchnorm_set_track_running_stats(clnorm_batchnorm *bn, bool track);
+CLNORM_API bool clnorm_batchnorm_track_running_stats(const clnorm_batchnorm *bn);
 
-typedef enum clnorm_parameter {
-  CLNORM_WEIGHT = 0,
-  CLNORM_BIAS = 1,
-  CLNORM_RUNNING_MEAN = 2,
-  CLNORM_RUNNING_VAR = 3
-} clnorm_parameter;
-
-/* Blocking copies of all count == num_features values. Errors: STATE where the module has no such
- * parameter (affine or track_running_stats false at creation), INVALID_ARGUMENT (count). */
-CLNORM_API clnorm_status clnorm_batchnorm2d_set(clnorm_batchnorm2d *bn, clnorm_parameter parameter,
-                                                const float *values, size_t count);
-CLNORM_API clnorm_status clnorm_batchnorm2d_get(clnorm_batchnorm2d *bn, clnorm_parameter parameter,
-                                                float *values, size_t count);
+/* Blocking copies of all count == num_features values of WEIGHT, BIAS, RUNNING_MEAN or RUNNING_VAR. values are of
+ * dtype, F32 or F64, and are converted where the module's are of the other, rounded once to nearest even. Errors:
+ * STATE where the module has no such parameter (affine or track_running_stats false at creation), INVALID_ARGUMENT
+ * (role, dtype, count). */
+CLNORM_API clnorm_status clnorm_batchnorm_set(clnorm_batchnorm *bn, int32_t role, int32_t dtype,
+                                              const void *values, size_t count);
+CLNORM_API clnorm_status clnorm_batchnorm_get(clnorm_batchnorm *bn, int32_t role, int32_t dtype,
+                                              void *values, size_t count);
 /* The module's own memory of a parameter, absent where it has none; owned by the module. For handing a
  * device-side optimizer the parameter itself. */
-CLNORM_API clnorm_memory clnorm_batchnorm2d_memory(const clnorm_batchnorm2d *bn,
-                                                   clnorm_parameter parameter);
+CLNORM_API clnorm_memory clnorm_batchnorm_memory(const clnorm_batchnorm *bn, int32_t role);
 /* running_mean 0, running_var 1, num_batches_tracked 0. A no-op where there are none. */
-CLNORM_API clnorm_status clnorm_batchnorm2d_reset_running_stats(clnorm_batchnorm2d *bn);
+CLNORM_API clnorm_status clnorm_batchnorm_reset_running_stats(clnorm_batchnorm *bn);
 /* reset_running_stats, and weight 1, bias 0 where they exist. */
-CLNORM_API clnorm_status clnorm_batchnorm2d_reset_parameters(clnorm_batchnorm2d *bn);
+CLNORM_API clnorm_status clnorm_batchnorm_reset_parameters(clnorm_batchnorm *bn);
 /* Training batches that entered the running statistics; what the cumulative average counts. */
-CLNORM_API int64_t clnorm_batchnorm2d_num_batches_tracked(const clnorm_batchnorm2d *bn);
-CLNORM_API clnorm_status clnorm_batchnorm2d_set_num_batches_tracked(clnorm_batchnorm2d *bn,
-                                                                    int64_t count);
+CLNORM_API int64_t clnorm_batchnorm_num_batches_tracked(const clnorm_batchnorm *bn);
+CLNORM_API clnorm_status clnorm_batchnorm_set_num_batches_tracked(clnorm_batchnorm *bn,
+                                                                  int64_t count);
 
-typedef struct clnorm_batchnorm2d_args {
-  clnorm_memory x, y;                     /* (N, C, H, W) f32; y may be x itself */
-  clnorm_memory saved_mean, saved_invstd; /* (C) f32 each; absent: not written */
-  const clnorm_opencl_sync *sync;         /* as in clnorm_forward_args */
-} clnorm_batchnorm2d_args;
+/* The problem that a forward pass of x in the module's present state is; problem was initialized. For plans of the
+ * caller's own: other layouts or types of y, hints. Errors: INVALID_ARGUMENT ("expected 4D input (got 3D input)";
+ * channels or type that do not match). */
+CLNORM_API clnorm_status clnorm_batchnorm_problem(clnorm_batchnorm *bn, const clnorm_tensor *x,
+                                                  clnorm_problem *problem);
 
-/* One forward pass in the module's present state. dims[ndim] is the shape of x: 4 dimensions, the second
- * of which is num_features. Plans are kept per shape and state (the last 16 of them), so the first call
- * with a shape costs more than the following ones. Empty tensors (N, H or W = 0) succeed, write nothing
+/* One forward pass in the module's present state. bindings: x and y (as x), and saved_mean, saved_mean_low,
+ * saved_invstd where wanted. options NULL: defaults; its momentum is not used. Plans are kept per problem (the last
+ * 16 of them), so the first call with a shape costs more than the following ones. Empty tensors succeed, write nothing
  * and leave the running statistics unchanged.
- * Errors: INVALID_ARGUMENT ("expected 4D input (got 3D input)"; channels that do not match), and those of clnorm_forward_plan_create and clnorm_forward_run. */
-CLNORM_API clnorm_status clnorm_batchnorm2d_forward(clnorm_batchnorm2d *bn, int ndim,
-                                                    const int64_t *dims,
-                                                    const clnorm_batchnorm2d_args *args);
+ * Errors: INVALID_ARGUMENT (a role that is the module's own), those of clnorm_batchnorm_problem,
+ * clnorm_plan_create and clnorm_run. */
+CLNORM_API clnorm_status clnorm_batchnorm_forward(clnorm_batchnorm *bn, const clnorm_tensor *x,
+                                                  const clnorm_binding *bindings, size_t count,
+                                                  const clnorm_run_options *options);
 
-/* ---- 7. Comparing ------------------------------------------------------------------------------ */
+/* ---- 9. Comparing ------------------------------------------------------------------------------ */
 
-#define CLNORM_HISTOGRAM_BINS 34
+enum { CLNORM_HISTOGRAM_BINS = 66 };
 
-/* Two floats are equal when their bits are, or when both are NaN. The distance in ulp counts the floats
- * between them; -0 and +0 are 1 apart; NaN against a number is UINT32_MAX. */
+/* Two values are equal when their bits are, or when both are NaN. The distance in ulp, of their type, counts the
+ * values between them; -0 and +0 are 1 apart; NaN against a number is UINT64_MAX. */
 typedef struct clnorm_difference {
+  size_t size;
   int64_t elements;           /* compared */
   int64_t differing_elements; /* 0: the same bits */
-  uint32_t max_ulp;
-  int64_t first[4]; /* (n, c, h, w) of the first difference; -1 where there is none */
-  float first_a, first_b;
-  /* bin 0: equal; bin k: distance in [2^(k-1), 2^k), bins 1 to 32; bin 33: NaN against a number */
+  uint64_t max_ulp;
+  int64_t first
+      [CLNORM_MAX_RANK]; /* index of the first difference in logical order; -1 where there is none */
+  double first_a, first_b;
+  /* bin 0: equal; bin k: distance in [2^(k-1), 2^k), bins 1 to 64; bin 65: NaN against a number */
   int64_t histogram[CLNORM_HISTOGRAM_BINS];
 } clnorm_difference;
 
-/* Two host arrays of shape dims (n, c, h, w). Sizes must not be negative. Where a pointer is NULL, nothing is
- * compared. */
-CLNORM_API void clnorm_compare(const int64_t dims[4], const float *a, const float *b,
+CLNORM_API void clnorm_difference_init(clnorm_difference *difference, size_t size);
+
+/* Two host arrays of the same type and dims, each with strides of its own. Ranks from 1 (without strides) to 5. Where a
+ * pointer is NULL, or the tensors are not alike or none that a plan accepts, nothing is compared. */
+CLNORM_API void clnorm_compare(const clnorm_tensor *tensor_a, const void *a,
+                               const clnorm_tensor *tensor_b, const void *b,
                                clnorm_difference *difference);
 /* The same for memory of two contexts (which may be one). Errors are kept in context_a. */
-CLNORM_API clnorm_status clnorm_compare_memory(clnorm_context *context_a, clnorm_memory a,
-                                               clnorm_context *context_b, clnorm_memory b,
-                                               const int64_t dims[4],
+CLNORM_API clnorm_status clnorm_compare_memory(clnorm_context *context_a,
+                                               const clnorm_tensor *tensor_a, clnorm_memory a,
+                                               clnorm_context *context_b,
+                                               const clnorm_tensor *tensor_b, clnorm_memory b,
                                                clnorm_difference *difference);
 
-typedef enum clnorm_output {
-  CLNORM_OUTPUT_Y = 0,
-  CLNORM_OUTPUT_RUNNING_MEAN = 1,
-  CLNORM_OUTPUT_RUNNING_VAR = 2,
-  CLNORM_OUTPUT_SAVED_MEAN = 3,
-  CLNORM_OUTPUT_SAVED_INVSTD = 4,
-  CLNORM_NUM_OUTPUTS = 5
-} clnorm_output;
+/* One output of a comparison. role and difference are given, the latter initialized, and filled: of an output that the
+ * operation does not write, 0 elements are compared. reserved is 0. */
+typedef struct clnorm_compared {
+  int32_t role;
+  uint32_t reserved;
+  clnorm_difference *difference;
+} clnorm_compared;
 
-/* Runs one operation on two contexts from the same inputs and compares every output. inputs holds HOST
- * memory: x, and weight, bias, running_mean, running_var where wanted, and momentum; its other members
- * are ignored and nothing in it is written. Outputs that the operation does not write compare 0
- * elements. Errors are kept in context_a; those of context_b are quoted there. */
-CLNORM_API clnorm_status clnorm_compare_forward(clnorm_context *context_a,
-                                                clnorm_context *context_b,
-                                                const clnorm_forward_desc *desc,
-                                                const clnorm_forward_args *inputs,
-                                                clnorm_difference differences[CLNORM_NUM_OUTPUTS]);
+/* Runs one problem on two contexts (which may be one) from the same inputs and compares the outputs that are asked for.
+ * inputs hold HOST memory (x, and weight, bias, running_mean, running_var where wanted); nothing in it is written.
+ * Errors are kept in contexts[0]; those of contexts[1] are quoted there. */
+CLNORM_API clnorm_status clnorm_compare_runs(clnorm_context *const contexts[2],
+                                             const clnorm_problem *problem,
+                                             const clnorm_binding *inputs, size_t num_inputs,
+                                             const clnorm_run_options *options,
+                                             const clnorm_compared *outputs, size_t num_outputs);
 
 #ifdef __cplusplus
 }
