@@ -79,7 +79,8 @@ static uint64_t padded_channels(const clnorm_call *call, const clnorm_view *v) {
 }
 
 static void tensor_make(tensor *t, const clnorm_call *call, const clnorm_view *view) {
-  const size_t page = (size_t)sysconf(_SC_PAGESIZE), size = clnorm__storage_bytes(view->storage);
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE),
+               size = clnorm_dtype_size((int32_t)view->storage);
   t->view = *view;
   const uint64_t channels = padded_channels(call, view);
   t->bytes = (address(call, view, call->batch - 1, channels - 1, call->spatial - 1) + 1) * size;
@@ -191,7 +192,7 @@ typedef struct results {
 static unsigned aligned(const clnorm_call *call) {
   for (int i = 0; i < CLNORM_NUM_VIEWS; i++) {
     const clnorm_view *v = &call->views[i];
-    const uint64_t size = clnorm__storage_bytes(v->storage);
+    const uint64_t size = clnorm_dtype_size((int32_t)v->storage);
     const uint64_t all = v->offset | v->sample | v->channel | call->spatial;
     if (v->block != 1 || v->position[2] != 1 || all * size % 16 != 0) return 0;
   }
@@ -393,7 +394,7 @@ static void check_doubles(const problem *p, const expected *e, const char *text)
 static void check_y(const problem *p, const tensor *y, unsigned tail, const double *values,
                     const char *text) {
   const clnorm_call *call = &p->work.call;
-  const size_t size = clnorm__storage_bytes(y->view.storage);
+  const size_t size = clnorm_dtype_size((int32_t)y->view.storage);
   unsigned char *right = malloc(y->bytes);
   assert_non_null(right);
   for (size_t i = 0; i < y->bytes; i++) right[i] = y->mine[i] == 2 && tail ? 0 : GUARD;
@@ -650,14 +651,15 @@ static double *make_doubles(uint64_t *count) {
 }
 
 static bool same_element(const void *a, const void *b, uint32_t storage, bool moved, uint64_t i) {
-  const size_t size = clnorm__storage_bytes(storage);
+  const size_t size = clnorm_dtype_size((int32_t)storage);
   if (memcmp((const char *)a + i * size, (const char *)b + i * size, size) == 0) return true;
   return !moved && isnan(element_get(a, storage, i)) && isnan(element_get(b, storage, i));
 }
 
 /* A copy of count elements, by every path and instruction set. */
 static void check_copy(uint32_t from, uint32_t to, const void *elements, uint64_t count) {
-  const size_t from_size = clnorm__storage_bytes(from), to_size = clnorm__storage_bytes(to);
+  const size_t from_size = clnorm_dtype_size((int32_t)from),
+               to_size = clnorm_dtype_size((int32_t)to);
   problem p = {.count = count, .real_bytes = sizeof(float)};
   clnorm_call *call = &p.work.call;
   call->batch = call->channels = call->extent[0] = 1;

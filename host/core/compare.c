@@ -33,33 +33,18 @@ static uint64_t bits_at(const void *values, int32_t dtype, int64_t index) {
   }
 }
 
-/* Half of a float's bits, as the float that has the same value; exact. */
-static float half_value(uint32_t bits) {
-  const uint32_t sign = (bits & 0x8000u) << 16, rest = bits & 0x7fffu;
-  float value;
-  if (rest < 0x0400u) { /* subnormal: a multiple of 2^-24 */
-    value = (float)rest * 0x1p-24f;
-    return sign ? -value : value;
-  }
-  const uint32_t wide =
-      sign | (rest >= 0x7c00u ? 0x7f800000u | (rest & 0x03ffu) << 13 : (rest << 13) + 0x38000000u);
-  memcpy(&value, &wide, sizeof value);
-  return value;
-}
-
 static double value_of(uint64_t bits, int32_t dtype) {
-  const uint32_t low = (uint32_t)bits, wide = dtype == CLNORM_BF16 ? low << 16 : low;
   double number;
-  float single;
   switch (dtype) {
   case CLNORM_F64:
     memcpy(&number, &bits, sizeof number);
     return number;
   case CLNORM_F16:
-    return half_value(low);
+    return clnorm_f16_widen((uint32_t)bits);
+  case CLNORM_BF16:
+    return clnorm_bf16_widen((uint32_t)bits);
   default:
-    memcpy(&single, &wide, sizeof single);
-    return single;
+    return clnorm_from_bits((uint32_t)bits);
   }
 }
 
@@ -116,9 +101,9 @@ static int64_t place_of(const clnorm_tensor *t, const int64_t index[CLNORM_MAX_R
   return place;
 }
 
-/* The next index in logical order; false behind the last one. */
-static bool step(const clnorm_tensor *t, int64_t index[CLNORM_MAX_RANK]) {
-  for (int i = CLNORM_MAX_RANK - 1; i >= 0; i--) {
+/* The next index of axes [0, axes) in logical order; false behind the last one. */
+static bool step(const clnorm_tensor *t, int axes, int64_t index[CLNORM_MAX_RANK]) {
+  for (int i = axes - 1; i >= 0; i--) {
     if (++index[i] < t->dims[i]) return true;
     index[i] = 0;
   }
@@ -142,15 +127,24 @@ static void count_difference(clnorm_difference *d, const clnorm_tensor *t, int32
   d->first_b = value_of(b, t->dtype);
 }
 
+/* Row by row: the last axis, where it is one of positions, is walked by its stride. */
 static void compare(const clnorm_tensor *ta, const void *a, const clnorm_tensor *tb, const void *b,
                     int32_t given_rank, clnorm_difference *d) {
   int64_t index[CLNORM_MAX_RANK] = {0};
+  const int last = ta->rank > 2 ? ta->rank - 1 : CLNORM_MAX_RANK - 1;
   d->elements = clnorm__tensor_count(ta);
   if (!d->elements) return;
   do {
-    count_difference(d, ta, given_rank, index, bits_at(a, ta->dtype, place_of(ta, index)),
-                     bits_at(b, tb->dtype, place_of(tb, index)));
-  } while (step(ta, index));
+    int64_t at_a = place_of(ta, index), at_b = place_of(tb, index);
+    for (int64_t i = 0; i < ta->dims[last]; i++) {
+      index[last] = i;
+      count_difference(d, ta, given_rank, index, bits_at(a, ta->dtype, at_a),
+                       bits_at(b, tb->dtype, at_b));
+      at_a += ta->strides[last];
+      at_b += tb->strides[last];
+    }
+    index[last] = 0;
+  } while (step(ta, last, index));
 }
 
 void clnorm_difference_init(clnorm_difference *difference, size_t size) {

@@ -297,19 +297,14 @@ static clnorm_status check_operands(clnorm_plan *plan,
 
 /* ---- Runs ------------------------------------------------------------------------------------------- */
 
-static clnorm_ulong bits_of(double value) {
-  clnorm_ulong bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
 /* x, y and every plane start where groups of four elements do, and are such groups. */
 static bool is_aligned(const clnorm_call *call, const clnorm_span spans[CLNORM_NUM_OPERANDS]) {
   bool aligned = call->spatial % 4 == 0;
   for (int i = 0; i < CLNORM_NUM_VIEWS; i++) {
     const clnorm_view *view = &call->views[i];
-    aligned = aligned && view->sample % 4 == 0 && view->channel % 4 == 0 &&
-              spans[CLNORM_OPERAND_X + i].address % (4 * clnorm__storage_bytes(view->storage)) == 0;
+    aligned =
+        aligned && view->sample % 4 == 0 && view->channel % 4 == 0 &&
+        spans[CLNORM_OPERAND_X + i].address % (4 * clnorm_dtype_size((int32_t)view->storage)) == 0;
   }
   return aligned;
 }
@@ -331,7 +326,7 @@ static clnorm_call make_call(const clnorm_schedule *schedule,
   const size_t real = clnorm_dtype_size(clnorm__real_of((int32_t)schedule->key.x));
   for (int i = 0; i < CLNORM_NUM_VIEWS; i++)
     call.views[i].offset =
-        o[CLNORM_OPERAND_X + i].offset / clnorm__storage_bytes(call.views[i].storage);
+        o[CLNORM_OPERAND_X + i].offset / clnorm_dtype_size((int32_t)call.views[i].storage);
   for (int i = 0; i < CLNORM_NUM_PARAMETERS; i++)
     call.parameters[i] = o[CLNORM_OPERAND_WEIGHT + i].offset / real;
   call.partials += o[CLNORM_OPERAND_WORKSPACE].offset;
@@ -342,8 +337,8 @@ static clnorm_call make_call(const clnorm_schedule *schedule,
   const double take = clnorm__default_difference(1.0, momentum);
   call.keep = clnorm__default_float(momentum);
   call.take = clnorm__default_float(take);
-  call.keep_bits = bits_of(momentum);
-  call.take_bits = bits_of(take);
+  call.keep_bits = clnorm__double_bits(momentum);
+  call.take_bits = clnorm__double_bits(take);
   return call;
 }
 

@@ -154,7 +154,7 @@ static clnorm_path choose_path(const clnorm_problem *p, const clnorm_call *call,
   return CLNORM_PATH_GENERAL;
 }
 
-static clnorm_ulong bits_of(double value) {
+clnorm_ulong clnorm__double_bits(double value) {
   clnorm_ulong bits;
   memcpy(&bits, &value, sizeof bits);
   return bits;
@@ -171,7 +171,7 @@ clnorm_work clnorm__work_make(const clnorm_problem *problem, const clnorm_device
   }
   clnorm__views_make(pointers, &work.call);
   work.call.eps = clnorm__default_float(problem->eps);
-  work.call.eps_bits = bits_of(problem->eps);
+  work.call.eps_bits = clnorm__double_bits(problem->eps);
   if (problem->biased_running_var) work.call.flags |= CLNORM_BIASED_RUNNING_VAR;
   if (tensors[CLNORM_VIEW_Y].flags & CLNORM_TENSOR_OWNS_TAIL) work.call.flags |= CLNORM_OWNS_TAIL;
   work.path = choose_path(problem, &work.call, device);

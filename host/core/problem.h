@@ -8,6 +8,9 @@
 clnorm_status clnorm__check_eps(double eps, int32_t real, clnorm_error *error);
 clnorm_status clnorm__check_momentum(double momentum, clnorm_error *error);
 
+/* As a call has them. */
+clnorm_ulong clnorm__double_bits(double value);
+
 /* What is computed in where x is of such a type: F64 or F32. */
 int32_t clnorm__real_of(int32_t dtype);
 

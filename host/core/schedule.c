@@ -47,7 +47,7 @@ static uint64_t num_groups(const clnorm_call *call) {
 
 /* Elements of y in a line of the cache. */
 static uint32_t line_elements(const clnorm_call *call) {
-  return CLNORM_LINE / clnorm__storage_bytes(call->views[CLNORM_VIEW_Y].storage);
+  return CLNORM_LINE / clnorm_dtype_size((int32_t)call->views[CLNORM_VIEW_Y].storage);
 }
 
 /* Neighbouring channels whose planes are whole lines of the cache: a line that two workers write is moved
@@ -177,7 +177,7 @@ static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   clnorm_call *call = &s->call;
   const bool vector = traits->form == CLNORM_FORM_VECTOR;
   const uint64_t cached =
-      traits->cache_bytes * 3 / 8 / clnorm__storage_bytes(call->views[CLNORM_VIEW_X].storage);
+      traits->cache_bytes * 3 / 8 / clnorm_dtype_size((int32_t)call->views[CLNORM_VIEW_X].storage);
   call->channels_each = channels_beside(s)          ? channel_group_beside(call, traits)
                         : vector && planes_touch(s) ? channel_group(call, traits, cached)
                                                     : 1;
@@ -247,7 +247,7 @@ static bool groups_fit(const clnorm_schedule *s, const clnorm_traits *traits) {
   const clnorm_call *call = &s->call;
   const uint64_t each = channel_group_beside(call, traits);
   const uint64_t bytes = each * call->batch * call->spatial *
-                         clnorm__storage_bytes(call->views[CLNORM_VIEW_X].storage);
+                         clnorm_dtype_size((int32_t)call->views[CLNORM_VIEW_X].storage);
   return bytes <= traits->cache_bytes * 3 / 8 &&
          (ceil_div(call->channels, each) >= traits->workers ||
           call->batch * call->channels * call->spatial <= TILE_MAX);
@@ -269,7 +269,7 @@ static bool prefer_stream(const clnorm_work *work, const clnorm_traits *traits) 
       work->operation == CLNORM_FORWARD && work->statistics == CLNORM_BATCH_STATISTICS;
   const clnorm_call *call = &work->call;
   const uint64_t bytes = call->batch * call->channels * call->spatial *
-                         clnorm__storage_bytes(call->views[CLNORM_VIEW_Y].storage);
+                         clnorm_dtype_size((int32_t)call->views[CLNORM_VIEW_Y].storage);
   if (traits->form == CLNORM_FORM_WIDE) return false;
   if (work->store == CLNORM_STORE_AUTO)
     return bytes >= (trains ? traits->train_stream_bytes : traits->stream_bytes);
@@ -295,14 +295,6 @@ static void plan_launches(clnorm_schedule *s, const clnorm_work *work,
     plan_split(s, traits, g.segments);
   else
     plan_channel(s, traits);
-}
-
-unsigned clnorm__storage_bytes(uint32_t storage) {
-  static const unsigned char bytes[] = {[CLNORM_STORAGE_F32] = 4,
-                                        [CLNORM_STORAGE_F16] = 2,
-                                        [CLNORM_STORAGE_BF16] = 2,
-                                        [CLNORM_STORAGE_F64] = 8};
-  return bytes[storage];
 }
 
 unsigned clnorm__partial_bytes(uint32_t x) { return x == CLNORM_STORAGE_F64 ? 40 : 24; }

@@ -81,9 +81,6 @@ typedef struct clnorm_schedule {
   size_t workspace_size;
 } clnorm_schedule;
 
-/* Bytes of an element. */
-unsigned clnorm__storage_bytes(uint32_t storage);
-
 /* Bytes of a clnorm_partial and of a clnorm_coefficients where x has this storage. */
 unsigned clnorm__partial_bytes(uint32_t x);
 unsigned clnorm__coefficients_bytes(uint32_t x);

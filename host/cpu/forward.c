@@ -19,7 +19,7 @@ _Static_assert(sizeof(clnorm_partial) == (sizeof(clnorm_real) == sizeof(float) ?
 
 #ifdef CLNORM_ANY_STORAGE
 static clnorm_ulong element_bytes(const clnorm_view *view) {
-  return clnorm__storage_bytes(view->storage);
+  return clnorm_dtype_size((int32_t)view->storage);
 }
 #else
 #define element_bytes(view) 1
