@@ -521,6 +521,8 @@ static faults run_faults(const dense_desc *desc, const dense_args *given_args, s
   faults f = updates && !(args->momentum >= 0 && args->momentum <= 1) ? INVALID : 0;
   if (is_empty(desc)) return f; /* operands are not looked at */
   if (is_absent(args->running_mean) != is_absent(args->running_var)) f |= INVALID;
+  if (!desc->external_workspace && !is_absent(args->workspace))
+    f |= INVALID; /* the plan has its own */
   for (size_t i = 0; i < operands; i++) {
     const clnorm_memory memory = *member(args, i);
     if (is_absent(memory)) {
