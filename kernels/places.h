@@ -18,8 +18,8 @@
 typedef struct clnorm_geometry {
   clnorm_ulong batch, channels, spatial;
   clnorm_uint slot_log2; /* a slot of 2^slot_log2 places holds one plane, or a piece of one */
-  clnorm_uint
-      plane_segments;   /* segments that one plane is cut into; 1 where planes share segments */
+  /* segments that one plane is cut into; 1 where planes share segments */
+  clnorm_uint plane_segments;
   clnorm_uint segments; /* of one channel */
 } clnorm_geometry;
 

@@ -60,8 +60,8 @@ typedef struct clnorm_writer {
   CLNORM_GLOBAL const clnorm_in *x; /* the present run */
   CLNORM_GLOBAL clnorm_out *y;
   clnorm_ulong run, at; /* a run's elements; how many of the present one are written */
-  clnorm_ulong plane,
-      edge; /* elements of each channel; where the present channel ends in the run */
+  /* elements of each channel; where the present channel ends in the run */
+  clnorm_ulong plane, edge;
   /* elements from run to run; negative where the last run is the first written */
   clnorm_long step_x, step_y;
   clnorm_ulong samples; /* runs still to write, the present one included */

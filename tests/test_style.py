@@ -33,11 +33,7 @@ KNOWN = {
     "columns": set(),
     "long": set(),
     "wide": set(),
-    "torn": {
-        "host/opencl/device.h:timed",
-        "kernels/places.h:plane_segments",
-        "kernels/vector_write.h:edge",
-    },
+    "torn": set(),
 }
 
 

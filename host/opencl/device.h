@@ -19,9 +19,9 @@ typedef struct clnorm_opencl_device {
   clnorm_opencl_queue queue;
   bool soft_fma;       /* no CL_FP_FMA: fma is software, see CLNORM_SOFT_FMA */
   bool keeps_programs; /* compiled programs are kept in base.cache_folder */
-  cl_event timed[2];   /* profiling: the first and the last launch of the latest run; NULL where it
-                          had none */
-  bool has_run;        /* profiling: `timed` is of a run */
+  /* profiling: the first and the last launch of the latest run; NULL where it had none */
+  cl_event timed[2];
+  bool has_run; /* profiling: `timed` is of a run */
   /* fp64.h: whether the answer is known, and it; "": it has f64 */
   bool fp64_tried;
   char fp64_fault[256];
