@@ -64,7 +64,7 @@ typedef struct clnorm_beside_sums {
   clnorm_real d[CLNORM_ROW * CLNORM_BESIDE_MAX + CLNORM_LANES] __attribute__((aligned(64)));
   clnorm_real dd[CLNORM_ROW * CLNORM_BESIDE_MAX + CLNORM_LANES] __attribute__((aligned(64)));
   /* of a column, or of a flat row */
-  clnorm_real pivots[CLNORM_ROW * CLNORM_LANES + CLNORM_LANES] __attribute__((aligned(64)));
+  clnorm_real pivots[CLNORM_ROW * CLNORM_LANES + 2 * CLNORM_LANES] __attribute__((aligned(64)));
 } clnorm_beside_sums;
 
 /* Rows of a block that have a value in some columns: where the first of these is in each. */
@@ -75,7 +75,10 @@ typedef struct clnorm_strip {
 
 /* Adds a vector, of which `lanes` are there, of each row from element i on to the sums from `at` on. */
 CLNORM_FN void clnorm_strip_take(clnorm_beside_sums *k, clnorm_uint at, const clnorm_strip *t,
-                                 clnorm_ulong i, clnorm_uint lanes, clnorm_vec pivot, int sweep) {
+                                 clnorm_ulong i, clnorm_uint lanes, clnorm_uint pivots, int sweep) {
+  const clnorm_vec pivot = sweep == CLNORM_SECOND_SWEEP
+                               ? clnorm_vec_load_private(k->pivots + pivots)
+                               : clnorm_splat(0.0f);
   clnorm_moments m = clnorm_moments_none();
   if (t->count == CLNORM_BLOCK_ROWS && lanes >= CLNORM_LANES) {
     CLNORM_UNROLL
@@ -97,15 +100,13 @@ CLNORM_FN void clnorm_strip_add(clnorm_beside_sums *k, const clnorm_beside *s,
   if (s->flat) {
     const clnorm_uint length = n * s->channels;
     for (clnorm_uint i = 0; i < length; i += CLNORM_LANES)
-      clnorm_strip_take(k, column * s->column + i, t, i, length - i,
-                        clnorm_vec_load_private(k->pivots + i), sweep);
+      clnorm_strip_take(k, column * s->column + i, t, i, length - i, i, sweep);
     return;
   }
   for (clnorm_uint c = 0; c < n; c++)
     for (clnorm_uint i = 0; i < s->column; i += CLNORM_LANES)
       clnorm_strip_take(k, (column + c) * s->column + i, t,
-                        c * s->position + clnorm_beside_channel(s, i), s->channels,
-                        clnorm_vec_load_private(k->pivots + i), sweep);
+                        c * s->position + clnorm_beside_channel(s, i), s->channels, i, sweep);
 }
 
 /* Adds `width` columns of a block from `column` on, which are in one slot in each row: strip after strip, whose
@@ -161,17 +162,19 @@ CLNORM_FN void clnorm_beside_sweep(clnorm_beside_sums *k, const clnorm_beside *s
   if (sweep == CLNORM_SECOND_SWEEP) clnorm_beside_fold(k->dd, s->column, columns);
 }
 
+/* The pivots of a column from the first block's sums; of a flat row where rows are. */
+CLNORM_FN void clnorm_beside_pivots(clnorm_beside_sums *k, const clnorm_beside *s,
+                                    clnorm_real reciprocal) {
+  for (clnorm_uint i = 0; i < s->column; i++) k->pivots[i] = clnorm_plus_zero(k->d[i]) * reciprocal;
+  if (s->flat) clnorm_repeat(k->pivots, k->pivots, s->channels, CLNORM_ROW);
+}
+
 /* Nodes of the segment's channels, which are those from c0 on of a group. */
 CLNORM_NOINLINE void clnorm_beside_nodes(clnorm_beside_sums *k, const clnorm_beside *s,
                                          clnorm_reciprocals r, clnorm_uint c0,
                                          clnorm_nodes *nodes) {
-  for (clnorm_uint i = 0; i < CLNORM_ROW * CLNORM_LANES + CLNORM_LANES; i += CLNORM_LANES)
-    clnorm_vec_store_private(k->pivots + i, clnorm_splat(0.0f));
   clnorm_beside_sweep(k, s, 1, CLNORM_FIRST_SWEEP);
-  for (clnorm_uint i = 0; i < s->column; i++) k->pivots[i] = clnorm_plus_zero(k->d[i]) * r.first;
-  for (clnorm_uint i = 1; s->flat && i < CLNORM_ROW; i++)
-    clnorm_vec_store_private(k->pivots + i * s->column,
-                             clnorm_vec_load_private(k->pivots + (i - 1) * s->column));
+  clnorm_beside_pivots(k, s, r.first);
   clnorm_beside_sweep(k, s, (s->places + CLNORM_BLOCK - 1) / CLNORM_BLOCK, CLNORM_SECOND_SWEEP);
   for (clnorm_uint i = 0; i < s->channels; i++) {
     const clnorm_uint vector = i - i % CLNORM_LANES;

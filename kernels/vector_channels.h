@@ -1,8 +1,8 @@
 /*
  * The vector form, channels side by side in memory (NHWC, channel blocks): output, and items. A group may have any
  * channels; x and y may have blocks of different sizes. What both have in one piece is written position after
- * position; where nothing lies between a position and the next, several positions at a time, whose coefficients
- * are repeated, so that even few or odd channels are whole vectors.
+ * position; where nothing lies between a position and the next, as one line, whose coefficients are repeated, so
+ * that even few or odd channels are whole vectors.
  */
 #ifndef CLNORM_VECTOR_CHANNELS_H
 #define CLNORM_VECTOR_CHANNELS_H
@@ -51,11 +51,12 @@ CLNORM_FN void clnorm_channels_nodes(const clnorm_buffers *b, const clnorm_call 
 
 /* ---- Output ----------------------------------------------------------------------------------------- */
 
-#define CLNORM_TABLE_CHANNELS 512u /* of a tile */
-#define CLNORM_TABLE_REPEATED 1024u
-#define CLNORM_TABLE_VALUES (CLNORM_TABLE_CHANNELS + CLNORM_TABLE_REPEATED + CLNORM_LANES)
+#define CLNORM_TABLE_CHANNELS 2048u /* of a tile */
+#define CLNORM_TABLE_REPEATED 256u
+#define CLNORM_TABLE_SPARE (2 * CLNORM_LANES) /* what is stored, or read in vain, past an end */
+#define CLNORM_TABLE_VALUES (CLNORM_TABLE_CHANNELS + CLNORM_TABLE_REPEATED + 2 * CLNORM_TABLE_SPARE)
 
-/* Coefficients of a tile's channels, and of a piece of them for several positions. */
+/* Coefficients of a tile's channels; behind them those of a piece of up to TABLE_REPEATED again and again. */
 typedef struct clnorm_table {
   clnorm_real hi[CLNORM_TABLE_VALUES] __attribute__((aligned(64)));
   clnorm_real scale[CLNORM_TABLE_VALUES] __attribute__((aligned(64)));
@@ -76,102 +77,141 @@ CLNORM_FN void clnorm_table_rows(clnorm_table *a, clnorm_ulong at,
   }
 }
 
-/* What is written at a time: the piece of channels from `at` of the table on, of up to `repeats` positions. */
-typedef struct clnorm_lines {
-  clnorm_uint at, channels, repeats;
-  clnorm_uint flags; /* of the call */
-} clnorm_lines;
-
 #define CLNORM_LINES_COPY 0 /* a constant in every call */
 #define CLNORM_LINES_NORMALIZE 1
 
-/* Of up to `positions`, so many that they are whole vectors, and some of them; where that is too many, or they do
- * not follow each other, one. */
-CLNORM_FN clnorm_uint clnorm_lines_repeats(const clnorm_call *call, clnorm_uint channels,
-                                           clnorm_ulong positions) {
-  clnorm_uint repeats = CLNORM_LANES / clnorm_uint_min(channels & -channels, CLNORM_LANES);
-  if (call->views[CLNORM_VIEW_X].position[2] != channels ||
-      call->views[CLNORM_VIEW_Y].position[2] != channels ||
-      repeats * channels > CLNORM_TABLE_REPEATED)
-    return 1;
-  while (2 * repeats * channels <= CLNORM_TABLE_REPEATED / 4 && 4 * repeats <= positions)
-    repeats *= 2;
-  return repeats;
-}
+/* Pieces of memory in which the same channels come again and again: element i has the coefficients that are
+ * i modulo `period` behind `at` in the table. */
+typedef struct clnorm_lines {
+  clnorm_uint at, period;
+  clnorm_uint end;   /* of the first period in the table */
+  clnorm_uint flags; /* of the call */
+} clnorm_lines;
 
-/* `repeats` times n values; what is stored past an end is replaced, or nobody's. */
-CLNORM_FN void clnorm_table_repeat(clnorm_real *to, const clnorm_real *from, clnorm_uint n,
+CLNORM_FN void clnorm_table_repeat(clnorm_table *a, clnorm_uint to, clnorm_uint from, clnorm_uint n,
                                    clnorm_uint repeats) {
-  for (clnorm_uint r = 0; r < repeats; r++)
-    for (clnorm_uint i = 0; i < n; i += CLNORM_LANES)
-      clnorm_vec_store_private(to + r * n + i, clnorm_vec_load_private(from + i));
+  clnorm_repeat(a->hi + to, a->hi + from, n, repeats);
+  clnorm_repeat(a->scale + to, a->scale + from, n, repeats);
+  clnorm_repeat(a->shift + to, a->shift + from, n, repeats);
 }
 
-/* Repeats coefficients behind those of the channels. */
-CLNORM_FN void clnorm_lines_repeat(clnorm_lines *k, clnorm_table *a) {
-  if (k->repeats == 1) return;
-  clnorm_table_repeat(a->hi + CLNORM_TABLE_CHANNELS, a->hi + k->at, k->channels, k->repeats);
-  clnorm_table_repeat(a->scale + CLNORM_TABLE_CHANNELS, a->scale + k->at, k->channels, k->repeats);
-  clnorm_table_repeat(a->shift + CLNORM_TABLE_CHANNELS, a->shift + k->at, k->channels, k->repeats);
-  k->at = CLNORM_TABLE_CHANNELS;
+/* Lines of a piece of channels from `at` of the table on. In lines of several positions they are repeated: few of them
+ * to a vector, if that is a period, or so often that loops over the table are not short; many as far as the vector
+ * that the next position begins in. */
+CLNORM_FN clnorm_lines clnorm_lines_make(clnorm_table *a, clnorm_uint at, clnorm_uint channels,
+                                         clnorm_uint flags, int several) {
+  clnorm_lines k = {at, channels, at + channels, flags};
+  if (!several) return k;
+  if (channels > CLNORM_TABLE_REPEATED) {
+    clnorm_table_repeat(a, at, at, channels, 1);
+    return k;
+  }
+  const clnorm_uint length = CLNORM_LANES % channels == 0 ? CLNORM_LANES : CLNORM_TABLE_REPEATED;
+  k.at = CLNORM_TABLE_CHANNELS + CLNORM_TABLE_SPARE;
+  k.period = length / channels * channels;
+  k.end = k.at + k.period;
+  clnorm_table_repeat(a, k.at, at, channels, length / channels);
+  return k;
 }
 
-/* y from the vector v, whose first coefficients are those at `at`. */
-CLNORM_FN clnorm_vec clnorm_table_normalized(const clnorm_table *a, clnorm_ulong at, clnorm_vec v) {
-  return clnorm_vec_fma(v - clnorm_vec_load_private(a->hi + at),
-                        clnorm_vec_load_private(a->scale + at),
-                        clnorm_vec_load_private(a->shift + at));
+/* Lines that need no table. */
+CLNORM_FN clnorm_lines clnorm_lines_copy(clnorm_uint flags) {
+  const clnorm_lines k = {0, CLNORM_LANES, CLNORM_LANES, flags};
+  return k;
 }
 
-/* n elements; fewer than a vector as a part, else what is left after whole vectors as one that overlaps the one
- * before, and is read before y, which may be x, is written. */
-CLNORM_FN void clnorm_line_write(const clnorm_lines *k, const clnorm_table *a,
-                                 CLNORM_GLOBAL clnorm_out *y, CLNORM_GLOBAL const clnorm_in *x,
-                                 clnorm_uint n) {
-  clnorm_uint i = 0;
-  if (n < CLNORM_LANES) {
-    const clnorm_vec v = clnorm_vec_load_part(x, n, clnorm_splat(0.0f));
-    clnorm_vec_store_part(y, clnorm_table_normalized(a, k->at, v), n);
+CLNORM_FN clnorm_splats clnorm_table_splats(const clnorm_table *a, clnorm_uint at) {
+  const clnorm_splats k = {clnorm_vec_load_private(a->hi + at),
+                           clnorm_vec_load_private(a->scale + at),
+                           clnorm_vec_load_private(a->shift + at)};
+  return k;
+}
+
+CLNORM_FN clnorm_vec clnorm_splats_normalized(clnorm_splats k, clnorm_vec v) {
+  return clnorm_vec_fma(v - k.hi, k.scale, k.shift);
+}
+
+CLNORM_FN void clnorm_line_vector(clnorm_splats k, CLNORM_GLOBAL clnorm_out *y,
+                                  CLNORM_GLOBAL const clnorm_in *x, int mode, int streamed) {
+  if (mode == CLNORM_LINES_COPY && streamed)
+    clnorm_vec_move_stream(y, x);
+  else if (mode == CLNORM_LINES_COPY)
+    clnorm_vec_move(y, x);
+  else if (streamed)
+    clnorm_vec_stream(y, clnorm_splats_normalized(k, clnorm_vec_load(x)));
+  else
+    clnorm_vec_store(y, clnorm_splats_normalized(k, clnorm_vec_load(x)));
+}
+
+/* n elements, fewer than a vector. */
+CLNORM_FN void clnorm_line_part(clnorm_splats k, CLNORM_GLOBAL clnorm_out *y,
+                                CLNORM_GLOBAL const clnorm_in *x, clnorm_uint n, int mode) {
+  if (mode == CLNORM_LINES_COPY) {
+    clnorm_vec_move_part(y, x, n);
     return;
   }
-  const clnorm_uint rest = n - CLNORM_LANES;
-  const clnorm_vec last = clnorm_table_normalized(a, k->at + rest, clnorm_vec_load(x + rest));
-  if (k->flags & CLNORM_STREAMED && clnorm_lead(y, sizeof *y) == 0)
+  const clnorm_vec v = clnorm_vec_load_part(x, n, clnorm_splat(0.0f));
+  clnorm_vec_store_part(y, clnorm_splats_normalized(k, v), n);
+}
+
+/* Whole vectors of n elements of a line, of which `at` of the table has the first coefficients. A period of one vector
+ * stays in registers; otherwise as far as the table goes. `streamed` is a constant. */
+CLNORM_FN clnorm_ulong clnorm_line_whole(const clnorm_lines *k, const clnorm_table *a,
+                                         CLNORM_GLOBAL clnorm_out *y,
+                                         CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong n, int mode,
+                                         int streamed) {
+  clnorm_ulong i = 0;
+  if (k->period == CLNORM_LANES) {
+    const clnorm_splats all = clnorm_table_splats(a, k->at);
     for (; i + CLNORM_LANES <= n; i += CLNORM_LANES)
-      clnorm_vec_stream(y + i, clnorm_table_normalized(a, k->at + i, clnorm_vec_load(x + i)));
-  for (; i + CLNORM_LANES <= n; i += CLNORM_LANES)
-    clnorm_vec_store(y + i, clnorm_table_normalized(a, k->at + i, clnorm_vec_load(x + i)));
-  if (i < n) clnorm_vec_store(y + rest, last);
+      clnorm_line_vector(all, y + i, x + i, mode, streamed);
+    return i;
+  }
+  const clnorm_ulong end = clnorm_min(k->end - k->at, n - (CLNORM_LANES - 1));
+  for (; i < end; i += CLNORM_LANES)
+    clnorm_line_vector(clnorm_table_splats(a, k->at + (clnorm_uint)i), y + i, x + i, mode,
+                       streamed);
+  return i;
 }
 
-CLNORM_FN void clnorm_line_copy(const clnorm_lines *k, CLNORM_GLOBAL clnorm_out *y,
-                                CLNORM_GLOBAL const clnorm_in *x, clnorm_uint n) {
-  clnorm_uint i = 0;
-  if (k->flags & CLNORM_STREAMED && clnorm_lead(y, sizeof *y) == 0)
-    for (; i + CLNORM_LANES <= n; i += CLNORM_LANES) clnorm_vec_move_stream(y + i, x + i);
-  for (; i + CLNORM_LANES <= n; i += CLNORM_LANES) clnorm_vec_move(y + i, x + i);
-  if (i < n) clnorm_vec_move_part(y + i, x + i, n - i);
+/* A line of n elements. Where y is streamed, it begins with what is left of a vector that is aligned. */
+CLNORM_FN void clnorm_line_write(const clnorm_lines *lines, const clnorm_table *a,
+                                 CLNORM_GLOBAL clnorm_out *y, CLNORM_GLOBAL const clnorm_in *x,
+                                 clnorm_ulong n, int mode) {
+  clnorm_lines k = *lines;
+  const int streamed = (k.flags & CLNORM_STREAMED) != 0;
+  const clnorm_uint lead = streamed ? clnorm_lead(y, sizeof *y) : 0;
+  clnorm_ulong i = lead ? clnorm_min(CLNORM_LANES - lead, n) : 0;
+  if (i) clnorm_line_part(clnorm_table_splats(a, k.at), y, x, (clnorm_uint)i, mode);
+  k.at += (clnorm_uint)i;
+  while (i + CLNORM_LANES <= n) {
+    const clnorm_ulong done = streamed ? clnorm_line_whole(&k, a, y + i, x + i, n - i, mode, 1)
+                                       : clnorm_line_whole(&k, a, y + i, x + i, n - i, mode, 0);
+    i += done;
+    if (k.period == CLNORM_LANES) break;
+    k.at += (clnorm_uint)done;
+    if (k.at >= k.end) k.at -= k.period;
+  }
+  if (i < n)
+    clnorm_line_part(clnorm_table_splats(a, k.at), y + i, x + i, (clnorm_uint)(n - i), mode);
 }
 
-/* A tile of one piece and one sample. */
+/* A tile of one piece and one sample: one line where nothing lies between a position and the next, else a line for
+ * each. */
 CLNORM_FN void clnorm_lines_write(const clnorm_lines *k, const clnorm_table *a,
                                   const clnorm_buffers *b, const clnorm_call *call,
-                                  const clnorm_tile *t, int mode) {
+                                  const clnorm_tile *t, int mode, int several) {
   const clnorm_view *vx = &call->views[CLNORM_VIEW_X], *vy = &call->views[CLNORM_VIEW_Y];
   CLNORM_GLOBAL const clnorm_in *x =
       b->x + clnorm_plane_at(vx, t->n0, t->c0) + t->p0 * vx->position[2];
   CLNORM_GLOBAL clnorm_out *y = b->y + clnorm_plane_at(vy, t->n0, t->c0) + t->p0 * vy->position[2];
-  for (clnorm_ulong left = t->p1 - t->p0;;) {
-    const clnorm_uint positions = (clnorm_uint)clnorm_min(k->repeats, left);
-    if (mode == CLNORM_LINES_COPY)
-      clnorm_line_copy(k, y, x, positions * k->channels);
-    else
-      clnorm_line_write(k, a, y, x, positions * k->channels);
-    left -= positions;
-    if (!left) return; /* there may be nothing to point to */
-    x += positions * vx->position[2];
-    y += positions * vy->position[2];
+  const clnorm_ulong positions = t->p1 - t->p0, channels = t->c1 - t->c0;
+  if (several) {
+    clnorm_line_write(k, a, y, x, positions * channels, mode);
+    return;
   }
+  for (clnorm_ulong p = 0; p < positions; p++)
+    clnorm_line_write(k, a, y + p * vy->position[2], x + p * vx->position[2], channels, mode);
 }
 
 /* What the last block of y has beyond the tensor's channels becomes 0, in one sample. */
@@ -189,17 +229,22 @@ CLNORM_FN void clnorm_tail_write(const clnorm_buffers *b, const clnorm_call *cal
 /* A tile, whose coefficients are the table's first. */
 CLNORM_FN void clnorm_channels_write(clnorm_table *a, const clnorm_buffers *b,
                                      const clnorm_call *call, const clnorm_tile *tile, int mode) {
+  const clnorm_view *x = &call->views[CLNORM_VIEW_X], *y = &call->views[CLNORM_VIEW_Y];
   clnorm_tile t = *tile;
   for (; t.c0 < tile->c1; t.c0 = t.c1) {
-    clnorm_ulong n = clnorm_view_beside(&call->views[CLNORM_VIEW_X], t.c0, tile->c1 - t.c0);
-    n = clnorm_view_beside(&call->views[CLNORM_VIEW_Y], t.c0, n);
-    clnorm_lines k = {(clnorm_uint)(t.c0 - tile->c0), (clnorm_uint)n,
-                      clnorm_lines_repeats(call, (clnorm_uint)n, tile->p1 - tile->p0), call->flags};
-    if (mode == CLNORM_LINES_NORMALIZE) clnorm_lines_repeat(&k, a);
+    const clnorm_ulong n =
+        clnorm_view_beside(y, t.c0, clnorm_view_beside(x, t.c0, tile->c1 - t.c0));
+    /* Many channels have room behind them where they are all that the tile has. */
+    const int several = x->position[2] == n && y->position[2] == n &&
+                        (n <= CLNORM_TABLE_REPEATED || n == tile->c1 - tile->c0);
+    const clnorm_lines k = mode == CLNORM_LINES_COPY
+                               ? clnorm_lines_copy(call->flags)
+                               : clnorm_lines_make(a, (clnorm_uint)(t.c0 - tile->c0),
+                                                   (clnorm_uint)n, call->flags, several);
     t.c1 = t.c0 + n;
     for (clnorm_ulong sample = tile->n0; sample < tile->n1; sample++) {
       t.n0 = sample;
-      clnorm_lines_write(&k, a, b, call, &t, mode);
+      clnorm_lines_write(&k, a, b, call, &t, mode, several);
       clnorm_tail_write(b, call, &t);
     }
   }

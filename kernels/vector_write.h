@@ -44,6 +44,23 @@ CLNORM_FN void clnorm_expand(clnorm_real *values, const clnorm_real *each, clnor
   clnorm_vec_store_private(values + channels * spatial, clnorm_splat(0.0f));
 }
 
+/* n values, `repeats` times, and as many more that whatever vector begins among them is whole; up to two vectors are
+ * stored past their end. `from` may be `to`. What is repeated is read where it was stored long ago: a processor waits
+ * where it reads parts of what it has just stored. */
+CLNORM_FN void clnorm_repeat(clnorm_real *to, const clnorm_real *from, clnorm_uint n,
+                             clnorm_uint repeats) {
+  const clnorm_uint end = repeats * n + CLNORM_LANES;
+  clnorm_uint width = n; /* of what is repeated, a vector at least */
+  while (width < CLNORM_LANES) width += n;
+  for (clnorm_uint i = 0; n >= CLNORM_LANES && i < n; i += CLNORM_LANES)
+    clnorm_vec_store_private(to + i, clnorm_vec_load_private(from + i));
+  for (clnorm_uint i = 0; n < CLNORM_LANES && i < n; i++)
+    for (clnorm_uint k = i; k < width + CLNORM_LANES; k += n) to[k] = from[i];
+  for (clnorm_uint i = width; i < end; i += width)
+    for (clnorm_uint k = 0; k < width && i + k < end; k += CLNORM_LANES)
+      clnorm_vec_store_private(to + i + k, clnorm_vec_load_private(to + k));
+}
+
 #define CLNORM_EXPAND_MAX (2 * CLNORM_LANES)
 
 /* One value for each element of a run of planes of up to EXPAND_MAX values, aligned like the run itself:

@@ -17,7 +17,8 @@
 #define GROUPS_PER_WORKER 8u
 /* Where lanes are channels: channels of a tile of the output; those of a group whose statistics are computed at
  * once, and positions that are worth a table of coefficients. */
-#define TABLE_CHANNELS 512u
+#define TABLE_CHANNELS 2048u
+#define TABLE_LEAST 256u
 #define BESIDE_CHANNELS 64u
 #define TABLE_POSITIONS 64u
 /* Elements of a group that are worth what a group costs. */
@@ -97,12 +98,22 @@ static uint64_t tile_elements(const clnorm_call *call, const clnorm_traits *trai
   return at_least(TILE_MIN, at_most(share, TILE_MAX));
 }
 
-/* Channels of a tile: all, which are one piece of memory, or of a block that has planes of its own about so many that
- * those planes are a tile. */
+/* Channels of a tile: all, which are one piece of memory, as far as tiles are many; or of a block that has planes of its
+ * own about so many that those planes are a tile. */
 static uint64_t tile_channels(const clnorm_call *call, const clnorm_traits *traits) {
   const clnorm_view *x = &call->views[CLNORM_VIEW_X], *y = &call->views[CLNORM_VIEW_Y];
-  if (x->block == 1 && y->block == 1) return TABLE_CHANNELS;
-  return tile_elements(call, traits) / call->spatial;
+  if (x->block > 1 || y->block > 1) return tile_elements(call, traits) / call->spatial;
+  const uint64_t total = call->batch * call->channels * call->spatial;
+  const uint64_t share = total / ((uint64_t)traits->workers * ITEMS_PER_WORKER);
+  return at_least(TABLE_LEAST, at_most(share / TABLE_POSITIONS, TABLE_CHANNELS));
+}
+
+/* Positions whose channels, or blocks, are whole lines of y: a power of two. */
+static uint64_t whole_positions(const clnorm_call *call) {
+  const uint64_t line = line_elements(call), step = call->views[CLNORM_VIEW_Y].position[2];
+  uint64_t unit = 1;
+  while (unit < line && unit * step % line) unit *= 2;
+  return unit;
 }
 
 /* All positions of a few samples, or some of one; channels_each is set. */
@@ -113,6 +124,8 @@ static void plan_tiles_beside(clnorm_schedule *s, const clnorm_traits *traits) {
   const uint64_t pieces = ceil_div(call->spatial, positions);
   const uint64_t samples = at_least(positions / call->spatial, 1);
   call->tile_spatial = (uint32_t)ceil_div(call->spatial, pieces);
+  if (pieces > 1)
+    call->tile_spatial = (uint32_t)round_up(call->tile_spatial, whole_positions(call));
   call->tile_batch = (uint32_t)ceil_div(call->batch, ceil_div(call->batch, samples));
 }
 

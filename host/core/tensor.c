@@ -280,7 +280,7 @@ bool clnorm__tensor_same(const clnorm_tensor *a, const clnorm_tensor *b) {
 /* Is there one vector of index differences, each smaller than its axis, that leads to `distance`? Strides are at least
  * the extent of what is below them, so that at each axis there are two candidates. */
 static bool meets(const axes *a, int at, int count, int64_t distance) {
-  if (at == count) return distance == 0;
+  if (at >= count || at == MAX_AXES) return distance == 0;
   const int64_t nearest = distance / a->stride[at];
   for (int64_t k = nearest - 1; k <= nearest + 1; k++) {
     if (k <= -a->size[at] || k >= a->size[at]) continue;
