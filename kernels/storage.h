@@ -25,6 +25,9 @@
 #define CLNORM_X_STORAGE CLNORM_STORAGE_F32
 #define CLNORM_Y_STORAGE CLNORM_STORAGE_F32
 #endif
+#if CLNORM_X_STORAGE > CLNORM_STORAGE_F64 || CLNORM_Y_STORAGE > CLNORM_STORAGE_F64
+#error "CLNORM_X_STORAGE or CLNORM_Y_STORAGE is no number of a storage"
+#endif
 
 /* ---- Real ------------------------------------------------------------------------------------------- */
 

@@ -5,12 +5,16 @@
  * Build options
  *   CLNORM_X_STORAGE, CLNORM_Y_STORAGE, CLNORM_SOFT_FMA   storage.h
  *   CLNORM_STAGES     which kernels there are (stages.h)
- *   CLNORM_PATH       clnorm_path in host/core/schedule.h
+ *   CLNORM_PATH       clnorm_path in host/core/schedule.h: general, positions (the default) or channels
  * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
  * CLNORM_KERNEL_PARAMETERS; local size 1, global size = items (clnorm_stage in host/core/schedule.h), and for
  * clnorm_channel so many that each takes call.groups_each of them.
  */
 #include "storage.h"
+
+#ifndef CLNORM_PATH
+#define CLNORM_PATH 1
+#endif
 
 #define CLNORM_LANES 16u
 #ifdef CLNORM_REAL_IS_DOUBLE
@@ -180,15 +184,17 @@ inline static void clnorm_vec_move_part(__global clnorm_out *y, __global const c
 #include "vector_sums.h"
 #include "vector_write.h"
 #include "view.h"
-#if defined(CLNORM_PATH) && CLNORM_PATH == 0 /* GENERAL */
+#if CLNORM_PATH == 0 /* GENERAL */
 #include "vector_general.h"
 #define CLNORM_ITEM(stage) clnorm_general_##stage
-#elif defined(CLNORM_PATH) && CLNORM_PATH == 2 /* CHANNELS */
+#elif CLNORM_PATH == 1 /* POSITIONS */
+#include "vector.h"
+#define CLNORM_ITEM(stage) clnorm_item_##stage
+#elif CLNORM_PATH == 2 /* CHANNELS */
 #include "vector_channels.h"
 #define CLNORM_ITEM(stage) clnorm_channels_##stage
 #else
-#include "vector.h"
-#define CLNORM_ITEM(stage) clnorm_item_##stage
+#error "CLNORM_PATH is none of 0 (general), 1 (positions) and 2 (channels)"
 #endif
 
 /* Both attributes keep Intel's compiler for CPUs from packing work-items into vectors, for which it takes a
@@ -208,7 +214,7 @@ CLNORM_KERNEL_OF_ONE clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
   const ulong begin = get_global_id(0) * call.groups_each;
   const ulong groups = (call.channels + call.channels_each - 1) / call.channels_each;
   const ulong end = clnorm_min(begin + call.groups_each, groups);
-#if defined(CLNORM_PATH) && CLNORM_PATH != 1
+#if CLNORM_PATH != 1
   for (ulong item = begin; item < end; item++) CLNORM_ITEM(channel)(&b, &call, item);
 #else
   clnorm_writer w;

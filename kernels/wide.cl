@@ -21,8 +21,8 @@
 #ifndef CLNORM_PATH
 #define CLNORM_PATH 1
 #endif
-#if CLNORM_PATH > 1
-#error "the wide form has no kernels for lanes that are channels"
+#if CLNORM_PATH != 0 && CLNORM_PATH != 1
+#error "CLNORM_PATH is neither 0 (general) nor 1 (positions): the wide form has no other kernels"
 #endif
 #define CLNORM_COUNTER_SPACE __local
 

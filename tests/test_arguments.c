@@ -772,6 +772,46 @@ static void momentum_outside_its_range(void **state) {
   }
 }
 
+/* A number without a list and a list without a number, on every device, in plans that launch nothing as well, and
+ * in modules. */
+static void wait_lists_that_are_none(void **state) {
+  clnorm_context *context = *state;
+  struct _cl_event *const events[1] = {NULL}; /* not looked at */
+  const struct {
+    clnorm_opencl_sync sync;
+    const char *words;
+  } rows[] = {
+      {{.num_events_in_wait_list = 2}, "num_events_in_wait_list is 2|event_wait_list is NULL"},
+      {{.event_wait_list = events}, "num_events_in_wait_list is 0|event_wait_list is given"},
+  };
+  for (int empty = 0; empty < 2; empty++) {
+    dense_desc desc = split_desc(CLNORM_BATCH_STATISTICS);
+    if (empty) desc.batch = 0;
+    const int64_t dims[4] = {desc.batch, C, 1, S};
+    const clnorm_batchnorm_options options = dense_batchnorm_options(C);
+    clnorm_plan *plan = NULL;
+    clnorm_batchnorm *bn = NULL;
+    setup s;
+    assert_ok(context, dense_plan_create(context, &desc, &plan));
+    assert_ok(context, clnorm_batchnorm_create(context, &options, &bn));
+    setup_make(&s, context, empty ? 4 : dense_workspace_size(plan));
+    for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+      dense_args args = s.args;
+      args.sync = &rows[i].sync;
+      assert_rejected(context, dense_run(plan, &args), INVALID, rows[i].words, rows[i].words);
+      assert_nothing_changed(&s, rows[i].words);
+      const dense_args io = {.x = args.x, .y = args.y, .sync = &rows[i].sync};
+      assert_rejected(context, dense_batchnorm_forward(bn, 4, dims, &io), INVALID, rows[i].words,
+                      rows[i].words);
+      assert_nothing_changed(&s, rows[i].words);
+      assert_int_equal(clnorm_batchnorm_num_batches_tracked(bn), 0);
+    }
+    clnorm_batchnorm_destroy(bn);
+    clnorm_plan_destroy(plan);
+    setup_free(&s);
+  }
+}
+
 /* ---- Bindings ---------------------------------------------------------------------------------- */
 
 static void bindings_that_are_refused(void **state) {
@@ -1267,6 +1307,7 @@ int main(void) {
       cmocka_unit_test(sizes_beyond_the_object),
       cmocka_unit_test(places_in_host_memory),
       cmocka_unit_test(momentum_outside_its_range),
+      cmocka_unit_test(wait_lists_that_are_none),
       cmocka_unit_test(bindings_that_are_refused),
       cmocka_unit_test(a_copy_has_no_parameters),
       cmocka_unit_test(operands_of_plans),

@@ -280,13 +280,13 @@ class TestStructures(Case):
                          (C["CLNORM_BIAS"], 0, 4096, 12))
 
     def test_a_cpu_context_takes_no_opencl_synchronization(self):
-        """Each member is seen where ctypes puts it. A list of no events may lie anywhere."""
+        """Each member is seen where ctypes puts it."""
         kind = HEADER.structures["clnorm_opencl_sync"]
         call, options = self.uses()["clnorm_run_options"], new("clnorm_run_options")
         place_of_events = (ctypes.c_void_p * 1)(4096)
         pointers = ctypes.cast(place_of_events, ctypes.POINTER(ctypes.c_void_p))
-        for name, value in (("num_events_in_wait_list", 1), ("event", pointers), ("first_event", pointers),
-                            ("queue", 4096), (None, None)):
+        for name, value in (("num_events_in_wait_list", 1), ("event_wait_list", pointers), ("event", pointers),
+                            ("first_event", pointers), ("queue", 4096), (None, None)):
             with self.subTest(name):
                 sync = kind()
                 if name:

@@ -18,9 +18,10 @@
 typedef struct clnorm_device clnorm_device;
 
 /* The bytes [begin, end) of the allocation `base`; two spans overlap when base is equal and they cross.
- * begin lies at `address`, as far as alignment goes: device addresses are known modulo 64 at the best. */
+ * begin lies at `address`, as far as alignment goes: device addresses are known modulo 64 at the best. The object
+ * lies at `object` of the host's memory, or it is 0: elsewhere, and aligned. */
 typedef struct clnorm_span {
-  uintptr_t base;
+  uintptr_t base, object;
   uint64_t begin, end, address;
 } clnorm_span;
 

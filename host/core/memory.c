@@ -9,16 +9,18 @@ clnorm_memory clnorm_host_memory(const void *pointer, size_t size) {
   return memory;
 }
 
-clnorm_status clnorm__memory_check_place(clnorm_memory memory, const char *role, size_t alignment,
-                                         clnorm_error *error) {
-  if ((uintptr_t)memory.host % alignment)
+/* Address and offset are multiples, each by itself: kernels add offsets in elements. */
+static clnorm_status check_place(clnorm_memory memory, const clnorm_need *need,
+                                 const clnorm_span *span, clnorm_error *error) {
+  if (span->object % need->alignment)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                        "%s is at address %p, but must be at a multiple of %zu", role, memory.host,
-                        alignment);
-  if (memory.offset % alignment)
+                        "%s is at address %p%s, but must be at a multiple of %zu", need->name,
+                        (void *)span->object, memory.cl ? " (CL_MEM_USE_HOST_PTR)" : "",
+                        need->alignment);
+  if (memory.offset % need->alignment)
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                        "%s has offset %zu, but it must be a multiple of %zu", role, memory.offset,
-                        alignment);
+                        "%s has offset %zu, but it must be a multiple of %zu", need->name,
+                        memory.offset, need->alignment);
   return CLNORM_OK;
 }
 
@@ -34,8 +36,7 @@ clnorm_status clnorm__memory_span(clnorm_context *context, clnorm_memory memory,
                         need->name);
   clnorm_status status = context->device->operations->span(context->device, memory, need->name,
                                                            need->access, span, error);
-  if (status == CLNORM_OK)
-    status = clnorm__memory_check_place(memory, need->name, need->alignment, error);
+  if (status == CLNORM_OK) status = check_place(memory, need, span, error);
   if (status != CLNORM_OK) return status;
   if (span->end - span->begin < need->bytes)
     return clnorm__fail(error, CLNORM_ERROR_BUFFER_TOO_SMALL,

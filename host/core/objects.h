@@ -24,10 +24,6 @@ clnorm_status clnorm__context_ready(clnorm_context *context);
 void clnorm__context_retain(clnorm_context *context);
 void clnorm__context_release(clnorm_context *context);
 
-/* Pointer and offset are multiples of `alignment`, each by itself: kernels add offsets in elements. */
-clnorm_status clnorm__memory_check_place(clnorm_memory memory, const char *role, size_t alignment,
-                                         clnorm_error *error);
-
 /* What an operand must be in memory. */
 typedef struct clnorm_need {
   const char *name;

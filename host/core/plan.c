@@ -342,6 +342,16 @@ static clnorm_call make_call(const clnorm_schedule *schedule,
   return call;
 }
 
+/* As OpenCL has it (CL_INVALID_EVENT_WAIT_LIST), on every device. */
+static clnorm_status check_wait_list(const clnorm_opencl_sync *sync, clnorm_error *error) {
+  if (!sync || (sync->num_events_in_wait_list > 0) == (sync->event_wait_list != NULL))
+    return CLNORM_OK;
+  return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                      "sync.num_events_in_wait_list is %u, but sync.event_wait_list is %s: there "
+                      "are both or neither",
+                      sync->num_events_in_wait_list, sync->event_wait_list ? "given" : "NULL");
+}
+
 clnorm_status clnorm__plan_run(clnorm_plan *plan, const clnorm_request *request) {
   clnorm_device *device = plan->context->device;
   const bool own = !clnorm__memory_absent(plan->workspace);
@@ -356,8 +366,8 @@ clnorm_status clnorm__plan_run(clnorm_plan *plan, const clnorm_request *request)
   memset(spans, 0, sizeof spans);
   memcpy(run.operands, request->operands, sizeof run.operands);
   if (own) run.operands[CLNORM_OPERAND_WORKSPACE] = plan->workspace;
-  clnorm_status status = CLNORM_OK;
-  if (plan->rules[CLNORM_OPERAND_RUNNING_MEAN].written &&
+  clnorm_status status = check_wait_list(request->sync, &plan->context->error);
+  if (status == CLNORM_OK && plan->rules[CLNORM_OPERAND_RUNNING_MEAN].written &&
       !clnorm__memory_absent(run.operands[CLNORM_OPERAND_RUNNING_MEAN]))
     status = clnorm__check_momentum(request->momentum, &plan->context->error);
   if (status == CLNORM_OK && plan->schedule.num_launches)

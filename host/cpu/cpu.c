@@ -111,6 +111,7 @@ static clnorm_status cpu_span(clnorm_device *device, clnorm_memory memory, const
                         "%s is OpenCL memory, but this context is the CPU path: use host memory",
                         role);
   span->base = 1;
+  span->object = (uintptr_t)memory.host;
   uintptr_t begin, end;
   if (__builtin_add_overflow((uintptr_t)memory.host, memory.offset, &begin) ||
       __builtin_add_overflow(begin, memory.size, &end))

@@ -268,24 +268,16 @@ static clnorm_status choose_queue(submission *s, clnorm_error *error) {
 static clnorm_status submit(submission *s, clnorm_error *error) {
   const clnorm_opencl_sync *sync = s->run->sync;
   const cl_uint num_waits = sync ? sync->num_events_in_wait_list : 0;
-  const cl_event *waits = num_waits > 0 ? sync->event_wait_list : NULL;
+  const cl_event *waits = sync ? sync->event_wait_list : NULL;
   if (s->run->schedule->num_launches == 0) return submit_nothing(s, num_waits, waits, error);
   const clnorm_status status = bind_arguments(s->device, s->run, error);
   return status == CLNORM_OK ? submit_run(s, num_waits, waits, error) : status;
 }
 
-static clnorm_status check_sync(const clnorm_opencl_sync *sync, clnorm_error *error) {
-  if (!sync || sync->num_events_in_wait_list == 0 || sync->event_wait_list) return CLNORM_OK;
-  return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                      "num_events_in_wait_list is %u, but event_wait_list is NULL",
-                      sync->num_events_in_wait_list);
-}
-
 clnorm_status clnorm__opencl_run(clnorm_device *base, const clnorm_job *run, clnorm_error *error) {
   submission s = {.device = (clnorm_opencl_device *)base, .run = run};
   const clnorm_opencl_api *api = &s.device->api;
-  clnorm_status status = check_sync(run->sync, error);
-  if (status == CLNORM_OK) status = choose_queue(&s, error);
+  clnorm_status status = choose_queue(&s, error);
   if (status != CLNORM_OK) return status;
   const bool asked = run->sync && (run->sync->event || run->sync->first_event);
   const bool shared = run->uses[0].order || run->uses[1].order;

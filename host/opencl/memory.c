@@ -121,12 +121,6 @@ static clnorm_status check_object(const clnorm_opencl_device *device, cl_int cod
     return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
                         "%s belongs to another cl_context than this clnorm_context", role);
   }
-  if ((uintptr_t)info->host % sizeof(float)) {
-    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                        "%s was made with CL_MEM_USE_HOST_PTR at address %p, but must be at a "
-                        "multiple of %zu",
-                        role, info->host, sizeof(float));
-  }
   return CLNORM_OK;
 }
 
@@ -175,6 +169,7 @@ clnorm_status clnorm__opencl_span(clnorm_device *base, clnorm_memory memory, con
   span->base = (uintptr_t)(info.parent ? info.parent : memory.cl);
   span->begin = (info.parent ? info.origin : 0) + memory.offset;
   span->end = span->begin + size;
-  span->address = (uintptr_t)info.host + span->begin; /* what drivers allocate is aligned */
+  span->object = (uintptr_t)info.host;
+  span->address = span->object + span->begin; /* what drivers allocate is aligned */
   return CLNORM_OK;
 }

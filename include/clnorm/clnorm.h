@@ -284,11 +284,13 @@ struct _cl_mem; /* OpenCL's cl_mem is a pointer to this */
 
 /* A place in memory that a device can reach. A plain value: copy it freely; it owns nothing unless it
  * came from clnorm_memory_alloc. All zero means "absent".
- * A CPU context takes host memory, an OpenCL context takes cl_mem; the other kind is refused. */
+ * A CPU context takes host memory, an OpenCL context takes cl_mem; the other kind is refused.
+ * What is an operand of a run lies, and starts, at a multiple of its element's size. clnorm_memory_write and
+ * clnorm_memory_read copy bytes from and to any. */
 typedef struct clnorm_memory {
-  void *host;         /* host memory: a multiple of the element size; else NULL */
+  void *host;         /* host memory; else NULL */
   struct _cl_mem *cl; /* OpenCL memory; else NULL */
-  size_t offset;      /* bytes from there to the first element; a multiple of the element size */
+  size_t offset;      /* bytes from there to the first element */
   size_t size;        /* bytes usable from offset on. cl_mem only: 0 means up to its end */
 } clnorm_memory;
 
@@ -549,8 +551,9 @@ struct _cl_command_queue;
  * A run that waits for an event that fails does not take place, and its own event fails. Later runs do not
  * wait for an event that has failed already, so that one failure is not handed on for ever. */
 typedef struct clnorm_opencl_sync {
+  /* The run starts after these events. NULL where the number is 0, and only there. */
   uint32_t num_events_in_wait_list;
-  struct _cl_event *const *event_wait_list; /* the run starts after these; NULL if there are none */
+  struct _cl_event *const *event_wait_list;
   /* Each may be NULL; receives an event that completes with the run's last launch, and its first, to be
    * released by the caller. The run takes place from the start of the first to the end of the last. A
    * run that has nothing to do returns markers. */
