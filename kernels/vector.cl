@@ -177,13 +177,8 @@ inline static void clnorm_vec_move_part(__global clnorm_out *y, __global const c
   for (uint i = 0; i < n; i++) clnorm_element_move(y, i, x, i);
 }
 
-/* What several paths include stands before them: the build expands each header once. */
 #include "stages.h"
 #include "vector_finalize.h"
-#include "vector_nodes.h"
-#include "vector_sums.h"
-#include "vector_write.h"
-#include "view.h"
 #if CLNORM_PATH == 0 /* GENERAL */
 #include "vector_general.h"
 #define CLNORM_ITEM(stage) clnorm_general_##stage

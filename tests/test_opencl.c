@@ -3,10 +3,13 @@
 #include "fixture.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <clnorm/clnorm_opencl.h>
+
+#include "kernel_sources.h"
 
 #define INVALID CLNORM_ERROR_INVALID_ARGUMENT
 
@@ -546,9 +549,58 @@ static void profiling_needs_a_profiled_queue(void **state) {
   clReleaseCommandQueue(profiled);
 }
 
+/* ---- Build logs ---------------------------------------------------------------------------------- */
+
+/* The line of a kernel's file that begins with `start`. */
+static int line_of(const char *name, const char *start) {
+  char path[1024], line[512];
+  snprintf(path, sizeof path, "%s/%s", CLNORM_TEST_KERNELS, name);
+  FILE *file = fopen(path, "r");
+  assert_non_null(file);
+  int number = 1;
+  while (fgets(line, sizeof line, file) && strncmp(line, start, strlen(start)) != 0) number++;
+  assert_false(feof(file));
+  fclose(file);
+  return number;
+}
+
+/* The embedded text is one file to the driver; #line says which of ours each line is from. */
+static void build_logs_name_our_files(void **state) {
+  (void)state;
+  const struct {
+    const char *source;
+    size_t size;
+    const char *options, *file, *error;
+  } rows[] = {
+      {clnorm__kernel_vector, clnorm__kernel_vector_size, "-D CLNORM_PATH=7", "vector.cl",
+       "#error \"CLNORM_PATH is none of"},
+      {clnorm__kernel_wide, clnorm__kernel_wide_size, "-D CLNORM_PATH=7", "wide.cl",
+       "#error \"CLNORM_PATH is neither"},
+      {clnorm__kernel_wide, clnorm__kernel_wide_size, "-D CLNORM_X_STORAGE=9", "storage.h",
+       "#error \"CLNORM_X_STORAGE or"},
+  };
+  for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++) {
+    static char log[65536];
+    char where[64];
+    cl_int code;
+    cl_program program = clCreateProgramWithSource(cl.context, 1, (const char *[]){rows[i].source},
+                                                   (const size_t[]){rows[i].size}, &code);
+    cl_ok(code, "clCreateProgramWithSource");
+    assert_int_equal(clBuildProgram(program, 1, &cl.device, rows[i].options, NULL, NULL),
+                     CL_BUILD_PROGRAM_FAILURE);
+    cl_ok(clGetProgramBuildInfo(program, cl.device, CL_PROGRAM_BUILD_LOG, sizeof log, log, NULL),
+          "CL_PROGRAM_BUILD_LOG");
+    snprintf(where, sizeof where, "kernels/%s:%d:", rows[i].file,
+             line_of(rows[i].file, rows[i].error));
+    if (!strstr(log, where)) fail_msg("no %s in the log:\n%s", where, log);
+    clReleaseProgram(program);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(compute_expected),
+      cmocka_unit_test(build_logs_name_our_files),
       cmocka_unit_test(buffers_of_the_caller),
       cmocka_unit_test(host_memory_at_any_float),
       cmocka_unit_test(host_memory_that_is_refused),

@@ -1,5 +1,5 @@
 /* The source text of the kernel programs, one a form and one that tries double precision, with their includes
- * inlined; the build embeds it. The sizes do not count the terminating zero. */
+ * expanded; the build embeds it (cmake/EmbedKernels.cmake). The sizes do not count the terminating zero. */
 #ifndef CLNORM_OPENCL_KERNEL_SOURCES_H
 #define CLNORM_OPENCL_KERNEL_SOURCES_H
 
