@@ -1,6 +1,6 @@
 # GPU kernels without a GPU (included by CMakeLists.txt, after its functions).
 #
-#   ctest -L gpu            registers, spills, occupancy and accesses by the vendors' compilers
+#   ctest -L gpu            registers, spills, occupancy and accesses by the vendors' compilers; all programs by clang
 #   ctest -R moved_bytes    bytes that the kernels move, counted by Oclgrind
 
 if(NOT CLNORM_OPENCL)
@@ -18,6 +18,10 @@ foreach(only intel amd nvidia lint)
   clnorm_add_test(gpu_kernels gpu SUFFIX ${only} TIMEOUT 900 NEEDS ${needs}
     COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/gpu_kernels.py ${PROJECT_SOURCE_DIR} --only ${only})
 endforeach()
+
+# Every program that a key can ask for, by clang's front end.
+clnorm_add_test(front_end gpu NEEDS clang
+  COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/test_front_end.py ${PROJECT_SOURCE_DIR} clang)
 
 add_executable(moved_bytes moved_bytes.c)
 target_link_libraries(moved_bytes PRIVATE clnorm_cases clnorm_static clnorm_flags)
