@@ -121,6 +121,7 @@ look_for_tests() {
   have pkg-config || need pkg-config
   have python3 || need python3
   have c++ || need g++
+  have ccache || ! can_have ccache || need ccache # builds share what they compile alike
   has_cmocka || need libcmocka-dev
   has_driver 'pocl*.icd' || want pocl pocl-opencl-icd
   has_driver 'rusticl*.icd' || want rusticl mesa-opencl-icd

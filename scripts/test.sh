@@ -8,6 +8,7 @@
 #
 #   sh scripts/test.sh [CTEST ARGUMENT...]
 #
+# CLNORM_FUZZ_SECONDS says how long random calls are tried in each build (15).
 # With arguments only 1 runs, with them: sh scripts/test.sh -R batchnorm.cpu
 # Ends with a line "N passed, N failed", counted by CTest, and with 0 only if nothing failed. A device
 # that is missing is a failure, unless the system has no package for it: then a line before the last names
@@ -25,8 +26,14 @@ failed=0
 logs=build-dev/test-logs
 mkdir -p $logs
 rm -f $logs/skipped
-# One cache for all builds: a driver under a sanitizer then finds its kernels compiled.
+# One cache for all builds: a driver under a sanitizer then finds its kernels compiled, and what two builds
+# compile alike is compiled once.
 cache=$PWD/build-dev/test-cache
+launcher=
+if command -v ccache >/dev/null; then
+  launcher='-D CMAKE_C_COMPILER_LAUNCHER=ccache'
+  export CCACHE_DIR="${CCACHE_DIR:-$cache/ccache}" CCACHE_NOHASHDIR=1
+fi
 
 # build PRESET [CMAKE ARGUMENT...]
 build() {
@@ -36,7 +43,8 @@ build() {
   generator=
   if [ ! -e "build-$preset/CMakeCache.txt" ] && command -v ninja >/dev/null; then generator='-G Ninja'; fi
   # shellcheck disable=SC2086
-  cmake --preset "$preset" $generator -D CLNORM_TEST_CACHE="$cache" \
+  cmake --preset "$preset" $generator $launcher -D CLNORM_TEST_CACHE="$cache" \
+    -D CLNORM_FUZZ_SECONDS="${CLNORM_FUZZ_SECONDS:-15}" \
     -D CLNORM_TEST_WITHOUT="$without" "$@" >"$logs/$preset-build.log" 2>&1 &&
     cmake --build "build-$preset" --parallel 2 >>"$logs/$preset-build.log" 2>&1 && return 0
   grep -E 'error|warning|Error' -A 5 "$logs/$preset-build.log" | head -n 60

@@ -13,7 +13,6 @@ function(clnorm_add_variant case cc)
         WORK=${CMAKE_CURRENT_BINARY_DIR}/variants/${suffix} OPENCL=$<IF:$<BOOL:${CLNORM_OPENCL}>,ON,OFF>
         CLNORM=$<TARGET_FILE:clnorm_cli> ${ARG_ENV}
     COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/variants/run.sh ${case})
-  set_tests_properties(variants.build.${suffix} PROPERTIES PROCESSORS 2)
 endfunction()
 
 find_program(CLANG clang)
