@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -114,6 +115,21 @@ class Report(unittest.TestCase):
         for panel in ("Evaluation, nchw:", "Evaluation, nhwc:", "Evaluation, nchw16c:", "Training, nhwc:"):
             self.assertEqual(text.count(panel), 1)
         self.assertEqual(text.count("</title></circle>"), 3)
+
+
+class Results(unittest.TestCase):
+    def test_a_report_shows_its_own_plot_and_the_command_that_made_it(self):
+        readme = (SOURCES / "bench" / "README.md").read_text(encoding="utf-8")
+        reports = sorted((SOURCES / "bench" / "results").glob("peers*.md"))
+        self.assertTrue(reports)
+        for path in reports:
+            text = path.read_text(encoding="utf-8")
+            self.assertEqual(re.findall(r"!\[.*\]\((.*)\)", text), [path.with_suffix(".svg").name], path.name)
+            command = re.search(r"^\| command \| (.*) \|$", text, re.M).group(1)
+            self.assertIn(f"`{command}`", readme, path.name)
+            for suffix in (".csv", ".md", ".svg"):
+                self.assertIn(f"bench/results/{path.stem}{suffix}", command.split(), path.name)
+                self.assertTrue(path.with_suffix(suffix).exists(), path.name)
 
 
 class Arguments(unittest.TestCase):
