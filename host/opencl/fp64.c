@@ -216,21 +216,29 @@ static clnorm_status try_device(clnorm_opencl_device *device, clnorm_error *erro
   return status;
 }
 
-/* False where the device has no double precision at all. A driver that does not know the question has none. */
-static bool has_doubles(const clnorm_opencl_device *device) {
-  cl_device_fp_config doubles = 0;
+/* What double precision the device has, if any. A driver that does not know the question has none. */
+static clnorm_status find_doubles(const clnorm_opencl_device *device, cl_device_fp_config *doubles,
+                                  clnorm_error *error) {
   const cl_int code = device->api.clGetDeviceInfo(device->id, CL_DEVICE_DOUBLE_FP_CONFIG,
-                                                  sizeof doubles, &doubles, NULL);
-  return code == CL_SUCCESS && doubles != 0;
+                                                  sizeof *doubles, doubles, NULL);
+  if (code == CL_INVALID_VALUE) *doubles = 0;
+  if (code == CL_SUCCESS || code == CL_INVALID_VALUE) return CLNORM_OK;
+  return clnorm__opencl_fail(error, "clGetDeviceInfo", code);
+}
+
+/* Fills device->fp64_fault; leaves it empty where the device is right. */
+static clnorm_status find_fault(clnorm_opencl_device *device, clnorm_error *error) {
+  cl_device_fp_config doubles = 0;
+  const clnorm_status status = find_doubles(device, &doubles, error);
+  if (status != CLNORM_OK) return status;
+  if (doubles) return try_device(device, error);
+  snprintf(device->fp64_fault, sizeof device->fp64_fault,
+           "it lacks double precision (cl_khr_fp64)");
+  return CLNORM_OK;
 }
 
 clnorm_status clnorm__opencl_check_fp64(clnorm_opencl_device *device, clnorm_error *error) {
-  clnorm_status status = CLNORM_OK;
-  if (!device->fp64_tried && has_doubles(device))
-    status = try_device(device, error);
-  else if (!device->fp64_tried)
-    snprintf(device->fp64_fault, sizeof device->fp64_fault,
-             "it lacks double precision (cl_khr_fp64)");
+  const clnorm_status status = device->fp64_tried ? CLNORM_OK : find_fault(device, error);
   if (status != CLNORM_OK) return status;
   device->fp64_tried = true;
   if (!device->fp64_fault[0]) return CLNORM_OK;

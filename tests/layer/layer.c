@@ -72,15 +72,20 @@ static void count(layer_object object, bool more) {
     if (error) *error = code;                                                                      \
     return made;                                                                                   \
   }
-/* The parameters end with `cl_event *event`. */
-#define ENQUEUE(name, limit, parameters, arguments)                                                \
+/* The parameters end with `cl_event *event`. `then` is done behind a call that succeeded. */
+#define ENQUEUE_THEN(name, limit, then, parameters, arguments)                                     \
   static cl_int CL_API_CALL layer_##name parameters {                                              \
     cl_int code = enter(LAYER_##name);                                                             \
     if (code == CL_SUCCESS) code = limit;                                                          \
     if (code == CL_SUCCESS) code = target->name arguments;                                         \
     if (code == CL_SUCCESS && event) count(LAYER_EVENT, true);                                     \
+    if (code == CL_SUCCESS) {                                                                      \
+      then;                                                                                        \
+    }                                                                                              \
     return code;                                                                                   \
   }
+#define ENQUEUE(name, limit, parameters, arguments)                                                \
+  ENQUEUE_THEN(name, limit, (void)0, parameters, arguments)
 #define INFO(name, type, kind)                                                                     \
   PASS(name, (type object, kind parameter, size_t size, void *value, size_t *needed),              \
        (object, parameter, size, value, needed))
@@ -131,6 +136,7 @@ static const size_t groups[3] = {LAYER_SMALL_GROUP, LAYER_SMALL_GROUP, LAYER_SMA
 static const cl_ulong local_bytes = LAYER_SMALL_LOCAL, alloc_bytes = LAYER_SMALL_ALLOC;
 static const cl_device_local_mem_type local_type = CL_LOCAL;
 static const cl_bool no = CL_FALSE;
+static const cl_device_fp_config no_doubles = 0;
 static const char none[] = "", version[] = "OpenCL 1.1 old", language[] = "OpenCL C 1.1 old";
 
 static const fact device_facts[] = {
@@ -141,6 +147,7 @@ static const fact device_facts[] = {
     {LAYER_SMALL_GPU, CL_DEVICE_LOCAL_MEM_TYPE, &local_type, sizeof local_type},
     {LAYER_SMALL_GPU, CL_DEVICE_MAX_MEM_ALLOC_SIZE, &alloc_bytes, sizeof alloc_bytes},
     {LAYER_SMALL_GPU, CL_DEVICE_EXTENSIONS, none, sizeof none},
+    {LAYER_SMALL_GPU, CL_DEVICE_DOUBLE_FP_CONFIG, &no_doubles, sizeof no_doubles},
     {LAYER_NO_COMPILER, CL_DEVICE_COMPILER_AVAILABLE, &no, sizeof no},
     {LAYER_NOT_AVAILABLE, CL_DEVICE_AVAILABLE, &no, sizeof no},
     {LAYER_OPENCL_1_1, CL_DEVICE_VERSION, version, sizeof version},
@@ -253,10 +260,13 @@ static cl_int wait_seen(cl_bool blocking) {
   if (blocking) atomic_fetch_add(&layer.blocking, 1);
   return CL_SUCCESS;
 }
-ENQUEUE(clEnqueueReadBuffer, wait_seen(blocking),
-        (cl_command_queue queue, cl_mem memory, cl_bool blocking, size_t offset, size_t size,
-         void *to, cl_uint num, const cl_event *waits, cl_event *event),
-        (queue, memory, blocking, offset, size, to, num, waits, event))
+static void spoil(void *values, size_t size) {
+  if (layer.spoilt > 0 && layer.spoilt <= size) ((unsigned char *)values)[layer.spoilt - 1] ^= 1;
+}
+ENQUEUE_THEN(clEnqueueReadBuffer, wait_seen(blocking), if (blocking) spoil(to, size),
+             (cl_command_queue queue, cl_mem memory, cl_bool blocking, size_t offset, size_t size,
+              void *to, cl_uint num, const cl_event *waits, cl_event *event),
+             (queue, memory, blocking, offset, size, to, num, waits, event))
 ENQUEUE(clEnqueueWriteBuffer, wait_seen(blocking),
         (cl_command_queue queue, cl_mem memory, cl_bool blocking, size_t offset, size_t size,
          const void *from, cl_uint num, const cl_event *waits, cl_event *event),

@@ -107,6 +107,8 @@ typedef struct layer_control {
   /* References: created and retained, less released. Never reset. */
   atomic_long live[LAYER_NUM_OBJECTS];
   layer_personality personality;
+  /* A device that computes wrongly: this byte, counted from 1, of each blocking read has another lowest bit; 0: none */
+  size_t spoilt;
 } layer_control;
 
 #define LAYER_SYMBOL "clnorm_test_layer"
