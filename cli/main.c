@@ -11,7 +11,7 @@ static const char help[] =
     "clnorm: batch normalization on any OpenCL device, with a CPU path of the same bits\n"
     "\n"
     "  clnorm devices                    what is there, which would be used, what is missing\n"
-    "  clnorm run X.npy -o Y.npy         one BatchNorm2d on a real tensor\n"
+    "  clnorm run X.npy -o Y.npy         one batch normalization of a real tensor\n"
     "  clnorm verify                     devices against the CPU path, bit by bit\n"
     "  clnorm bench                      speed beside the ceiling of the device's memory\n"
     "  clnorm tune                       measures the variants, keeps what fits the device best\n"

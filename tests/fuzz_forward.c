@@ -1,6 +1,6 @@
 /*
  * Random use of the forward interface on the CPU path: descriptions, memory and offsets, right and wrong;
- * contexts with random instruction sets, threads and tunings; BatchNorm2d. What the header says is expected:
+ * contexts with random instruction sets, threads and tunings; modules. What the header says is expected:
  *
  *   refused    with one of the statuses whose rule is broken, with a message, and nothing is written
  *   accepted   every output is written, and nothing else; the bits are those of the plain code on one thread
@@ -634,7 +634,7 @@ static void fuzz_operation(void) {
   free_call(&c);
 }
 
-/* ---- BatchNorm2d ------------------------------------------------------------------------------------ */
+/* ---- BatchNorm -------------------------------------------------------------------------------------- */
 
 enum { SIDES = 2 }; /* the context under test, and the baseline */
 
