@@ -31,7 +31,8 @@
  *   overflow   up to 1e38: sums of squares overflow, only the equality of bits is promised
  *   subnormal  subnormal elements
  *   tiny       half of the channels of magnitudes from 1e-44 to 1e-18: something in between is subnormal
- *              (promise.h says what is promised of these two where subnormal values are flushed) */
+ *              (promise.h says what is promised of these two where subnormal values are flushed)
+ * The last three are those of doubles where x has them: up to 1e308; 1e-323 to 1e-150. */
 #define CLNORM_DATA_LIST(X)                                                                        \
   X(CLNORM_DATA_EXACT, "exact")                                                                    \
   X(CLNORM_DATA_NORMAL, "normal")                                                                  \
@@ -62,13 +63,13 @@ typedef struct clnorm_case {
   int64_t dims[4];   /* n, c, h, w */
   /* of the tensors: 0 is 4; 3 is (n, c, h * w); 5 has h in two axes; 2 is for h == w == 1 */
   int32_t rank;
-  int32_t x_dtype, y_dtype; /* clnorm_dtype: F32, F16 or BF16 */
+  int32_t x_dtype, y_dtype; /* clnorm_dtype */
   clnorm_layout x_layout, y_layout;
   clnorm_statistics statistics;
   bool weight, bias;       /* present */
   bool running;            /* batch statistics: running statistics are updated */
   bool biased_running_var; /* how */
-  bool save_mean, save_invstd;
+  bool save_mean, save_mean_low, save_invstd;
   bool in_place, external_workspace;
   unsigned shift; /* elements, 0 to 15, by which every operand is off its 64-byte boundary */
   double eps, momentum;
@@ -115,7 +116,7 @@ double clnorm_case_slack(const clnorm_case *item);
 /* The operands of a case: the same for the same case, different from element to element. */
 typedef struct clnorm_case_operands {
   clnorm_case_problem problem;
-  float *storage;
+  double *storage;
 } clnorm_case_operands;
 
 /* False if there is no memory. Release with clnorm_case_operands_free. */
@@ -126,9 +127,9 @@ void clnorm_case_operands_free(clnorm_case_operands *operands);
 
 /* Outputs of a run on the host; NULL and 0 where the operation writes none. */
 typedef struct clnorm_case_outputs {
-  float *values[CLNORM_NUM_OUTPUTS];
+  double *values[CLNORM_NUM_OUTPUTS];
   int64_t counts[CLNORM_NUM_OUTPUTS];
-  float *storage;
+  double *storage;
 } clnorm_case_outputs;
 void clnorm_case_outputs_free(clnorm_case_outputs *outputs);
 
@@ -148,9 +149,8 @@ clnorm_case_result clnorm_case_run(clnorm_case_runner *runner, const clnorm_case
                                    const clnorm_case_problem *problem, clnorm_case_outputs *outputs,
                                    clnorm_status *status, clnorm_message *why);
 
-/* Bits of one output against another run's, in ulps of its type; first is an index in (n, c, h, w), or
- * (1, c, 1, 1). Equal counts. */
-void clnorm_case_compare(const clnorm_case_problem *problem, clnorm_output output, const float *a,
-                         const float *b, clnorm_difference *difference);
+/* Bits of two runs' values of a tensor, in ulps of its type, which they were read from. False if there is no memory. */
+bool clnorm_case_compare(const clnorm_tensor *tensor, const double *a, const double *b,
+                         clnorm_difference *difference);
 
 #endif

@@ -47,7 +47,7 @@ enum { SEGMENT = 2048, BLOCK = 512 };
 /* A part of a channel: `count` elements of a segment, from element `begin` on; the segment has runs of
  * `extent` elements. */
 typedef struct part {
-  float *first;
+  double *first;
   int64_t extent, plane_stride, begin, count;
 } part;
 
@@ -68,7 +68,7 @@ static int64_t parts_of_channel(const dense_desc *desc) {
   return (desc->batch + together - 1) / together * segments_of_plane(desc->spatial) * 2;
 }
 
-static part part_at(const dense_desc *desc, float *x, int64_t channel, int64_t index) {
+static part part_at(const dense_desc *desc, double *x, int64_t channel, int64_t index) {
   const int64_t pieces = segments_of_plane(desc->spatial);
   const int64_t slot = slot_of(desc->spatial), segment = index / 2;
   const int64_t n = segment / pieces * (SEGMENT / slot), position = segment % pieces * SEGMENT;
@@ -92,7 +92,7 @@ typedef struct deal {
   bool mean_allowed;
 } deal;
 
-static deal deal_make(const dense_desc *desc, float *x) {
+static deal deal_make(const dense_desc *desc, double *x) {
   const int64_t count = desc->batch * desc->spatial;
   deal d = {0, count / 4, count % 4, true};
   const int64_t parts = parts_of_channel(desc);
@@ -113,35 +113,36 @@ static int pair_value(const deal *d, int64_t index, int64_t *ones_left) {
   return 1;
 }
 
-static void shuffle(uint64_t *state, float *values, int64_t count) {
+static void shuffle(uint64_t *state, double *values, int64_t count) {
   for (int64_t i = count - 1; i > 0; i--) {
     const int64_t j = (int64_t)below(state, (uint64_t)i + 1);
-    const float kept = values[i];
+    const double kept = values[i];
     values[i] = values[j];
     values[j] = kept;
   }
 }
 
 /* Counts that pairs alone cannot serve. */
-static bool deal_by_hand(int64_t count, float *values) {
-  static const float three[] = {1, 1, -2}, seven[] = {1, 1, -2, 2, -2, 0, 0};
+static bool deal_by_hand(int64_t count, double *values) {
+  static const double three[] = {1, 1, -2}, seven[] = {1, 1, -2, 2, -2, 0, 0};
   if (count != 3 && count != 7) return false;
   for (int64_t i = 0; i < count; i++) values[i] = count == 3 ? three[i] : seven[i];
   return true;
 }
 
-static void fill_exact_channel(const dense_desc *desc, float *x, int64_t channel, uint64_t *state) {
+static void fill_exact_channel(const dense_desc *desc, double *x, int64_t channel,
+                               uint64_t *state) {
   const deal d = deal_make(desc, x);
-  const float mean = d.mean_allowed ? (float)below(state, 17) - 8 : 0;
+  const double mean = d.mean_allowed ? (double)below(state, 17) - 8 : 0;
   const int64_t parts = parts_of_channel(desc);
   int64_t pair = 0, ones_left = d.ones;
-  float values[SEGMENT];
+  double values[SEGMENT];
   for (int64_t i = 0; i < parts; i++) {
     const part p = part_at(desc, x, channel, i);
     for (int64_t k = 0; k < p.count; k++) values[k] = 0;
     if (!deal_by_hand(desc->batch * desc->spatial, values))
       for (int64_t k = 0; k + 1 < p.count; k += 2) {
-        values[k] = (float)pair_value(&d, pair++, &ones_left);
+        values[k] = pair_value(&d, pair++, &ones_left);
         values[k + 1] = -values[k];
       }
     shuffle(state, values, p.count);
@@ -154,9 +155,23 @@ static void fill_exact_channel(const dense_desc *desc, float *x, int64_t channel
 
 /* ---- The other kinds ------------------------------------------------------------------------- */
 
+/* Where a real type ends. */
+typedef struct ends {
+  /* powers of 10: magnitudes of overflow, and of spreads that have something subnormal in between */
+  double large[2], tiny[2];
+  double largest_spread;
+  /* subnormal values are multiples of the smallest, fewer than this many */
+  double smallest;
+  uint64_t multiples;
+} ends;
+
+static const ends ends_of_f32 = {{15, 38}, {-44, -18}, 1e30, 0x1p-149, (uint64_t)1 << 23};
+static const ends ends_of_f64 = {{150, 308}, {-323, -150}, 1e240, 0x1p-1074, (uint64_t)1 << 52};
+
 /* What the elements of one channel are drawn from. */
 typedef struct source {
   clnorm_data data;
+  const ends *real;
   double mean, std;
 } source;
 
@@ -164,26 +179,31 @@ static double offset_of(clnorm_data data) {
   return data == CLNORM_DATA_OFFSET_1E2 ? 1e2 : data == CLNORM_DATA_OFFSET_1E4 ? 1e4 : 1e6;
 }
 
-static source source_make(clnorm_data data, uint64_t *state) {
-  source s = {data, uniform(state, -3, 3), uniform(state, 0.25, 4)};
-  switch (data) {
+static double power(uint64_t *state, const double exponents[2]) {
+  return pow(10, uniform(state, exponents[0], exponents[1]));
+}
+
+static source source_make(const clnorm_case *item, uint64_t *state) {
+  const ends *real = item->x_dtype == CLNORM_F64 ? &ends_of_f64 : &ends_of_f32;
+  source s = {item->data, real, uniform(state, -3, 3), uniform(state, 0.25, 4)};
+  switch (item->data) {
   case CLNORM_DATA_OFFSET_1E2:
   case CLNORM_DATA_OFFSET_1E4:
   case CLNORM_DATA_OFFSET_1E6:
-    s.mean = (s.mean < 0 ? -1 : 1) * uniform(state, 0.5, 0.9) * offset_of(data) * s.std;
+    s.mean = (s.mean < 0 ? -1 : 1) * uniform(state, 0.5, 0.9) * offset_of(item->data) * s.std;
     break;
   case CLNORM_DATA_CONSTANT:
-    if (below(state, 2)) s.mean = 0.1f * (float)(1 + below(state, 30));
+    if (below(state, 2)) s.mean = 0.1 * (double)(1 + below(state, 30));
     break;
   case CLNORM_DATA_MIXED:
     s.std = 1e14;
     break;
   case CLNORM_DATA_OVERFLOW:
-    s.std = 1e30;
+    s.std = real->largest_spread;
     break;
   case CLNORM_DATA_TINY:
     if (below(state, 2)) break; /* an ordinary channel */
-    s.std = pow(10, uniform(state, -44, -18));
+    s.std = power(state, real->tiny);
     s.mean *= s.std;
     break;
   case CLNORM_DATA_ZEROS:
@@ -197,62 +217,63 @@ static source source_make(clnorm_data data, uint64_t *state) {
   return s;
 }
 
-static float sign(uint64_t *state) { return clnorm_random(state) >> 63 ? -1.0f : 1.0f; }
+static double sign(uint64_t *state) { return clnorm_random(state) >> 63 ? -1 : 1; }
 
-static float element(const source *s, uint64_t *state) {
+static double element(const source *s, uint64_t *state) {
+  static const double mixed[2] = {-15, 15};
   switch (s->data) {
   case CLNORM_DATA_CONSTANT:
-    return (float)s->mean;
+    return s->mean;
   case CLNORM_DATA_MIXED:
-    return sign(state) * (float)pow(10, uniform(state, -15, 15));
+    return sign(state) * power(state, mixed);
   case CLNORM_DATA_ZEROS:
-    return sign(state) * 0.0f;
+    return sign(state) * 0.0;
   case CLNORM_DATA_OVERFLOW:
-    return sign(state) * (float)pow(10, uniform(state, 15, 38));
+    return sign(state) * power(state, s->real->large);
   case CLNORM_DATA_SUBNORMAL:
-    return sign(state) * (float)below(state, 1 << 23) * 0x1p-149f;
+    return sign(state) * (double)below(state, s->real->multiples) * s->real->smallest;
   default:
-    return (float)(s->mean + s->std * bell(state));
+    return s->mean + s->std * bell(state);
   }
 }
 
-static void fill_channel(const dense_desc *desc, float *x, int64_t channel, const source *s,
+static void fill_channel(const dense_desc *desc, double *x, int64_t channel, const source *s,
                          uint64_t *state) {
   for (int64_t n = 0; n < desc->batch; n++) {
-    float *plane = x + (n * desc->channels + channel) * desc->spatial;
+    double *plane = x + (n * desc->channels + channel) * desc->spatial;
     for (int64_t i = 0; i < desc->spatial; i++) plane[i] = element(s, state);
   }
 }
 
 /* Most levels are as long as a first block, and little is added to them. */
-static void fill_levels(const dense_desc *desc, float *x, int64_t channel, const source *s,
+static void fill_levels(const dense_desc *desc, double *x, int64_t channel, const source *s,
                         uint64_t *state) {
   uint64_t left = 0;
   double level = 0;
   for (int64_t n = 0; n < desc->batch; n++) {
-    float *plane = x + (n * desc->channels + channel) * desc->spatial;
+    double *plane = x + (n * desc->channels + channel) * desc->spatial;
     for (int64_t i = 0; i < desc->spatial; i++, left--) {
       if (left == 0) {
         left = below(state, 4) ? BLOCK : 1 + below(state, 2 * BLOCK);
         level = s->mean + s->std * bell(state);
       }
-      plane[i] = (float)(level + 1e-3 * s->std * bell(state));
+      plane[i] = level + 1e-3 * s->std * bell(state);
     }
   }
 }
 
 /* A random element of a channel. */
-static float *pick(const dense_desc *desc, float *x, int64_t channel, uint64_t *state) {
+static double *pick(const dense_desc *desc, double *x, int64_t channel, uint64_t *state) {
   const int64_t n = (int64_t)below(state, (uint64_t)desc->batch);
   const int64_t i = (int64_t)below(state, (uint64_t)desc->spatial);
   return x + (n * desc->channels + channel) * desc->spatial + i;
 }
 
 /* Puts the odd elements of outlier and not_finite data in place. */
-static void spoil(const dense_desc *desc, float *x, clnorm_data data, uint64_t *state) {
+static void spoil(const dense_desc *desc, double *x, clnorm_data data, uint64_t *state) {
   const int64_t victim = (int64_t)below(state, (uint64_t)desc->channels);
   if (data == CLNORM_DATA_OUTLIER)
-    for (int64_t c = 0; c < desc->channels; c++) *pick(desc, x, c, state) = sign(state) * 1e6f;
+    for (int64_t c = 0; c < desc->channels; c++) *pick(desc, x, c, state) = sign(state) * 1e6;
   if (data == CLNORM_DATA_NOT_FINITE) {
     const uint64_t what = below(state, 4);
     if (what != 1) *pick(desc, x, victim, state) = sign(state) * INFINITY;
@@ -264,33 +285,33 @@ static void spoil(const dense_desc *desc, float *x, clnorm_data data, uint64_t *
 /* ---- Per-channel operands -------------------------------------------------------------------- */
 
 typedef struct parameters {
-  float *weight, *bias, *running_mean, *running_var;
+  double *weight, *bias, *running_mean, *running_var;
 } parameters;
 
 static void fill_exact_parameters(const clnorm_case *item, const parameters *p, int64_t c,
                                   uint64_t *state) {
-  static const float weights[] = {1, -1, 0.5f, -0.5f, 1.5f, 2, -3, 0.25f};
+  static const double weights[] = {1, -1, 0.5, -0.5, 1.5, 2, -3, 0.25};
   p->weight[c] = weights[below(state, 8)];
-  p->bias[c] = ((float)below(state, 17) - 8) / 4;
-  p->running_mean[c] = ((float)below(state, 17) - 8) / 4;
-  p->running_var[c] = (float)((below(state, 2) ? 4 : 16) - item->eps);
+  p->bias[c] = ((double)below(state, 17) - 8) / 4;
+  p->running_mean[c] = ((double)below(state, 17) - 8) / 4;
+  p->running_var[c] = (below(state, 2) ? 4 : 16) - item->eps;
 }
 
 static void fill_parameters(const source *s, const parameters *p, int64_t c, uint64_t *state) {
-  p->weight[c] = below(state, 8) ? (float)uniform(state, -2, 2) : 0.0f;
-  p->bias[c] = below(state, 8) ? (float)uniform(state, -1, 1) : -0.0f;
-  p->running_mean[c] = (float)(s->mean + 0.5 * s->std * uniform(state, -1, 1));
-  p->running_var[c] = (float)(s->std * s->std * uniform(state, 0.5, 2));
-  if (s->data == CLNORM_DATA_ZEROS) p->running_mean[c] = sign(state) * 0.0f;
-  if (s->data == CLNORM_DATA_SUBNORMAL) p->running_mean[c] = 0x1.8p-140f;
-  if (s->data == CLNORM_DATA_OVERFLOW) p->running_var[c] = 1e30f;
+  p->weight[c] = below(state, 8) ? uniform(state, -2, 2) : 0.0;
+  p->bias[c] = below(state, 8) ? uniform(state, -1, 1) : -0.0;
+  p->running_mean[c] = s->mean + 0.5 * s->std * uniform(state, -1, 1);
+  p->running_var[c] = s->std * s->std * uniform(state, 0.5, 2);
+  if (s->data == CLNORM_DATA_ZEROS) p->running_mean[c] = sign(state) * 0.0;
+  if (s->data == CLNORM_DATA_SUBNORMAL) p->running_mean[c] = 768 * s->real->smallest;
+  if (s->data == CLNORM_DATA_OVERFLOW) p->running_var[c] = s->std;
 }
 
-static void fill(const clnorm_case *item, const dense_desc *desc, float *x, const parameters *p) {
+static void fill(const clnorm_case *item, const dense_desc *desc, double *x, const parameters *p) {
   const bool empty = desc->batch == 0 || desc->spatial == 0;
   for (int64_t c = 0; c < desc->channels; c++) {
     uint64_t state = item->seed ^ ((uint64_t)c + 1) * 0xd1342543de82ef95u;
-    const source s = source_make(item->data, &state);
+    const source s = source_make(item, &state);
     if (item->data == CLNORM_DATA_EXACT) {
       fill_exact_parameters(item, p, c, &state);
       if (!empty) fill_exact_channel(desc, x, c, &state);
@@ -306,6 +327,10 @@ static void fill(const clnorm_case *item, const dense_desc *desc, float *x, cons
   if (!empty && desc->channels > 0) spoil(desc, x, item->data, &state);
 }
 
+static void round_all(int32_t dtype, double *values, int64_t count) {
+  for (int64_t i = 0; i < count; i++) values[i] = clnorm_rounded(dtype, values[i]);
+}
+
 static dense_desc describe(const clnorm_case *item) {
   dense_desc desc = dense_desc_defaults(item->statistics, item->dims[0], item->dims[1],
                                         item->dims[2] * item->dims[3]);
@@ -319,16 +344,16 @@ static dense_desc describe(const clnorm_case *item) {
 bool clnorm_case_operands_make(const clnorm_case *item, clnorm_case_operands *operands) {
   const dense_desc desc = describe(item);
   const int64_t elements = desc.batch * desc.channels * desc.spatial, channels = desc.channels;
-  operands->storage = malloc(((size_t)elements + 4 * (size_t)channels + 1) * sizeof(float));
+  operands->storage = malloc(((size_t)elements + 4 * (size_t)channels + 1) * sizeof(double));
   if (!operands->storage) return false;
-  float *x = operands->storage;
+  double *x = operands->storage;
   const parameters p = {x + elements, x + elements + channels, x + elements + 2 * channels,
                         x + elements + 3 * channels};
   fill(item, &desc, x, &p);
-  for (int64_t i = 0; i < elements; i++) x[i] = clnorm_rounded(item->x_dtype, x[i]);
   const bool running = item->running || item->statistics == CLNORM_GIVEN_STATISTICS;
   clnorm_case_problem *problem = &operands->problem;
   *problem = (clnorm_case_problem){.desc = desc,
+                                   .x_dtype = item->x_dtype,
                                    .y_dtype = item->y_dtype,
                                    .momentum = item->momentum,
                                    .x = x,
@@ -337,6 +362,8 @@ bool clnorm_case_operands_make(const clnorm_case *item, clnorm_case_operands *op
                                    .running_mean = running ? p.running_mean : NULL,
                                    .running_var = running ? p.running_var : NULL};
   for (int i = 0; i < 4; i++) problem->dims[i] = item->dims[i];
+  round_all(item->x_dtype, x, elements);
+  round_all(clnorm_case_problem_real(problem), x + elements, 4 * channels);
   return true;
 }
 

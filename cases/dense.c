@@ -94,7 +94,8 @@ clnorm_status dense_run(clnorm_plan *plan, const dense_args *args) {
 
 int32_t dense_role(clnorm_output output) {
   static const int32_t roles[CLNORM_NUM_OUTPUTS] = {
-      CLNORM_Y, CLNORM_RUNNING_MEAN, CLNORM_RUNNING_VAR, CLNORM_SAVED_MEAN, CLNORM_SAVED_INVSTD};
+      CLNORM_Y,          CLNORM_RUNNING_MEAN,   CLNORM_RUNNING_VAR,
+      CLNORM_SAVED_MEAN, CLNORM_SAVED_MEAN_LOW, CLNORM_SAVED_INVSTD};
   return roles[output];
 }
 

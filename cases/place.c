@@ -39,46 +39,39 @@ void clnorm_layout_tensor(clnorm_tensor *tensor, clnorm_layout layout, int32_t d
 
 /* ---- Elements -------------------------------------------------------------------------------------- */
 
-static bool is_half(int32_t dtype) { return dtype == CLNORM_F16 || dtype == CLNORM_BF16; }
-
-static uint16_t narrow(int32_t dtype, float value) {
-  return dtype == CLNORM_F16 ? clnorm_float_to_half(value) : clnorm_float_to_bfloat(value);
-}
-
-static float widen(int32_t dtype, uint16_t bits) {
-  return dtype == CLNORM_F16 ? clnorm_half_to_float(bits) : clnorm_bfloat_to_float(bits);
-}
-
-float clnorm_rounded(int32_t dtype, float value) {
-  return is_half(dtype) ? widen(dtype, narrow(dtype, value)) : value;
-}
-
-static void store(int32_t dtype, void *memory, int64_t at, float value) {
-  if (dtype == CLNORM_F32) {
-    memcpy((float *)memory + at, &value, sizeof value);
-  } else if (dtype == CLNORM_F64) {
-    const double wide = value;
-    memcpy((double *)memory + at, &wide, sizeof wide);
+static void store(int32_t dtype, double value, char *at) {
+  if (dtype == CLNORM_F64) {
+    memcpy(at, &value, sizeof value);
+  } else if (dtype == CLNORM_F32) {
+    const float single = (float)value;
+    memcpy(at, &single, sizeof single);
   } else {
-    const uint16_t bits = narrow(dtype, value);
-    memcpy((uint16_t *)memory + at, &bits, sizeof bits);
+    const uint16_t bits =
+        dtype == CLNORM_F16 ? clnorm_double_to_half(value) : clnorm_double_to_bfloat(value);
+    memcpy(at, &bits, sizeof bits);
   }
 }
 
-static float load(int32_t dtype, const void *memory, int64_t at) {
+static double load(int32_t dtype, const char *at) {
   uint16_t bits;
-  float value;
-  double wide;
+  float single;
+  double value;
   if (dtype == CLNORM_F32) {
-    memcpy(&value, (const float *)memory + at, sizeof value);
-    return value;
+    memcpy(&single, at, sizeof single);
+    return (double)single;
   }
   if (dtype == CLNORM_F64) {
-    memcpy(&wide, (const double *)memory + at, sizeof wide);
-    return (float)wide;
+    memcpy(&value, at, sizeof value);
+    return value;
   }
-  memcpy(&bits, (const uint16_t *)memory + at, sizeof bits);
-  return widen(dtype, bits);
+  memcpy(&bits, at, sizeof bits);
+  return (double)(dtype == CLNORM_F16 ? clnorm_half_to_float(bits) : clnorm_bfloat_to_float(bits));
+}
+
+double clnorm_rounded(int32_t dtype, double value) {
+  char element[sizeof value];
+  store(dtype, value, element);
+  return load(dtype, element);
 }
 
 /* ---- Walking --------------------------------------------------------------------------------------- */
@@ -98,15 +91,12 @@ static int64_t plane_at(const clnorm_tensor *t, int64_t n, int64_t c) {
  * without gaps is one stretch. */
 typedef struct stretch {
   int64_t length, stride;
-  bool floats; /* side by side */
 } stretch;
 
 static stretch stretch_of(const clnorm_tensor *t) {
-  stretch s = {t->rank > 2 ? t->dims[t->rank - 1] : 1, t->rank > 2 ? t->strides[t->rank - 1] : 1,
-               false};
+  stretch s = {t->rank > 2 ? t->dims[t->rank - 1] : 1, t->rank > 2 ? t->strides[t->rank - 1] : 1};
   for (int i = t->rank - 2; i > 1 && t->strides[i] == s.length && s.stride == 1; i--)
     s.length *= t->dims[i];
-  s.floats = s.stride == 1 && t->dtype == CLNORM_F32;
   return s;
 }
 
@@ -120,31 +110,30 @@ static int64_t position_at(const clnorm_tensor *t, int64_t p) {
   return at;
 }
 
-void clnorm_place(const clnorm_tensor *tensor, const float *values, void *memory) {
+void clnorm_place(const clnorm_tensor *tensor, const double *values, void *memory) {
   const int64_t spatial = spatial_of(tensor);
+  const int64_t size = (int64_t)clnorm_dtype_size(tensor->dtype);
   const stretch s = stretch_of(tensor);
   for (int64_t n = 0; n < tensor->dims[0]; n++)
     for (int64_t c = 0; c < tensor->dims[1]; c++)
-      for (int64_t p = 0; p < spatial; p += s.length) {
-        const int64_t at = plane_at(tensor, n, c) + position_at(tensor, p);
-        if (s.floats) memcpy((float *)memory + at, values, (size_t)s.length * sizeof *values);
-        for (int64_t i = 0; i < s.length && !s.floats; i++)
-          store(tensor->dtype, memory, at + i * s.stride, values[i]);
-        values += s.length;
+      for (int64_t p = 0; p < spatial; p += s.length, values += s.length) {
+        char *to = (char *)memory + (plane_at(tensor, n, c) + position_at(tensor, p)) * size;
+        for (int64_t i = 0; i < s.length; i++)
+          store(tensor->dtype, values[i], to + i * s.stride * size);
       }
 }
 
-void clnorm_unplace(const clnorm_tensor *tensor, const void *memory, float *values) {
+void clnorm_unplace(const clnorm_tensor *tensor, const void *memory, double *values) {
   const int64_t spatial = spatial_of(tensor);
+  const int64_t size = (int64_t)clnorm_dtype_size(tensor->dtype);
   const stretch s = stretch_of(tensor);
   for (int64_t n = 0; n < tensor->dims[0]; n++)
     for (int64_t c = 0; c < tensor->dims[1]; c++)
-      for (int64_t p = 0; p < spatial; p += s.length) {
-        const int64_t at = plane_at(tensor, n, c) + position_at(tensor, p);
-        if (s.floats) memcpy(values, (const float *)memory + at, (size_t)s.length * sizeof *values);
-        for (int64_t i = 0; i < s.length && !s.floats; i++)
-          values[i] = load(tensor->dtype, memory, at + i * s.stride);
-        values += s.length;
+      for (int64_t p = 0; p < spatial; p += s.length, values += s.length) {
+        const char *from =
+            (const char *)memory + (plane_at(tensor, n, c) + position_at(tensor, p)) * size;
+        for (int64_t i = 0; i < s.length; i++)
+          values[i] = load(tensor->dtype, from + i * s.stride * size);
       }
 }
 
@@ -163,8 +152,9 @@ void clnorm_place_again(const clnorm_tensor *tensor, const void *from, void *to)
       for (int64_t p = 0; p < spatial; p += s.length) {
         const size_t at = (size_t)(plane_at(tensor, n, c) + position_at(tensor, p)) * size;
         const size_t step = (size_t)s.stride * size;
-        if (s.floats) memcpy((char *)to + at, (const char *)from + at, (size_t)s.length * size);
-        for (size_t i = 0; i < (size_t)s.length && !s.floats; i++)
+        if (s.stride == 1)
+          memcpy((char *)to + at, (const char *)from + at, (size_t)s.length * size);
+        for (size_t i = 0; i < (size_t)s.length && s.stride != 1; i++)
           memcpy((char *)to + at + i * step, (const char *)from + at + i * step, size);
       }
 }

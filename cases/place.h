@@ -28,13 +28,13 @@ const char *clnorm_layout_name(clnorm_layout layout);
 void clnorm_layout_tensor(clnorm_tensor *tensor, clnorm_layout layout, int32_t dtype, int32_t rank,
                           const int64_t *dims);
 
-/* A float as elements of the type hold it: rounded once, to nearest even. */
-float clnorm_rounded(int32_t dtype, float value);
+/* A value as elements of the type hold it: rounded once, to nearest even. */
+double clnorm_rounded(int32_t dtype, double value);
 
-/* Writes dense values to the elements of a tensor; nothing between them is touched. */
-void clnorm_place(const clnorm_tensor *tensor, const float *values, void *memory);
-/* Reads them; f64 is rounded once, all else exact. */
-void clnorm_unplace(const clnorm_tensor *tensor, const void *memory, float *values);
+/* Writes dense values to the elements of a tensor, rounded once; nothing between them is touched. */
+void clnorm_place(const clnorm_tensor *tensor, const double *values, void *memory);
+/* Reads them. */
+void clnorm_unplace(const clnorm_tensor *tensor, const void *memory, double *values);
 /* Copies the bytes of a tensor's elements from memory to other memory of the same layout, and with them the tail of
  * the last channel block if the tensor owns it. */
 void clnorm_place_again(const clnorm_tensor *tensor, const void *from, void *to);

@@ -43,6 +43,8 @@ static range surely(float value) {
 }
 
 static range load(float value) { return flushed(surely(value)); }
+/* Of an operand. */
+static range load_double(double value) { return load((float)value); }
 
 /* The ends are among `count` values. */
 static range among(const float *values, int count) {
@@ -164,7 +166,7 @@ static range fold(range *sums) {
 
 /* One segment of a channel whose first plane is at x. */
 typedef struct segment {
-  const float *x;
+  const double *x;
   clnorm_ulong sample;
   unsigned slot_log2;
   clnorm_segment where;
@@ -177,13 +179,13 @@ static void sweep(const segment *s, unsigned places, range pivot, columns *sum) 
   clear(&block);
   clear(sum);
   for (unsigned k = 0; k < s->where.planes; k++) {
-    const float *x = s->x + s->where.first + k * s->sample;
+    const double *x = s->x + s->where.first + k * s->sample;
     for (unsigned i = 0; i < s->where.extent; i++) {
       const unsigned place = (k << s->slot_log2) + i, column = place % CLNORM_ROW;
       if (place >= places) break;
       if (place / CLNORM_BLOCK != present) add_block(sum, &block);
       present = place / CLNORM_BLOCK;
-      const range d = subtract(load(x[i]), pivot);
+      const range d = subtract(load_double(x[i]), pivot);
       block.d[column] = add(block.d[column], d);
       block.dd[column] = fused(d, d, block.dd[column]);
     }
@@ -247,9 +249,9 @@ struct clnorm_promise {
   channel channels[];
 };
 
-static range running(const clnorm_case_problem *problem, float old, range batch) {
-  const range keep = load((float)problem->momentum), take = load((float)(1.0 - problem->momentum));
-  return fused(keep, load(old), multiply(take, batch));
+static range running(const clnorm_case_problem *problem, double old, range batch) {
+  const range keep = load_double(problem->momentum), take = load_double(1.0 - problem->momentum);
+  return fused(keep, load_double(old), multiply(take, batch));
 }
 
 /* A sum of squares that overflows becomes what channel.h says. */
@@ -261,15 +263,17 @@ static range invstd_of(const clnorm_case_problem *problem, range var) {
   return reciprocal_root(v);
 }
 
+/* k->hi is there; lo is what the mean has more. */
 static void finish_channel(const clnorm_case_problem *problem, int64_t c, range lo, range var,
                            channel *k) {
   const range invstd = invstd_of(problem, var);
-  const range bias = problem->bias ? load(problem->bias[c]) : surely(0);
-  k->scale = problem->weight ? multiply(load(problem->weight[c]), invstd) : invstd;
+  const range bias = problem->bias ? load_double(problem->bias[c]) : surely(0);
+  k->scale = problem->weight ? multiply(load_double(problem->weight[c]), invstd) : invstd;
   k->shift = bias;
   if (problem->desc.statistics == CLNORM_BATCH_STATISTICS)
     k->shift = fused(minus(lo), k->scale, bias);
   k->results[CLNORM_OUTPUT_SAVED_MEAN] = k->hi;
+  k->results[CLNORM_OUTPUT_SAVED_MEAN_LOW] = lo;
   k->results[CLNORM_OUTPUT_SAVED_INVSTD] = invstd;
 }
 
@@ -285,18 +289,26 @@ static void fill_batch(const clnorm_case_problem *problem, int64_t c, channel *k
   k->results[CLNORM_OUTPUT_RUNNING_VAR] = running(problem, problem->running_var[c], unbiased);
 }
 
+static bool in_double(const clnorm_case_problem *problem) {
+  return clnorm_case_problem_real(problem) == CLNORM_F64;
+}
+
+bool clnorm_promise_kept(const clnorm_context *a, const clnorm_context *b) {
+  return clnorm_context_device(a)->denormals && clnorm_context_device(b)->denormals;
+}
+
 clnorm_promise *clnorm_promise_create(const clnorm_case_problem *problem) {
   const int64_t channels = clnorm_case_problem_empty(problem) ? 0 : problem->desc.channels;
   clnorm_promise *promise = calloc(1, sizeof *promise + (size_t)channels * sizeof(channel));
   if (!promise) return NULL;
   promise->problem = *problem;
-  for (int64_t c = 0; c < channels; c++) {
+  for (int64_t c = 0; c < channels && !in_double(problem); c++) {
     channel *k = &promise->channels[c];
     if (problem->desc.statistics == CLNORM_BATCH_STATISTICS) {
       fill_batch(problem, c, k);
     } else {
-      k->hi = load(problem->running_mean[c]);
-      finish_channel(problem, c, surely(0), load(problem->running_var[c]), k);
+      k->hi = load_double(problem->running_mean[c]);
+      finish_channel(problem, c, surely(0), load_double(problem->running_var[c]), k);
     }
   }
   return promise;
@@ -306,8 +318,8 @@ void clnorm_promise_destroy(clnorm_promise *promise) { free(promise); }
 
 /* Rounding to y's type is monotone. */
 static range stored(const clnorm_case_problem *problem, range y) {
-  const range r = {clnorm_rounded(problem->y_dtype, y.low),
-                   clnorm_rounded(problem->y_dtype, y.high)};
+  const range r = {(float)clnorm_rounded(problem->y_dtype, (double)y.low),
+                   (float)clnorm_rounded(problem->y_dtype, (double)y.high)};
   return y.low == -INFINITY && y.high == INFINITY ? anything : r;
 }
 
@@ -316,25 +328,36 @@ static range result(const clnorm_promise *promise, clnorm_output output, int64_t
   if (output != CLNORM_OUTPUT_Y) return promise->channels[index].results[output];
   const channel *k = &promise->channels[index / desc->spatial % desc->channels];
   return stored(&promise->problem,
-                fused(subtract(load(promise->problem.x[index]), k->hi), k->scale, k->shift));
+                fused(subtract(load_double(promise->problem.x[index]), k->hi), k->scale, k->shift));
 }
 
 bool clnorm_promise_holds(const clnorm_promise *promise, clnorm_output output, int64_t index,
-                          float *value) {
+                          double *value) {
   const range r = result(promise, output, index);
-  if (value) *value = r.low;
+  if (value) *value = (double)r.low;
   return is_sure(r);
 }
 
+/* Is element `index` inside, whose value is `expected` where nothing is flushed? */
+static bool is_inside(const clnorm_promise *promise, clnorm_output output, int64_t index,
+                      double expected) {
+  if (!in_double(&promise->problem)) return clnorm_promise_holds(promise, output, index, NULL);
+  return clnorm_case_problem_output(&promise->problem, output).dtype == CLNORM_F64 ||
+         expected == 0 || !(fabs(expected) <= (double)smallest_normal);
+}
+
+static bool same(double a, double b) {
+  return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
+}
+
 clnorm_outside clnorm_promise_separate(const clnorm_promise *promise, clnorm_output output,
-                                       const float *expected, float *values) {
+                                       const double *expected, double *values) {
   clnorm_outside outside = {0, 0};
   const int64_t count = clnorm_case_problem_output_count(&promise->problem, output);
   for (int64_t i = 0; i < count; i++) {
-    if (is_sure(result(promise, output, i))) continue;
+    if (is_inside(promise, output, i, expected[i])) continue;
     outside.elements++;
-    outside.differing += clnorm_bits(expected[i]) != clnorm_bits(values[i]) &&
-                         !(isnan(expected[i]) && isnan(values[i]));
+    outside.differing += !same(expected[i], values[i]);
     values[i] = expected[i];
   }
   return outside;

@@ -12,37 +12,33 @@
  * API asks). All that is not an input's value holds `poison`, a NaN of every type that no arithmetic makes; what
  * a run reads beyond its operands therefore shows in its results, what it writes beyond them in the
  * guards. What lies between the elements of a tensor with gaps is a guard too. */
-enum region_name {
-  REGION_X,
-  REGION_Y,
-  REGION_WEIGHT,
-  REGION_BIAS,
-  REGION_RUNNING_MEAN,
-  REGION_RUNNING_VAR,
-  REGION_SAVED_MEAN,
-  REGION_SAVED_INVSTD,
-  REGION_WORKSPACE,
-  NUM_REGIONS
-};
+static const int32_t roles[] = {CLNORM_X,
+                                CLNORM_Y,
+                                CLNORM_WEIGHT,
+                                CLNORM_BIAS,
+                                CLNORM_RUNNING_MEAN,
+                                CLNORM_RUNNING_VAR,
+                                CLNORM_SAVED_MEAN,
+                                CLNORM_SAVED_MEAN_LOW,
+                                CLNORM_SAVED_INVSTD,
+                                CLNORM_WORKSPACE};
+enum { NUM_REGIONS = sizeof roles / sizeof *roles };
 
-static const char *const region_names[NUM_REGIONS] = {
-    "x",           "y",          "weight",       "bias",     "running_mean",
-    "running_var", "saved_mean", "saved_invstd", "workspace"};
-
-static const uint32_t poison = 0xffa5ffa5u;
+static const uint64_t poison = 0xffa5ffa5ffa5ffa5u;
 
 #define GUARD_BYTES 256
 #define KEEP_BYTES ((size_t)16 << 20) /* a larger arena is released after the case */
 
 typedef struct region {
   size_t offset, size;  /* bytes; size 0: absent */
-  const float *source;  /* input values; NULL: poisoned */
+  const double *source; /* input values; NULL: poisoned */
   clnorm_tensor tensor; /* rank 0: the workspace */
   bool written;
 } region;
 
 typedef struct layout {
-  region regions[NUM_REGIONS];
+  region regions[NUM_REGIONS]; /* of roles[] */
+  bool in_place;               /* y has x's region */
   size_t size;
 } layout;
 
@@ -74,41 +70,37 @@ void clnorm_case_outputs_free(clnorm_case_outputs *outputs) {
   memset(outputs, 0, sizeof *outputs);
 }
 
-/* Both in y's own type, so that ulps are its; false if there is no memory. */
-static bool compare_stored(const clnorm_tensor *tensor, size_t count, const float *a,
-                           const float *b, clnorm_difference *difference) {
-  const size_t size = count * clnorm_dtype_size(tensor->dtype);
+/* Doubles are equal where what they hold is; where they are not, it is looked at as what it is. */
+bool clnorm_case_compare(const clnorm_tensor *tensor, const double *a, const double *b,
+                         clnorm_difference *difference) {
+  clnorm_tensor doubles;
+  clnorm_tensor_nchw(&doubles, CLNORM_F64, tensor->rank, tensor->dims);
+  clnorm_difference_init(difference, sizeof *difference);
+  clnorm_compare(&doubles, a, &doubles, b, difference);
+  if (difference->differing_elements == 0) return true;
+  const size_t size = (size_t)clnorm_tensor_bytes(tensor);
   char *both = malloc(2 * size);
   if (!both) return false;
   clnorm_place(tensor, a, both);
   clnorm_place(tensor, b, both + size);
-  clnorm_difference_init(difference, sizeof *difference);
   clnorm_compare(tensor, both, tensor, both + size, difference);
   free(both);
   return true;
-}
-
-void clnorm_case_compare(const clnorm_case_problem *problem, clnorm_output output, const float *a,
-                         const float *b, clnorm_difference *difference) {
-  clnorm_tensor tensor;
-  int64_t dims[4];
-  clnorm_case_problem_output_dims(problem, output, dims);
-  dense_compare(dims, a, b, difference);
-  if (output != CLNORM_OUTPUT_Y || problem->y_dtype == CLNORM_F32) return;
-  if (difference->differing_elements == 0) return;
-  const int64_t count = clnorm_case_problem_output_count(problem, output);
-  clnorm_tensor_nchw(&tensor, problem->y_dtype, 4, dims);
-  if (!compare_stored(&tensor, (size_t)count, a, b, difference))
-    dense_compare(dims, a, b, difference); /* in ulps of float */
 }
 
 /* ---- Laying out ------------------------------------------------------------------------------ */
 
 static size_t round_up(size_t size) { return (size + 63) & ~(size_t)63; }
 
-static void place(layout *l, enum region_name name, const clnorm_tensor *tensor,
-                  const float *source, bool written, unsigned shift) {
-  region *r = &l->regions[name];
+static region *region_of(layout *l, int32_t role) {
+  size_t i = 0;
+  while (roles[i] != role) i++;
+  return &l->regions[i];
+}
+
+static void place(layout *l, int32_t role, const clnorm_tensor *tensor, const double *source,
+                  bool written, unsigned shift) {
+  region *r = region_of(l, role);
   const size_t bytes = (size_t)clnorm_tensor_bytes(tensor);
   if (bytes == 0) return;
   r->offset = l->size + shift * clnorm_dtype_size(tensor->dtype);
@@ -120,7 +112,7 @@ static void place(layout *l, enum region_name name, const clnorm_tensor *tensor,
 }
 
 static void place_workspace(layout *l, size_t bytes) {
-  region *r = &l->regions[REGION_WORKSPACE];
+  region *r = region_of(l, CLNORM_WORKSPACE);
   if (bytes == 0) return;
   r->offset = l->size;
   r->size = bytes;
@@ -135,20 +127,21 @@ static layout lay_out(const clnorm_case *item, const clnorm_case_problem *proble
   const clnorm_tensor x = clnorm_case_tensor(item, CLNORM_X),
                       y = clnorm_case_tensor(item, CLNORM_Y);
   clnorm_tensor vector;
-  clnorm_tensor_nchw(&vector, CLNORM_F32, 2, channels);
+  clnorm_tensor_nchw(&vector, clnorm_case_problem_real(problem), 2, channels);
   const bool updated = desc->statistics == CLNORM_BATCH_STATISTICS;
   const unsigned shift = item->shift;
-  layout l = {.size = GUARD_BYTES};
-  place(&l, REGION_X, &x, problem->x, item->in_place, shift);
-  if (!item->in_place) place(&l, REGION_Y, &y, NULL, true, shift);
-  if (problem->weight) place(&l, REGION_WEIGHT, &vector, problem->weight, false, shift);
-  if (problem->bias) place(&l, REGION_BIAS, &vector, problem->bias, false, shift);
+  layout l = {.in_place = item->in_place, .size = GUARD_BYTES};
+  place(&l, CLNORM_X, &x, problem->x, item->in_place, shift);
+  if (!item->in_place) place(&l, CLNORM_Y, &y, NULL, true, shift);
+  if (problem->weight) place(&l, CLNORM_WEIGHT, &vector, problem->weight, false, shift);
+  if (problem->bias) place(&l, CLNORM_BIAS, &vector, problem->bias, false, shift);
   if (problem->running_mean) {
-    place(&l, REGION_RUNNING_MEAN, &vector, problem->running_mean, updated, shift);
-    place(&l, REGION_RUNNING_VAR, &vector, problem->running_var, updated, shift);
+    place(&l, CLNORM_RUNNING_MEAN, &vector, problem->running_mean, updated, shift);
+    place(&l, CLNORM_RUNNING_VAR, &vector, problem->running_var, updated, shift);
   }
-  if (item->save_mean) place(&l, REGION_SAVED_MEAN, &vector, NULL, true, shift);
-  if (item->save_invstd) place(&l, REGION_SAVED_INVSTD, &vector, NULL, true, shift);
+  if (item->save_mean) place(&l, CLNORM_SAVED_MEAN, &vector, NULL, true, shift);
+  if (item->save_mean_low) place(&l, CLNORM_SAVED_MEAN_LOW, &vector, NULL, true, shift);
+  if (item->save_invstd) place(&l, CLNORM_SAVED_INVSTD, &vector, NULL, true, shift);
   if (desc->external_workspace) place_workspace(&l, workspace);
   return l;
 }
@@ -165,9 +158,8 @@ static unsigned char *make_image(const layout *l) {
   return image;
 }
 
-static clnorm_memory memory_of(const clnorm_case_runner *runner, const layout *l,
-                               enum region_name name) {
-  const region *r = &l->regions[name];
+/* Absent where the region is. */
+static clnorm_memory memory_of(const clnorm_case_runner *runner, const region *r) {
   clnorm_memory memory = {0};
   if (r->size == 0) return memory;
   memory = runner->arena;
@@ -176,19 +168,17 @@ static clnorm_memory memory_of(const clnorm_case_runner *runner, const layout *l
   return memory;
 }
 
-static dense_args arguments(const clnorm_case_runner *runner, const layout *l,
-                            const clnorm_case_problem *problem, bool in_place) {
-  dense_args args = {.momentum = problem->momentum};
-  args.x = memory_of(runner, l, REGION_X);
-  args.y = memory_of(runner, l, in_place ? REGION_X : REGION_Y);
-  args.weight = memory_of(runner, l, REGION_WEIGHT);
-  args.bias = memory_of(runner, l, REGION_BIAS);
-  args.running_mean = memory_of(runner, l, REGION_RUNNING_MEAN);
-  args.running_var = memory_of(runner, l, REGION_RUNNING_VAR);
-  args.saved_mean = memory_of(runner, l, REGION_SAVED_MEAN);
-  args.saved_invstd = memory_of(runner, l, REGION_SAVED_INVSTD);
-  args.workspace = memory_of(runner, l, REGION_WORKSPACE);
-  return args;
+static clnorm_status run_plan(const clnorm_case_runner *runner, const layout *l, clnorm_plan *plan,
+                              double momentum) {
+  clnorm_binding bindings[NUM_REGIONS];
+  clnorm_run_options options;
+  clnorm_run_options_init(&options, sizeof options);
+  options.momentum = momentum;
+  for (size_t i = 0; i < NUM_REGIONS; i++) {
+    const bool is_x = l->in_place && roles[i] == CLNORM_Y;
+    bindings[i] = clnorm_bind(roles[i], memory_of(runner, &l->regions[is_x ? 0 : i]));
+  }
+  return clnorm_run(plan, bindings, NUM_REGIONS, &options);
 }
 
 /* ---- Judging --------------------------------------------------------------------------------- */
@@ -234,18 +224,18 @@ static clnorm_case_result look_at_guards(const layout *l, bool empty, const unsi
       return broken(why,
                     r->written ? "wrote between the elements of %s, at byte %zu"
                                : "wrote to %s, byte %zu, which it must only read",
-                    region_names[i], at - r->offset);
-    before = region_names[i];
+                    clnorm_role_name(roles[i]), at - r->offset);
+    before = clnorm_role_name(roles[i]);
     end = r->offset + r->size;
   }
   return broken(why, "wrote into the guard after %s, %zu bytes on", before, at - end);
 }
 
-static clnorm_case_result look_for_poison(const region *r, const float *values, int64_t count,
+static clnorm_case_result look_for_poison(const region *r, const double *values, int64_t count,
                                           const char *name, clnorm_message *why) {
   const int64_t one[2] = {1, 1};
   clnorm_tensor element;
-  float unwritten;
+  double unwritten;
   clnorm_tensor_nchw(&element, r->tensor.dtype, 2, one);
   clnorm_unplace(&element, &poison, &unwritten);
   for (int64_t i = 0; i < count; i++)
@@ -254,40 +244,26 @@ static clnorm_case_result look_for_poison(const region *r, const float *values, 
   return CLNORM_CASE_RAN;
 }
 
-/* Where an output is found after the run. */
-static enum region_name region_of(clnorm_output output, bool in_place) {
-  switch (output) {
-  case CLNORM_OUTPUT_Y:
-    return in_place ? REGION_X : REGION_Y;
-  case CLNORM_OUTPUT_RUNNING_MEAN:
-    return REGION_RUNNING_MEAN;
-  case CLNORM_OUTPUT_RUNNING_VAR:
-    return REGION_RUNNING_VAR;
-  case CLNORM_OUTPUT_SAVED_MEAN:
-    return REGION_SAVED_MEAN;
-  default:
-    return REGION_SAVED_INVSTD;
-  }
-}
-
-static const region *written_region(const layout *l, const clnorm_case *item,
-                                    const clnorm_case_problem *problem, clnorm_output output) {
-  const region *r = &l->regions[region_of(output, item->in_place)];
+/* Where an output is found after the run; NULL where none is written. */
+static const region *written_region(layout *l, const clnorm_case_problem *problem,
+                                    clnorm_output output) {
+  const int32_t role = dense_role(output);
+  const region *r = region_of(l, l->in_place && role == CLNORM_Y ? CLNORM_X : role);
   const bool there =
       r->size > 0 && r->written && clnorm_case_problem_output_count(problem, output) > 0;
   return there ? r : NULL;
 }
 
 /* Room for all outputs; false if there is no memory. */
-static bool make_outputs(const layout *l, const clnorm_case *item,
-                         const clnorm_case_problem *problem, clnorm_case_outputs *outputs) {
+static bool make_outputs(layout *l, const clnorm_case_problem *problem,
+                         clnorm_case_outputs *outputs) {
   int64_t total = 0;
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
-    if (!written_region(l, item, problem, (clnorm_output)i)) continue;
+    if (!written_region(l, problem, (clnorm_output)i)) continue;
     outputs->counts[i] = clnorm_case_problem_output_count(problem, (clnorm_output)i);
     total += outputs->counts[i];
   }
-  outputs->storage = malloc(((size_t)total + 1) * sizeof(float));
+  outputs->storage = malloc(((size_t)total + 1) * sizeof(double));
   if (!outputs->storage) return false;
   total = 0;
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
@@ -298,11 +274,11 @@ static bool make_outputs(const layout *l, const clnorm_case *item,
   return true;
 }
 
-static clnorm_case_result collect(const layout *l, const clnorm_case *item,
-                                  const clnorm_case_problem *problem, const unsigned char *after,
-                                  clnorm_case_outputs *outputs, clnorm_message *why) {
+static clnorm_case_result collect(layout *l, const clnorm_case_problem *problem,
+                                  const unsigned char *after, clnorm_case_outputs *outputs,
+                                  clnorm_message *why) {
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
-    const region *r = written_region(l, item, problem, (clnorm_output)i);
+    const region *r = written_region(l, problem, (clnorm_output)i);
     const char *name = clnorm_output_name((clnorm_output)i);
     if (!r) continue;
     clnorm_unplace(&r->tensor, after + r->offset, outputs->values[i]);
@@ -327,14 +303,12 @@ static clnorm_status reserve(clnorm_case_runner *runner, size_t size) {
 
 /* Image to the device, one run, and the arena back into `after`. */
 static clnorm_status run_once(clnorm_case_runner *runner, clnorm_plan *plan, const layout *l,
-                              const clnorm_case_problem *problem, bool in_place,
-                              const unsigned char *image, unsigned char *after) {
+                              double momentum, const unsigned char *image, unsigned char *after) {
   clnorm_status status = reserve(runner, l->size);
   if (status) return status;
   status = clnorm_memory_write(runner->context, runner->arena, image, l->size);
   if (status) return status;
-  const dense_args args = arguments(runner, l, problem, in_place);
-  status = dense_run(plan, &args);
+  status = run_plan(runner, l, plan, momentum);
   if (status) return status;
   status = clnorm_finish(runner->context);
   if (status) return status;
@@ -371,18 +345,18 @@ clnorm_case_result clnorm_case_run(clnorm_case_runner *runner, const clnorm_case
   *status = clnorm_plan_create(runner->context, &whole, &plan);
   if (*status) return failed(runner, *status, status, why);
 
-  const layout l = lay_out(item, problem, dense_workspace_size(plan));
+  layout l = lay_out(item, problem, dense_workspace_size(plan));
   unsigned char *image = make_image(&l), *after = malloc(l.size);
-  if (!image || !after || !make_outputs(&l, item, problem, outputs)) {
+  if (!image || !after || !make_outputs(&l, problem, outputs)) {
     result = out_of_memory(status, why);
     goto done;
   }
-  *status = run_once(runner, plan, &l, problem, item->in_place, image, after);
+  *status = run_once(runner, plan, &l, problem->momentum, image, after);
   if (*status) {
     result = failed(runner, *status, status, why);
     goto done;
   }
-  result = collect(&l, item, problem, after, outputs, why);
+  result = collect(&l, problem, after, outputs, why);
   const clnorm_case_result guards =
       look_at_guards(&l, clnorm_case_problem_empty(problem), image, after, why);
   if (guards != CLNORM_CASE_RAN) result = guards;

@@ -189,6 +189,7 @@ static void choose_options(clnorm_case *item, uint64_t choice) {
   item->bias = !(choice & 2);
   item->save_mean = !(choice & 4);
   item->save_invstd = !(choice & 8);
+  item->save_mean_low = item->save_mean == item->save_invstd;
   item->in_place = choice & 16;
   if (item->statistics == CLNORM_GIVEN_STATISTICS) return;
   item->running = running != 2;
@@ -407,12 +408,13 @@ void clnorm_case_describe(const clnorm_case *item, char *text, size_t size) {
   static const char *const variants[] = {"auto", "channel", "split"};
   snprintf(
       text, size,
-      "dtype=%s layout=%s rank=%d data=%s%s%s%s%s%s%s%s eps=%g momentum=%g shift=%u variant=%s "
+      "dtype=%s layout=%s rank=%d data=%s%s%s%s%s%s%s%s%s eps=%g momentum=%g shift=%u variant=%s "
       "seed=0x%016" PRIx64,
       clnorm_case_dtype(item).text, clnorm_case_layout(item).text,
       (int)(item->rank ? item->rank : 4), clnorm_data_name(item->data),
       item->weight ? " weight" : "", item->bias ? " bias" : "", running_text(item),
-      item->save_mean ? " saved_mean" : "", item->save_invstd ? " saved_invstd" : "",
-      item->in_place ? " in_place" : "", item->external_workspace ? " external_workspace" : "",
-      item->eps, item->momentum, item->shift, variants[item->variant], item->seed);
+      item->save_mean ? " saved_mean" : "", item->save_mean_low ? " saved_mean_low" : "",
+      item->save_invstd ? " saved_invstd" : "", item->in_place ? " in_place" : "",
+      item->external_workspace ? " external_workspace" : "", item->eps, item->momentum, item->shift,
+      variants[item->variant], item->seed);
 }

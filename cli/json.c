@@ -78,6 +78,11 @@ void clnorm_json_integer(clnorm_json *json, const char *key, int64_t value) {
   fprintf(json->out, "%" PRId64, value);
 }
 
+void clnorm_json_unsigned(clnorm_json *json, const char *key, uint64_t value) {
+  begin_item(json, key);
+  fprintf(json->out, "%" PRIu64, value);
+}
+
 void clnorm_json_number(clnorm_json *json, const char *key, double value) {
   begin_item(json, key);
   if (isnan(value))

@@ -19,6 +19,7 @@ void clnorm_json_end_array(clnorm_json *json);
 void clnorm_json_text(clnorm_json *json, const char *key, const char *text);
 void clnorm_json_bool(clnorm_json *json, const char *key, bool value);
 void clnorm_json_integer(clnorm_json *json, const char *key, int64_t value);
+void clnorm_json_unsigned(clnorm_json *json, const char *key, uint64_t value);
 /* JSON has no infinities and no NaN: they become the largest double, and null. */
 void clnorm_json_number(clnorm_json *json, const char *key, double value);
 

@@ -47,13 +47,13 @@ static size_t tensor_elements(const int64_t dims[4]) {
 }
 
 /* Values in [-1, 3), different from element to element. */
-static void fill(float *values, size_t count) {
+static void fill(double *values, size_t count) {
   uint64_t state = 88172645463325252u;
   for (size_t i = 0; i < count; i++) {
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
-    values[i] = (float)(state >> 40) * 0x1p-22f - 1.0f;
+    values[i] = (double)(state >> 40) * 0x1p-22 - 1;
   }
 }
 
@@ -91,9 +91,9 @@ static clnorm_status make_operands(clnorm_context *context, const clnorm_measure
   const size_t channels = (size_t)wanted->dims[1], bytes = (size_t)clnorm_tensor_bytes(&reals);
   clnorm_memory *const small[] = {&args->weight, &args->bias, &args->running_mean,
                                   &args->running_var};
-  float *ones = malloc(bytes + channels * sizeof *ones);
+  double *ones = malloc(bytes + channels * sizeof *ones);
   if (!ones) return CLNORM_ERROR_OUT_OF_MEMORY;
-  for (size_t i = 0; i < channels; i++) ones[i] = 1.0f;
+  for (size_t i = 0; i < channels; i++) ones[i] = 1;
   clnorm_place(&reals, ones, ones + channels);
   clnorm_status status = upload(context, tensor_bytes(wanted), x, &args->x);
   if (status == CLNORM_OK)
@@ -165,7 +165,7 @@ clnorm_status clnorm_rounds_in_pipeline(clnorm_rounds *b, clnorm_message *messag
 static void *make_x(const clnorm_measure_case *wanted) {
   const clnorm_tensor tensor = tensor_of(wanted, wanted->layout);
   const size_t count = tensor_elements(wanted->dims);
-  float *values = malloc(count * sizeof *values);
+  double *values = malloc(count * sizeof *values);
   void *x = calloc(1, tensor_bytes(wanted));
   if (values && x && tensor_bytes(wanted) > 0) {
     fill(values, count);

@@ -43,7 +43,7 @@ void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_fai
 }
 
 void clnorm_separate_output(const clnorm_promise *promise, clnorm_output output,
-                            const float *expected, float *values, clnorm_outside *outside) {
+                            const double *expected, double *values, clnorm_outside *outside) {
   if (!promise) return;
   const clnorm_outside found = clnorm_promise_separate(promise, output, expected, values);
   outside->elements += found.elements;
@@ -121,7 +121,7 @@ static void failure_json(clnorm_json *json, const clnorm_failure *failure) {
   clnorm_json_text(json, "layout", failure->layout);
   clnorm_json_text(json, "options", failure->options);
   clnorm_json_integer(json, "differing_elements", failure->differing_elements);
-  clnorm_json_integer(json, "max_ulp", (int64_t)(failure->max_ulp & INT64_MAX));
+  clnorm_json_unsigned(json, "max_ulp", failure->max_ulp);
   clnorm_json_text(json, "first_difference", failure->first);
   clnorm_json_end_object(json);
 }
@@ -149,7 +149,7 @@ void clnorm_verification_json(clnorm_json *json, const clnorm_verification *veri
   clnorm_json_text(json, "baseline", verification->baseline);
   clnorm_json_integer(json, "cases", totals->cases);
   clnorm_json_integer(json, "differing_elements", totals->differing_elements);
-  clnorm_json_integer(json, "max_ulp", (int64_t)(totals->max_ulp & INT64_MAX));
+  clnorm_json_unsigned(json, "max_ulp", totals->max_ulp);
   clnorm_json_number(json, "worst_bound_ratio", totals->worst_bound_ratio);
   clnorm_json_object(json, "not_promised");
   clnorm_json_integer(json, "cases", totals->not_promised_cases);

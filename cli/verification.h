@@ -68,7 +68,7 @@ void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_fai
 /* What one output has outside the promise, added to *outside; values[i] becomes expected[i] there. promise
  * NULL: nothing is. */
 void clnorm_separate_output(const clnorm_promise *promise, clnorm_output output,
-                            const float *expected, float *values, clnorm_outside *outside);
+                            const double *expected, double *values, clnorm_outside *outside);
 /* All outputs of one case, added to *totals. */
 void clnorm_add_outside(clnorm_totals *totals, clnorm_outside outside);
 /* Counts a case that is not run, by device and type. False if there is no memory. */

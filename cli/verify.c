@@ -31,8 +31,8 @@ static const char help[] =
     "  --group-size N     work-items in a work-group of the wide form: 64, 128, 256;\n"
     "                     default auto, the largest that the device allows\n"
     "  --variant V        auto, channel, split, or all; default: in turn\n"
-    "  --dtype T|all      x and y of every case are f32, f16, bf16, or each of them; default:\n"
-    "                     as the suite has it. There are no cases of f64 here\n"
+    "  --dtype T|all      x and y of every case are f32, f16, bf16, f64, or each of them;\n"
+    "                     default: as the suite has it\n"
     "  --layout L|all     the same of layouts: nchw, nhwc, nchw4c, nchw8c, nchw16c, padded,\n"
     "                     slice (of the channels of a larger nchw tensor), nhwc_slice\n"
     "  --op O             eval, train, or all (default)\n"
@@ -54,8 +54,8 @@ static const char help[] =
 #define ALL_VARIANTS 3
 #define VARIANT_IN_TURN 4
 /* One more than the choices of an option that is not given. */
-#define ALL_DTYPES 3
-#define DTYPES_OF_SUITE 4
+#define ALL_DTYPES 4
+#define DTYPES_OF_SUITE 5
 #define ALL_LAYOUTS CLNORM_NUM_LAYOUTS
 #define LAYOUTS_OF_SUITE (CLNORM_NUM_LAYOUTS + 1)
 #define ALL_OPS 2
@@ -118,7 +118,7 @@ static clnorm_failure start_failure(const session *s, const char *device, const 
 }
 
 /* Worst ratio of one output; failure->first is set if it is beyond its bound, or not exact. */
-static double judge_by_reference(const trial *t, clnorm_output output, const float *values,
+static double judge_by_reference(const trial *t, clnorm_output output, const double *values,
                                  clnorm_failure *failure) {
   int64_t at;
   const double ratio =
@@ -149,33 +149,35 @@ static void judge_baseline(session *s, trial *t) {
 }
 
 /* A subject's outputs against the baseline's, as far as they are promised (promise NULL: all of them); the
- * reference is asked again where bits differ. */
-static void judge(session *s, const trial *t, const clnorm_promise *promise,
+ * reference is asked again where bits differ. False if there is no memory. */
+static bool judge(session *s, const trial *t, const clnorm_promise *promise,
                   const clnorm_case_outputs *outputs, clnorm_totals *totals,
                   clnorm_failure *failure) {
   clnorm_outside outside = {0, 0};
+  bool good = true;
   totals->worst_bound_ratio = larger(totals->worst_bound_ratio, t->ratio);
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
     const clnorm_output output = (clnorm_output)o;
+    const clnorm_tensor tensor = clnorm_case_problem_output(&t->operands.problem, output);
     clnorm_difference difference;
     if (t->outputs.counts[o] == 0) continue;
     clnorm_separate_output(promise, output, t->outputs.values[o], outputs->values[o], &outside);
-    clnorm_case_compare(&t->operands.problem, output, t->outputs.values[o], outputs->values[o],
-                        &difference);
+    good =
+        clnorm_case_compare(&tensor, t->outputs.values[o], outputs->values[o], &difference) && good;
     clnorm_add_difference(totals, s->found.histogram, failure, output, &difference);
     if (difference.differing_elements > 0)
       totals->worst_bound_ratio = larger(
           totals->worst_bound_ratio, judge_by_reference(t, output, outputs->values[o], failure));
   }
   clnorm_add_outside(totals, outside);
+  return good;
 }
 
 /* What is promised of this case: all of it, *promise NULL, unless the device or the baseline flushes
  * subnormal values. False if there is no memory. */
 static bool find_promise(const session *s, const subject *who, trial *t,
                          const clnorm_promise **promise) {
-  const bool kept = clnorm_context_device(who->target->context)->denormals &&
-                    clnorm_context_device(s->baseline.context)->denormals;
+  const bool kept = clnorm_promise_kept(who->target->context, s->baseline.context);
   if (!kept && !t->promise) t->promise = clnorm_promise_create(&t->operands.problem);
   *promise = kept ? NULL : t->promise;
   return kept || t->promise;
@@ -226,8 +228,8 @@ static void run_subject(session *s, subject *who, trial *t, const clnorm_case *i
     snprintf(failure.first, sizeof failure.first, "%.300s", why.text);
   else if (!find_promise(s, who, t, &promise))
     clnorm_target_give_up(who->target, "no host memory to find out what is promised");
-  else
-    judge(s, t, promise, &outputs, totals, &failure);
+  else if (!judge(s, t, promise, &outputs, totals, &failure))
+    clnorm_target_give_up(who->target, "no host memory to compare");
   if (failure.first[0]) clnorm_add_failure(&s->found, &failure);
   clnorm_case_outputs_free(&outputs);
 }
@@ -313,9 +315,8 @@ static int run_groups(session *s) {
 
 /* A case of a suite in one type and layout that were asked for. */
 static clnorm_case converted(const clnorm_case *item, int dtype, int layout) {
-  static const int32_t dtypes[] = {CLNORM_F32, CLNORM_F16, CLNORM_BF16};
   clnorm_case one = *item;
-  if (dtype < ALL_DTYPES) one.x_dtype = one.y_dtype = dtypes[dtype];
+  if (dtype < ALL_DTYPES) one.x_dtype = one.y_dtype = dtype;
   if (layout < ALL_LAYOUTS) one.x_layout = one.y_layout = (clnorm_layout)layout;
   one.in_place = one.in_place && clnorm_case_may_be_in_place(&one);
   return one;
@@ -525,7 +526,7 @@ int clnorm_command_verify(int argc, char **argv) {
       {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},
       {"--group-size", CLNORM_OPTION_CHOICE, &o.target.group_size, CLNORM_GROUP_SIZE_CHOICES},
       {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split|all"},
-      {"--dtype", CLNORM_OPTION_CHOICE, &o.dtype, "f32|f16|bf16|all"},
+      {"--dtype", CLNORM_OPTION_CHOICE, &o.dtype, CLNORM_DTYPE_CHOICES "|all"},
       {"--layout", CLNORM_OPTION_CHOICE, &o.layout, CLNORM_CASE_LAYOUT_CHOICES "|all"},
       {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|all"},
       {"--seed", CLNORM_OPTION_SEED, &o.seed, NULL},

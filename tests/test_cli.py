@@ -306,7 +306,7 @@ class TestRun(CliTest):
         self.refused("run", path, "--momentum", "1.5", words=["momentum", "1.5"])
         self.refused("run", path, "--freeze", "--no-track", words=["freeze"])
         self.refused("run", path, "--layout", "hwcn", words=["hwcn", "nhwc"])
-        self.refused("verify", "--dtype", "f64", words=["'f64'", "f32|f16|bf16|all"])
+        self.refused("verify", "--dtype", "f8", words=["'f8'", "f32|f16|bf16|f64|all"])
         self.refused("verify", "--layout", "chwn", words=["'chwn'", "nchw|nhwc|nchw4c"])
         self.refused("verify", "--op", "backward", words=["'backward'", "eval|train|all"])
         self.refused("run", path, "--no-affine", "--weight", path, words=["shape"])
@@ -407,8 +407,8 @@ class TestVerify(CliTest):
         alone = json.loads(self.clnorm(*common, "--op", "eval"))["cases"]
         both = json.loads(self.clnorm(*common, "--op", "all"))["cases"]
         self.assertGreater(both, alone)
-        for options, times in [(["--dtype", "f16"], 1), (["--dtype", "all"], 3), (["--layout", "nchw16c"], 1),
-                               (["--dtype", "bf16", "--layout", "nhwc"], 1)]:
+        for options, times in [(["--dtype", "f16"], 1), (["--dtype", "f64"], 1), (["--dtype", "all"], 4),
+                               (["--layout", "nchw16c"], 1), (["--dtype", "bf16", "--layout", "nhwc"], 1)]:
             found = json.loads(self.clnorm(*common, "--op", "eval", *options))
             self.assertEqual((found["cases"], found["not_run"], found["failures"]), (times * alone, [], []), options)
 

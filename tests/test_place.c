@@ -9,7 +9,8 @@
 
 enum { N = 2, C = 5, H = 3, W = 4, ELEMENTS = N * C * H * W, ROOM = 4096 };
 static const int64_t dims[] = {N, C, H, W};
-static const int32_t dtypes[] = {CLNORM_F32, CLNORM_F16, CLNORM_BF16};
+static const int32_t dtypes[] = {CLNORM_F32, CLNORM_F16, CLNORM_BF16, CLNORM_F64};
+enum { TYPES = FIXTURE_LENGTH(dtypes) };
 
 static uint32_t bits_of(float value) {
   uint32_t bits;
@@ -18,8 +19,8 @@ static uint32_t bits_of(float value) {
 }
 
 /* Whole numbers up to 120, which all types hold; none is 0. */
-static void number(float *values) {
-  for (int i = 0; i < ELEMENTS; i++) values[i] = (float)(i + 1);
+static void number(double *values) {
+  for (int i = 0; i < ELEMENTS; i++) values[i] = i + 1;
 }
 
 static int64_t address(const clnorm_tensor *t, int i) {
@@ -31,7 +32,7 @@ static int64_t address(const clnorm_tensor *t, int i) {
 /* Element i is found at its address, all else is as it was, and everything comes back. */
 static void check_layout(clnorm_layout layout, int32_t dtype) {
   static unsigned char memory[ROOM], expected[ROOM];
-  float values[ELEMENTS], back[ELEMENTS];
+  double values[ELEMENTS], back[ELEMENTS];
   clnorm_tensor t;
   number(values);
   clnorm_layout_tensor(&t, layout, dtype, 4, dims);
@@ -41,11 +42,12 @@ static void check_layout(clnorm_layout layout, int32_t dtype) {
   clnorm_place(&t, values, memory);
   memset(expected, 0xa5, sizeof expected);
   for (int i = 0; i < ELEMENTS; i++) {
-    const uint32_t bits = bits_of(values[i]);
+    const uint32_t bits = bits_of((float)values[i]);
     const uint16_t bfloat = (uint16_t)(bits >> 16); /* exact: 7 bits hold 120 */
     const uint16_t half =
         (uint16_t)(((bits >> 23) - 127 + 15) << 10 | (bits >> 13 & 0x3ff)); /* positive, normal */
     const void *element = dtype == CLNORM_F32   ? (const void *)&bits
+                          : dtype == CLNORM_F64 ? (const void *)&values[i]
                           : dtype == CLNORM_F16 ? (const void *)&half
                                                 : (const void *)&bfloat;
     memcpy(expected + (size_t)address(&t, i) * size, element, size);
@@ -58,21 +60,21 @@ static void check_layout(clnorm_layout layout, int32_t dtype) {
 static void test_every_layout_and_type(void **state) {
   (void)state;
   for (int layout = 0; layout < CLNORM_NUM_LAYOUTS; layout++)
-    for (int d = 0; d < 3; d++) check_layout((clnorm_layout)layout, dtypes[d]);
+    for (int d = 0; d < TYPES; d++) check_layout((clnorm_layout)layout, dtypes[d]);
 }
 
 static void test_ranks_are_views_of_one_array(void **state) {
   (void)state;
   const int64_t views[][5] = {{0},           {0},          {N, C * H * W},
                               {N, C, H * W}, {N, C, H, W}, {N, C, H, 2, 2}};
-  float values[ELEMENTS], memory[ELEMENTS], back[ELEMENTS];
+  double values[ELEMENTS], memory[ELEMENTS], back[ELEMENTS];
   number(values);
   for (int32_t rank = 2; rank <= 5; rank++) {
     clnorm_tensor t;
-    clnorm_layout_tensor(&t, CLNORM_LAYOUT_NCHW, CLNORM_F32, rank, views[rank]);
+    clnorm_layout_tensor(&t, CLNORM_LAYOUT_NCHW, CLNORM_F64, rank, views[rank]);
     clnorm_place(&t, values, memory);
     assert_memory_equal(memory, values, sizeof values);
-    clnorm_layout_tensor(&t, CLNORM_LAYOUT_NHWC, CLNORM_F32, rank, views[rank]);
+    clnorm_layout_tensor(&t, CLNORM_LAYOUT_NHWC, CLNORM_F64, rank, views[rank]);
     clnorm_place(&t, values, memory);
     clnorm_unplace(&t, memory, back);
     assert_memory_equal(back, values, sizeof values);
@@ -81,7 +83,9 @@ static void test_ranks_are_views_of_one_array(void **state) {
 
 static void test_rounding(void **state) {
   (void)state;
-  assert_true(clnorm_rounded(CLNORM_F32, 0.1f) == 0.1f);
+  assert_true(clnorm_rounded(CLNORM_F64, 0.1) == 0.1);
+  assert_true(clnorm_rounded(CLNORM_F32, 0.1) == (double)0.1f);
+  assert_true(clnorm_rounded(CLNORM_F16, 2049 + 0x1p-40) == 2050); /* once: by float it is a tie */
   assert_true(clnorm_rounded(CLNORM_F16, 2049) == 2048);
   assert_true(clnorm_rounded(CLNORM_F16, 2051) == 2052);
   assert_true(isinf(clnorm_rounded(CLNORM_F16, 65520)));
@@ -92,7 +96,8 @@ static void test_rounding(void **state) {
 /* C = 5 in blocks of 8: channels 5 to 7 are the tensor's own, and go along with its elements. */
 static void test_tails(void **state) {
   (void)state;
-  float values[ELEMENTS], memory[N * 8 * H * W] = {0}, other[N * 8 * H * W];
+  double values[ELEMENTS];
+  float memory[N * 8 * H * W] = {0}, other[N * 8 * H * W];
   clnorm_tensor t;
   number(values);
   clnorm_layout_tensor(&t, CLNORM_LAYOUT_NCHW8C, CLNORM_F32, 4, dims);

@@ -11,7 +11,7 @@
 
 #include "cases.h"
 #include "isa.h"
-#include "problem.h"
+#include "planned_schedule.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -19,18 +19,19 @@
 
 /* ---- A run of the CPU path's items under a floating-point mode ------------------------------------ */
 
-static clnorm_schedule fixture_schedule(const dense_desc *desc, const clnorm_traits *traits) {
-  clnorm_problem problem = dense_problem(desc);
-  problem.tensors[CLNORM_Y] = problem.tensors[CLNORM_X];
-  const clnorm_work work = clnorm__work_make(&problem, NULL);
-  return clnorm__schedule_make(&work, traits);
-}
-
 typedef struct results {
   float *values[CLNORM_NUM_OUTPUTS];
   int64_t counts[CLNORM_NUM_OUTPUTS];
-  float *saved_mean_low;
 } results;
+
+/* An operand as the library gets it; NULL where it is absent. */
+static float *floats(const double *values, int64_t count) {
+  if (!values) return NULL;
+  float *result = malloc(((size_t)count + 1) * sizeof *result);
+  assert_non_null(result);
+  for (int64_t i = 0; i < count; i++) result[i] = (float)values[i];
+  return result;
+}
 
 static void results_make(results *r, const clnorm_case_problem *problem) {
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
@@ -38,17 +39,15 @@ static void results_make(results *r, const clnorm_case_problem *problem) {
     r->values[o] = calloc((size_t)r->counts[o] + 1, sizeof(float));
     assert_non_null(r->values[o]);
   }
-  r->saved_mean_low = calloc((size_t)problem->desc.channels, sizeof(float));
-  assert_non_null(r->saved_mean_low);
   if (!r->counts[CLNORM_OUTPUT_RUNNING_MEAN]) return;
-  const size_t size = (size_t)problem->desc.channels * sizeof(float);
-  memcpy(r->values[CLNORM_OUTPUT_RUNNING_MEAN], problem->running_mean, size);
-  memcpy(r->values[CLNORM_OUTPUT_RUNNING_VAR], problem->running_var, size);
+  for (int64_t c = 0; c < problem->desc.channels; c++) {
+    r->values[CLNORM_OUTPUT_RUNNING_MEAN][c] = (float)problem->running_mean[c];
+    r->values[CLNORM_OUTPUT_RUNNING_VAR][c] = (float)problem->running_var[c];
+  }
 }
 
 static void results_free(results *r) {
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) free(r->values[o]);
-  free(r->saved_mean_low);
 }
 
 static clnorm_call make_call(const clnorm_schedule *schedule, const clnorm_case_problem *problem) {
@@ -71,22 +70,27 @@ static void run(const clnorm_case_problem *problem, clnorm_isa isa, unsigned mod
                                 .stream_bytes = UINT64_MAX,
                                 .cache_bytes = 1 << 20,
                                 .split_below = 1};
-  const clnorm_schedule schedule = fixture_schedule(&problem->desc, &traits);
+  const clnorm_schedule schedule = planned_schedule(&problem->desc, &traits);
   const clnorm_call call = make_call(&schedule, problem);
   char *workspace = aligned_alloc(64, (schedule.workspace_size + 64) / 64 * 64);
   assert_non_null(workspace);
   results_make(r, problem);
   const bool given = problem->desc.statistics == CLNORM_GIVEN_STATISTICS;
+  const int64_t channels = problem->desc.channels;
   float *const *v = r->values;
+  float *const inputs[] = {
+      floats(problem->x, problem->desc.batch * channels * problem->desc.spatial),
+      floats(problem->weight, channels), floats(problem->bias, channels),
+      floats(problem->running_mean, channels), floats(problem->running_var, channels)};
   const void *operands[CLNORM_NUM_OPERANDS] = {
-      [CLNORM_OPERAND_X] = problem->x,
+      [CLNORM_OPERAND_X] = inputs[0],
       [CLNORM_OPERAND_Y] = v[CLNORM_OUTPUT_Y],
-      [CLNORM_OPERAND_WEIGHT] = problem->weight,
-      [CLNORM_OPERAND_BIAS] = problem->bias,
-      [CLNORM_OPERAND_RUNNING_MEAN] = given ? problem->running_mean : v[CLNORM_OUTPUT_RUNNING_MEAN],
-      [CLNORM_OPERAND_RUNNING_VAR] = given ? problem->running_var : v[CLNORM_OUTPUT_RUNNING_VAR],
+      [CLNORM_OPERAND_WEIGHT] = inputs[1],
+      [CLNORM_OPERAND_BIAS] = inputs[2],
+      [CLNORM_OPERAND_RUNNING_MEAN] = given ? inputs[3] : v[CLNORM_OUTPUT_RUNNING_MEAN],
+      [CLNORM_OPERAND_RUNNING_VAR] = given ? inputs[4] : v[CLNORM_OUTPUT_RUNNING_VAR],
       [CLNORM_OPERAND_SAVED_MEAN] = v[CLNORM_OUTPUT_SAVED_MEAN],
-      [CLNORM_OPERAND_SAVED_MEAN_LOW] = r->saved_mean_low,
+      [CLNORM_OPERAND_SAVED_MEAN_LOW] = v[CLNORM_OUTPUT_SAVED_MEAN_LOW],
       [CLNORM_OPERAND_SAVED_INVSTD] = v[CLNORM_OUTPUT_SAVED_INVSTD],
       [CLNORM_OPERAND_WORKSPACE] = workspace};
   for (unsigned i = 0; i < schedule.num_launches; i++) {
@@ -103,6 +107,7 @@ static void run(const clnorm_case_problem *problem, clnorm_isa isa, unsigned mod
 #endif
   }
   (void)mode;
+  for (size_t i = 0; i < FIXTURE_LENGTH(inputs); i++) free(inputs[i]);
   free(workspace);
 }
 
@@ -117,10 +122,10 @@ static int64_t count_outside(const clnorm_promise *promise, const results *kept,
   int64_t outside = 0;
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++)
     for (int64_t i = 0; i < kept->counts[o]; i++) {
-      float value;
+      double value;
       if (!clnorm_promise_holds(promise, (clnorm_output)o, i, &value))
         outside++;
-      else if (!same(value, kept->values[o][i]))
+      else if (!same((float)value, kept->values[o][i]))
         fail_msg("%s: %s[%lld] is %a, but %a by the promise", text,
                  clnorm_output_name((clnorm_output)o), (long long)i, kept->values[o][i], value);
     }
@@ -222,16 +227,20 @@ static void tiny_data_are_told_apart(void **state) {
 /* Two channels: an ordinary one, and one where each element of y depends on what is flushed. */
 static void elements_are_told_apart_one_by_one(void **state) {
   enum { COUNT = 8 };
-  float x[2 * COUNT], expected[2 * COUNT], values[2 * COUNT];
+  float random[COUNT];
+  double x[2 * COUNT], expected[2 * COUNT], values[2 * COUNT];
   (void)state;
-  fixture_fill(x, COUNT, 1, 0, 1);
-  for (int i = 0; i < COUNT; i++) x[COUNT + i] = 1e-40f * (float)(1 + i * i);
+  fixture_fill(random, COUNT, 1, 0, 1);
+  for (int i = 0; i < COUNT; i++) {
+    x[i] = random[i];
+    x[COUNT + i] = (double)(1e-40f * (float)(1 + i * i));
+  }
   clnorm_case_problem problem = {.desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, 1, 2, COUNT),
                                  .dims = {1, 2, 1, COUNT},
                                  .x = x};
   clnorm_promise *promise = clnorm_promise_create(&problem);
   assert_non_null(promise);
-  for (int i = 0; i < 2 * COUNT; i++) expected[i] = values[i] = (float)i;
+  for (int i = 0; i < 2 * COUNT; i++) expected[i] = values[i] = i;
   values[3] = 7, values[COUNT + 3] = 7; /* one element of each channel differs */
   const clnorm_outside y = clnorm_promise_separate(promise, CLNORM_OUTPUT_Y, expected, values);
   assert_int_equal(y.elements, COUNT);
@@ -249,12 +258,14 @@ static void elements_are_told_apart_one_by_one(void **state) {
 /* Ordinary magnitudes and constants of all sizes, in several segments, with and without parameters. */
 static void magnitudes(void **state) {
   enum { N = 3, C = 2, S = 2500, COUNT = N * C * S };
-  static float x[COUNT];
+  static float random[COUNT];
+  static double x[COUNT];
   (void)state;
   for (int exponent = -12; exponent <= 12; exponent++)
     for (int constant = 0; constant < 2; constant++) {
       const double scale = pow(10, exponent);
-      fixture_fill(x, COUNT, 1, scale, constant ? 0 : scale);
+      fixture_fill(random, COUNT, 1, scale, constant ? 0 : scale);
+      for (int i = 0; i < COUNT; i++) x[i] = random[i];
       const clnorm_case_problem problem = {
           .desc = dense_desc_defaults(CLNORM_BATCH_STATISTICS, N, C, S),
           .dims = {N, C, 1, S},
@@ -272,10 +283,11 @@ static void magnitudes(void **state) {
 
 /* y of an element from the three saved operands, weight and bias, in docs/arithmetic.md's words. */
 static float recomputed(const clnorm_case_problem *problem, const results *r, int64_t c, float x) {
-  const float hi = r->values[CLNORM_OUTPUT_SAVED_MEAN][c], lo = r->saved_mean_low[c];
+  const float hi = r->values[CLNORM_OUTPUT_SAVED_MEAN][c];
+  const float lo = r->values[CLNORM_OUTPUT_SAVED_MEAN_LOW][c];
   const float invstd = r->values[CLNORM_OUTPUT_SAVED_INVSTD][c];
-  const float scale = problem->weight ? problem->weight[c] * invstd : invstd;
-  const float bias = problem->bias ? problem->bias[c] : 0.0f;
+  const float scale = problem->weight ? (float)problem->weight[c] * invstd : invstd;
+  const float bias = problem->bias ? (float)problem->bias[c] : 0.0f;
   const bool batch = problem->desc.statistics == CLNORM_BATCH_STATISTICS;
   return fmaf(x - hi, scale, batch ? fmaf(-lo, scale, bias) : bias);
 }
@@ -286,14 +298,15 @@ static int64_t check_recomputed(const clnorm_case_problem *problem, const result
   const int64_t channels = problem->desc.channels, spatial = problem->desc.spatial;
   int64_t low = 0;
   for (int64_t c = 0; c < channels; c++) {
-    const float hi = r->values[CLNORM_OUTPUT_SAVED_MEAN][c], lo = r->saved_mean_low[c];
+    const float hi = r->values[CLNORM_OUTPUT_SAVED_MEAN][c];
+    const float lo = r->values[CLNORM_OUTPUT_SAVED_MEAN_LOW][c];
     low += lo != 0;
     if (isfinite(hi) && isfinite(lo) && hi + lo != hi)
       fail_msg("%s: %a + %a, the mean of channel %lld, is not settled", text, hi, lo, (long long)c);
   }
   for (int64_t i = 0; i < r->counts[CLNORM_OUTPUT_Y]; i++) {
     const float y = r->values[CLNORM_OUTPUT_Y][i];
-    const float again = recomputed(problem, r, i / spatial % channels, problem->x[i]);
+    const float again = recomputed(problem, r, i / spatial % channels, (float)problem->x[i]);
     if (!same(y, again))
       fail_msg("%s: y[%lld] is %a, and %a from what was saved", text, (long long)i, y, again);
   }

@@ -27,11 +27,13 @@ static moments channel_moments(const clnorm_case_problem *problem, int64_t c) {
   return m;
 }
 
-/* Outputs of a problem, computed plainly in double and rounded: within every bound, far from the
+/* Outputs of a problem, computed plainly in double and rounded to float: within every bound, far from the
  * edge. */
 typedef struct results {
-  float *values[CLNORM_NUM_OUTPUTS];
+  double *values[CLNORM_NUM_OUTPUTS];
 } results;
+
+static double rounded(double value) { return clnorm_rounded(CLNORM_F32, value); }
 
 static void compute_channel(const clnorm_case_problem *problem, int64_t c, results *r) {
   const dense_desc *d = &problem->desc;
@@ -45,17 +47,17 @@ static void compute_channel(const clnorm_case_problem *problem, int64_t c, resul
   for (int64_t n = 0; n < d->batch; n++)
     for (int64_t s = 0; s < d->spatial; s++) {
       const int64_t i = (n * d->channels + c) * d->spatial + s;
-      r->values[CLNORM_OUTPUT_Y][i] = (float)((problem->x[i] - mean) * invstd * weight + bias);
+      r->values[CLNORM_OUTPUT_Y][i] = rounded((problem->x[i] - mean) * invstd * weight + bias);
     }
-  r->values[CLNORM_OUTPUT_SAVED_MEAN][c] = (float)mean;
-  r->values[CLNORM_OUTPUT_SAVED_INVSTD][c] = (float)invstd;
+  r->values[CLNORM_OUTPUT_SAVED_MEAN][c] = rounded(mean);
+  r->values[CLNORM_OUTPUT_SAVED_MEAN_LOW][c] = rounded(mean - rounded(mean));
+  r->values[CLNORM_OUTPUT_SAVED_INVSTD][c] = rounded(invstd);
   if (!problem->running_mean) return;
   const double keep = problem->momentum, unbiased = var * m.count / (m.count - 1);
   r->values[CLNORM_OUTPUT_RUNNING_MEAN][c] =
-      (float)(keep * problem->running_mean[c] + (1 - keep) * mean);
-  r->values[CLNORM_OUTPUT_RUNNING_VAR][c] =
-      (float)(keep * problem->running_var[c] +
-              (1 - keep) * (d->biased_running_var ? var : unbiased));
+      rounded(keep * problem->running_mean[c] + (1 - keep) * mean);
+  r->values[CLNORM_OUTPUT_RUNNING_VAR][c] = rounded(
+      keep * problem->running_var[c] + (1 - keep) * (d->biased_running_var ? var : unbiased));
 }
 
 static results compute(const clnorm_case_problem *problem) {
@@ -63,7 +65,7 @@ static results compute(const clnorm_case_problem *problem) {
   results r;
   for (int i = 0; i < CLNORM_NUM_OUTPUTS; i++) {
     const int64_t count = i == CLNORM_OUTPUT_Y ? d->batch * d->channels * d->spatial : d->channels;
-    r.values[i] = calloc((size_t)count + 1, sizeof(float));
+    r.values[i] = calloc((size_t)count + 1, sizeof(double));
     assert_non_null(r.values[i]);
   }
   for (int64_t c = 0; c < d->channels; c++) compute_channel(problem, c, &r);
@@ -125,6 +127,7 @@ static clnorm_case full_case(clnorm_data data) {
                        .bias = true,
                        .running = true,
                        .save_mean = true,
+                       .save_mean_low = true,
                        .save_invstd = true,
                        .eps = 1e-5,
                        .momentum = 0.5,
@@ -143,9 +146,9 @@ static void test_planted_errors_are_found(void **state) {
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
     const clnorm_output output = (clnorm_output)o;
     const int64_t last = clnorm_case_problem_output_count(&operands.problem, output) - 1;
-    const float right = r.values[o][last];
+    const double right = r.values[o][last];
     int64_t at;
-    r.values[o][last] = right + 0x1p-17f * (fabsf(right) + 8);
+    r.values[o][last] = right + 0x1p-17 * (fabs(right) + 8);
     assert_true(clnorm_reference_check(reference, output, r.values[o], &at) > 1);
     assert_int_equal(at, last);
     assert_true(clnorm_reference_unequal(reference, output, r.values[o]) > 0);
@@ -169,17 +172,17 @@ static void test_a_single_pass_variance_is_found(void **state) {
   assert_true(clnorm_case_operands_make(&item, &operands));
   const clnorm_case_problem *p = &operands.problem;
   clnorm_reference *reference = clnorm_reference_create(p);
-  float invstd[5];
+  double invstd[5];
   for (int64_t c = 0; c < 5; c++) {
     float sum = 0, squares = 0;
     for (int64_t n = 0; n < 3; n++)
       for (int64_t s = 0; s < 36; s++) {
-        const float x = p->x[(n * 5 + c) * 36 + s];
+        const float x = (float)p->x[(n * 5 + c) * 36 + s];
         sum += x;
         squares += x * x;
       }
     const float mean = sum / 108;
-    invstd[c] = 1 / sqrtf(fmaxf(squares / 108 - mean * mean, 0) + 1e-5f);
+    invstd[c] = (double)1 / sqrtf(fmaxf(squares / 108 - mean * mean, 0) + 1e-5f);
   }
   assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_SAVED_INVSTD, invstd, NULL) > 100);
   clnorm_reference_destroy(reference);
@@ -189,7 +192,7 @@ static void test_a_single_pass_variance_is_found(void **state) {
 /* NaN is wanted where the reference has it, and infinities of the right sign. */
 static void test_not_finite_values(void **state) {
   (void)state;
-  const float x[4] = {1, INFINITY, NAN, 3}, mean[1] = {2}, var[1] = {4};
+  const double x[4] = {1, INFINITY, NAN, 3}, mean[1] = {2}, var[1] = {4};
   clnorm_case_problem problem = {.desc = dense_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4),
                                  .dims = {1, 1, 1, 4},
                                  .x = x,
@@ -197,7 +200,7 @@ static void test_not_finite_values(void **state) {
                                  .running_var = var};
   problem.desc.eps = 0;
   clnorm_reference *reference = clnorm_reference_create(&problem);
-  float y[4] = {-0.5f, INFINITY, NAN, 0.5f};
+  double y[4] = {-0.5, INFINITY, NAN, 0.5};
   int64_t at;
   assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL) == 0);
   y[1] = -INFINITY;
@@ -238,7 +241,7 @@ static void test_data_are_repeatable(void **state) {
   for (int data = 0; data < CLNORM_NUM_DATA; data++) {
     clnorm_case item = full_case((clnorm_data)data);
     clnorm_case_operands a, b, c;
-    const size_t size = 3 * 5 * 36 * sizeof(float);
+    const size_t size = 3 * 5 * 36 * sizeof(double);
     assert_true(clnorm_case_operands_make(&item, &a));
     assert_true(clnorm_case_operands_make(&item, &b));
     item.seed++;
@@ -247,7 +250,7 @@ static void test_data_are_repeatable(void **state) {
     assert_memory_not_equal(a.problem.x, c.problem.x, size);
     const int64_t second = 36; /* the first element of another channel */
     if (data != CLNORM_DATA_ZEROS && data != CLNORM_DATA_EXACT)
-      assert_true(memcmp(&a.problem.x[0], &a.problem.x[second], sizeof(float)) != 0);
+      assert_true(memcmp(&a.problem.x[0], &a.problem.x[second], sizeof(double)) != 0);
     clnorm_case_operands_free(&a);
     clnorm_case_operands_free(&b);
     clnorm_case_operands_free(&c);
@@ -323,26 +326,31 @@ static void test_the_runner_reports_refusals(void **state) {
 /* y = x, with mean 0, variance 1, eps 0: its value rounded to the type passes, the next value away from it does not. */
 static void test_the_bound_of_y_has_half_an_ulp_of_its_type(void **state) {
   (void)state;
-  static const float x[] = {1.2f, -0.7f, 3.14159f, 0.3f}, mean[] = {0}, var[] = {1};
+  static const double values[] = {1.2, -0.7, 3.14159, 0.3}, mean[] = {0}, var[] = {1};
+  double x[4];
   static const struct {
-    int32_t dtype;
-    float ulp; /* over 2^exponent */
-  } rows[] = {{CLNORM_F16, 0x1p-10f}, {CLNORM_BF16, 0x1p-7f}};
+    int32_t x, y;
+    double ulp; /* over 2^exponent */
+  } rows[] = {{CLNORM_F32, CLNORM_F16, 0x1p-10},
+              {CLNORM_F32, CLNORM_BF16, 0x1p-7},
+              {CLNORM_F64, CLNORM_F32, 0x1p-23}};
   for (size_t t = 0; t < sizeof rows / sizeof *rows; t++) {
+    for (int i = 0; i < 4; i++) x[i] = clnorm_rounded(rows[t].x, values[i]);
     clnorm_case_problem problem = {.desc = dense_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4),
                                    .dims = {1, 1, 1, 4},
-                                   .y_dtype = rows[t].dtype,
+                                   .x_dtype = rows[t].x,
+                                   .y_dtype = rows[t].y,
                                    .x = x,
                                    .running_mean = mean,
                                    .running_var = var};
     problem.desc.eps = 0;
     clnorm_reference *reference = clnorm_reference_create(&problem);
-    float y[4];
-    for (int i = 0; i < 4; i++) y[i] = clnorm_rounded(rows[t].dtype, x[i]);
+    double y[4];
+    for (int i = 0; i < 4; i++) y[i] = clnorm_rounded(rows[t].y, x[i]);
     assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL) <= 1);
     assert_int_equal(clnorm_reference_unequal(reference, CLNORM_OUTPUT_Y, y), 0);
     for (int i = 0; i < 4; i++) {
-      const float kept = y[i], ulp = ldexpf(rows[t].ulp, ilogbf(kept));
+      const double kept = y[i], ulp = ldexp(rows[t].ulp, ilogb(kept));
       y[i] = kept + (kept > x[i] ? ulp : -ulp);
       assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL) > 1.5);
       assert_int_equal(clnorm_reference_unequal(reference, CLNORM_OUTPUT_Y, y), 1);
@@ -355,7 +363,7 @@ static void test_the_bound_of_y_has_half_an_ulp_of_its_type(void **state) {
 /* From half an ulp past the largest value on, the type has an infinity. */
 static void test_what_is_too_large_for_the_type(void **state) {
   (void)state;
-  static const float x[] = {65519, 65521, -7e4f, 6e4f}, mean[] = {0}, var[] = {1};
+  static const double x[] = {65519, 65521, -7e4, 6e4}, mean[] = {0}, var[] = {1};
   clnorm_case_problem problem = {.desc = dense_desc_defaults(CLNORM_GIVEN_STATISTICS, 1, 1, 4),
                                  .dims = {1, 1, 1, 4},
                                  .y_dtype = CLNORM_F16,
@@ -364,7 +372,7 @@ static void test_what_is_too_large_for_the_type(void **state) {
                                  .running_var = var};
   problem.desc.eps = 0;
   clnorm_reference *reference = clnorm_reference_create(&problem);
-  float y[4] = {65504, INFINITY, -INFINITY, 6e4f};
+  double y[4] = {65504, INFINITY, -INFINITY, 6e4};
   assert_true(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL) <= 1);
   y[2] = INFINITY;
   assert_true(isinf(clnorm_reference_check(reference, CLNORM_OUTPUT_Y, y, NULL)));

@@ -6,22 +6,9 @@
 #include <sys/stat.h>
 
 #include "caches.h"
-#include "problem.h"
-#include "schedule.h"
+#include "planned_schedule.h"
 #include "tensor.h"
 #include "tiles.h"
-
-/* As a plan hands it on: y is as x. */
-static clnorm_work fixture_work(const dense_desc *desc) {
-  clnorm_problem problem = dense_problem(desc);
-  problem.tensors[CLNORM_Y] = problem.tensors[CLNORM_X];
-  return clnorm__work_make(&problem, NULL);
-}
-
-static clnorm_schedule fixture_schedule(const dense_desc *desc, const clnorm_traits *traits) {
-  const clnorm_work work = fixture_work(desc);
-  return clnorm__schedule_make(&work, traits);
-}
 
 static void test_products(void **state) {
   static const struct {
@@ -117,7 +104,7 @@ static void test_huge(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
     const dense_desc desc =
         dense_desc_defaults(CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
-    const clnorm_schedule s = fixture_schedule(&desc, &traits);
+    const clnorm_schedule s = planned_schedule(&desc, &traits);
     assert_true(s.num_launches >= 1 && s.num_launches <= 3);
     assert_true(s.call.channels_each >= 1 && s.call.channels_each <= CLNORM_CHANNELS_MAX);
     assert_true(s.call.chunks <= traits.group_size);
@@ -129,7 +116,7 @@ static void check_cover(const dense_desc *desc, const clnorm_traits *traits) {
   const size_t total = (size_t)(desc->batch * desc->channels * desc->spatial);
   unsigned char seen[70000];
   assert_true(total >= 1 && total <= sizeof seen);
-  const clnorm_schedule s = fixture_schedule(desc, traits);
+  const clnorm_schedule s = planned_schedule(desc, traits);
   memset(seen, 0, sizeof seen);
   for (unsigned l = 0; l < s.num_launches; l++) {
     if (s.launches[l].stage == CLNORM_STAGE_CHANNEL)
@@ -198,7 +185,7 @@ static void test_views(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(rows); i++)
     for (size_t k = 0; k < FIXTURE_LENGTH(statistics); k++) {
       const dense_desc desc = dense_desc_defaults(statistics[k], 32, 64, 49);
-      clnorm_work work = fixture_work(&desc);
+      clnorm_work work = planned_work(&desc);
       work.path = rows[i].path;
       work.call.views[CLNORM_VIEW_X].channel = rows[i].x_channel;
       work.call.views[CLNORM_VIEW_Y].channel = rows[i].y_channel;
@@ -218,7 +205,7 @@ static void test_nothing_to_do(void **state) {
   for (size_t i = 0; i < FIXTURE_LENGTH(shapes); i++) {
     const dense_desc desc =
         dense_desc_defaults(CLNORM_BATCH_STATISTICS, shapes[i][0], shapes[i][1], shapes[i][2]);
-    const clnorm_schedule s = fixture_schedule(&desc, &traits);
+    const clnorm_schedule s = planned_schedule(&desc, &traits);
     assert_int_equal(s.num_launches, 0);
     assert_int_equal(s.workspace_size, 0);
   }
@@ -233,7 +220,7 @@ static bool streams(const clnorm_traits *traits, int32_t statistics, int64_t kib
                     clnorm_store store) {
   dense_desc desc = dense_desc_defaults(statistics, kib, 4, 64);
   desc.store = store;
-  return (fixture_schedule(&desc, traits).call.flags & CLNORM_STREAMED) != 0;
+  return (planned_schedule(&desc, traits).call.flags & CLNORM_STREAMED) != 0;
 }
 
 /* Up to which size, in KiB, outputs are written through the caches, by rule. */
