@@ -44,7 +44,7 @@ size_t dense_workspace_size(const clnorm_plan *plan) {
   return (size_t)operand.bytes;
 }
 
-enum { MAX_BINDINGS = 9 };
+enum { MAX_BINDINGS = 10 };
 
 /* Does the plan do anything with a role? NULL has every role. */
 static bool has_role(const clnorm_plan *plan, int32_t role) {
@@ -65,6 +65,7 @@ static size_t bind(const clnorm_plan *plan, const dense_args *args,
                           {CLNORM_RUNNING_MEAN, &args->running_mean},
                           {CLNORM_RUNNING_VAR, &args->running_var},
                           {CLNORM_SAVED_MEAN, &args->saved_mean},
+                          {CLNORM_SAVED_MEAN_LOW, &args->saved_mean_low},
                           {CLNORM_SAVED_INVSTD, &args->saved_invstd},
                           {CLNORM_WORKSPACE, &args->workspace}};
   size_t count = 0;

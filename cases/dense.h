@@ -24,7 +24,7 @@ typedef struct dense_args {
   clnorm_memory x, y;
   clnorm_memory weight, bias;
   clnorm_memory running_mean, running_var;
-  clnorm_memory saved_mean, saved_invstd;
+  clnorm_memory saved_mean, saved_mean_low, saved_invstd;
   clnorm_memory workspace;
   double momentum;
   const clnorm_opencl_sync *sync;

@@ -16,7 +16,7 @@ static const char help[] =
     "\n"
     "One batch normalization of a tensor of float16, float32 or float64: (N, C), (N, C, L),\n"
     "(N, C, H, W) or (N, C, D, H, W). - is standard input; with -o - the array is on standard\n"
-    "output, and everything else on standard error.\n"
+    "output, and everything else on standard error. Empty tensors have channels as well.\n"
     "\n"
     "  -o, --output FILE          the result; without it only a summary is printed\n"
     "  --mode eval|train          default eval\n"
@@ -176,6 +176,11 @@ static int read_inputs(const clnorm_run_request *o, const char *path, clnorm_run
   }
   if (!describe_x(o, in)) {
     clnorm_complain("%s: a sample of shape %s has more values than 63 bits count", in->path, shape);
+    return CLNORM_EXIT_USAGE;
+  }
+  if (clnorm_run_channels(in) == 0) {
+    clnorm_complain("%s: shape is %s, without %s: a module has at least one channel", in->path,
+                    shape, o->per_activation ? "a value in a sample" : "channels");
     return CLNORM_EXIT_USAGE;
   }
   for (int p = 0; p < CLNORM_RUN_PARAMETERS; p++)

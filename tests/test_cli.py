@@ -290,6 +290,20 @@ class TestRun(CliTest):
         self.assertEqual(read_npy(self.path("y.npy")), ((0, 3, 2, 2), []))
         self.assertEqual(read_npy(self.path("v.npy")), ((3,), [1, 1, 1]))
 
+    def test_empty_tensors_have_channels(self):
+        for shape, options, good in [((2, 3, 0, 4), [], True), ((0, 4), [], True), ((2, 0, 3, 0), [], False),
+                                     ((2, 0, 3, 3), [], False), ((2, 3, 3, 0), ["--layout", "nhwc"], False),
+                                     ((2, 0, 3, 3), ["--layout", "nhwc"], True),
+                                     ((0, 3, 2), ["--per-activation"], True),
+                                     ((3, 0, 2), ["--per-activation"], False)]:
+            path, _ = self.write("x.npy", shape)
+            if good:
+                self.run_json(path, "--verify", "-o", self.path("y.npy"), *options)
+                self.assertEqual(read_npy(self.path("y.npy")), (shape, []))
+            else:
+                self.refused("run", path, *options, words=[path, "(" + ",".join(map(str, shape)) + ")",
+                                                           "at least one channel"])
+
     def test_what_the_library_refuses(self):
         path, _ = self.write("x.npy", (2, 3, 2, 2))
         flat, _ = self.write("flat.npy", (2,))

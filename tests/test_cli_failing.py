@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""One device that fails, at whatever call of its driver, leaves the others to be used.
+"""One device that fails, at whatever call of its driver, leaves the others to be used; one that lacks a type is not
+counted as having passed what was not run.
 
     test_cli_failing.py [PROGRAM]     as cli_fixture.py says; OPENCL_LAYERS names the layer of tests/layer
 """
@@ -48,6 +49,41 @@ class TestFailingCalls(CliTest):
             self.assertEqual(len(found["failed"]), done.returncode == 3)
             late += b"failed on " in done.stderr
         self.assertGreater(late, 0, "no call failed while something was measured")
+
+
+class TestLackingTypes(CliTest):
+    SMALL_GPU = {"CLNORM_TEST_LAYER_PERSONALITY": "1"}  # LAYER_SMALL_GPU, which has no extensions
+
+    def verify(self, devices, *options, status=0, dtype="f64"):
+        return self.clnorm("verify", "--device", devices, "--shape", "2x3x4x5", "--dtype", dtype, *options,
+                           status=status, env=self.SMALL_GPU)
+
+    def test_nothing_could_be_run(self):
+        found = json.loads(self.verify(DEVICE, "--json", status=2))
+        self.assertEqual((found["cases"], found["failures"], found["failed"]), (0, [], []))
+        self.assertEqual(found["worst_bound_ratio"], 0)
+        row, = found["not_run"]
+        self.assertEqual((row["device"], row["dtype"]), (found["devices"][0], "f64"))
+        self.assertGreater(row["cases"], 10)
+        self.assertIn("cl_khr_fp64", row["reason"])
+
+    def test_others_go_on(self):
+        alone = json.loads(self.verify("cpu", "--json"))
+        self.assertEqual(alone["not_run"], [])
+        self.assertGreater(alone["worst_bound_ratio"], 0)
+        found = json.loads(self.verify(f"cpu,{DEVICE}", "--json"))
+        self.assertEqual((found["cases"], found["failures"]), (alone["cases"], []))
+        missing = found["not_run"][0]["cases"]
+        text = self.verify(f"cpu,{DEVICE}")
+        self.assertRegex(text, rf"(?m)^NOT RUN: {missing} cases of f64 on .*: .*cl_khr_fp64")
+        self.assertTrue(text.splitlines()[-1].endswith(f"; {missing} not run"), text)
+
+    def test_what_the_device_has_is_run(self):
+        found = json.loads(self.verify(DEVICE, "--op", "eval", "--json", dtype="all"))
+        missing = found["not_run"][0]["cases"]
+        self.assertEqual([row["dtype"] for row in found["not_run"]], ["f64"])
+        self.assertEqual(found["cases"], 3 * missing)
+        self.assertEqual(found["failures"], [])
 
 
 if __name__ == "__main__":

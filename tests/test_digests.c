@@ -219,9 +219,10 @@ static uint64_t hash(const float *values, size_t count) {
   return h;
 }
 
-enum { Y, NEW_MEAN, NEW_VAR, SAVED_MEAN, SAVED_INVSTD, NUM_RESULTS };
-static const char *const columns[] = {"case",        "inputs",     "y",           "running_mean",
-                                      "running_var", "saved_mean", "saved_invstd"};
+enum { Y, NEW_MEAN, NEW_VAR, SAVED_MEAN, SAVED_MEAN_LOW, SAVED_INVSTD, NUM_RESULTS };
+static const char *const columns[] = {"case",           "inputs",      "y",
+                                      "running_mean",   "running_var", "saved_mean",
+                                      "saved_mean_low", "saved_invstd"};
 
 typedef struct results {
   float *values[NUM_RESULTS];
@@ -229,7 +230,7 @@ typedef struct results {
 } results;
 
 static results results_make(const digest_case *item, const inputs *in) {
-  results r = {.counts = {in->elements, 0, 0, in->channels, in->channels}};
+  results r = {.counts = {in->elements, 0, 0, in->channels, in->channels, in->channels}};
   if (has(item, 'r')) r.counts[NEW_MEAN] = r.counts[NEW_VAR] = in->channels;
   for (int k = 0; k < NUM_RESULTS; k++) {
     r.values[k] = malloc((r.counts[k] + 1) * sizeof(float));
@@ -258,6 +259,7 @@ static void run(clnorm_context *context, const digest_case *item, const inputs *
   dense_args args = {.x = clnorm_host_memory(in->x, tensor),
                      .y = clnorm_host_memory(r->values[Y], tensor),
                      .saved_mean = clnorm_host_memory(r->values[SAVED_MEAN], channel),
+                     .saved_mean_low = clnorm_host_memory(r->values[SAVED_MEAN_LOW], channel),
                      .saved_invstd = clnorm_host_memory(r->values[SAVED_INVSTD], channel),
                      .momentum = 0.9};
   if (has(item, 'w')) args.weight = clnorm_host_memory(in->parameters[WEIGHT], channel);

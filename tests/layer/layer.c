@@ -301,6 +301,8 @@ EXPORT cl_int CL_API_CALL clInitLayer(cl_uint num, const cl_icd_dispatch *next, 
   if (!next || !num_ret || !dispatch_ret) return CL_INVALID_VALUE;
   if (num < sizeof dispatch / sizeof dispatch.clGetPlatformIDs) return CL_INVALID_VALUE;
   target = next;
+  const char *personality = getenv("CLNORM_TEST_LAYER_PERSONALITY");
+  if (personality) layer.personality = (layer_personality)atoi(personality);
   const char *fail_at = getenv("CLNORM_TEST_LAYER_FAIL_AT");
   if (fail_at) {
     layer.fail_at = atol(fail_at);

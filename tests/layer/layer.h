@@ -3,7 +3,8 @@
  * the driver. It fails a call, counts calls and live objects, and lends the device another personality.
  *
  * Where CLNORM_TEST_LAYER_FAIL_AT is N, the N-th call of the process fails with the second error of its
- * function: for programs that are tested from outside. Else a test controls it through one structure:
+ * function: for programs that are tested from outside. CLNORM_TEST_LAYER_PERSONALITY is the number of a
+ * layer_personality likewise. Else a test controls it through one structure:
  * layer_open() finds it in the library that the OpenCL loader has loaded, or will load. Nothing in it is
  * locked: change it while no call is under way. Counters may move on any thread.
  */
@@ -81,7 +82,7 @@ typedef enum layer_object {
 
 typedef enum layer_personality {
   LAYER_AS_IT_IS,
-  LAYER_SMALL_GPU,     /* LAYER_SMALL_*, no extensions, local memory of its own */
+  LAYER_SMALL_GPU,     /* LAYER_SMALL_*, no extensions, no doubles, local memory of its own */
   LAYER_NO_COMPILER,   /* CL_DEVICE_COMPILER_AVAILABLE is false, building fails so */
   LAYER_NOT_AVAILABLE, /* CL_DEVICE_AVAILABLE is false, no context can be made */
   LAYER_NO_DEVICES,    /* platforms without devices */
