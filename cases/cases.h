@@ -4,6 +4,7 @@
  *
  *   suites.c     the lists of cases: edge, layouts, smoke, resnet50, mobilenet_v2, unet, or one shape
  *   networks.c   layer shapes of published networks
+ *   pairs.c      rows of options in which every two values meet
  *   data.c       deterministic operands of a case
  *   place.c      layouts; dense values in memory of any layout and type
  *   runner.c     runs a case on a context between guard regions
@@ -71,7 +72,8 @@ typedef struct clnorm_case {
   bool biased_running_var; /* how */
   bool save_mean, save_mean_low, save_invstd;
   bool in_place, external_workspace;
-  unsigned shift; /* elements, 0 to 15, by which every operand is off its 64-byte boundary */
+  clnorm_form form; /* for who has both forms of a device: this one; AUTO: the one of the rule */
+  unsigned shift;   /* elements, 0 to 15, by which every operand is off its 64-byte boundary */
   double eps, momentum;
   clnorm_cut variant;
   clnorm_data data;
@@ -134,10 +136,21 @@ typedef struct clnorm_case_outputs {
 void clnorm_case_outputs_free(clnorm_case_outputs *outputs);
 
 typedef enum clnorm_case_result {
-  CLNORM_CASE_RAN,    /* outputs are there; nothing else was touched */
-  CLNORM_CASE_BROKEN, /* something was written that must not be, or left unwritten: *why */
-  CLNORM_CASE_FAILED  /* a call failed with *status: *why */
+  CLNORM_CASE_RAN, /* outputs are there; nothing else was touched */
+  CLNORM_CASE_BROKEN, /* something was written that must not be, also by a call that failed, or left unwritten: *why */
+  CLNORM_CASE_FAILED /* a call failed with *status: *why */
 } clnorm_case_result;
+
+/* One call of the operator: what a case comes to. */
+typedef struct clnorm_case_call {
+  clnorm_problem problem; /* of the operation that values->desc says */
+  const clnorm_case_problem *values;
+  bool in_place, save_mean, save_mean_low, save_invstd;
+  unsigned shift; /* as clnorm_case's */
+  /* What a test does to bindings and memory just before the run; NULL: nothing */
+  void (*change)(void *argument, clnorm_binding *bindings, size_t count);
+  void *argument;
+} clnorm_case_call;
 
 /* Runs cases on one context. Operands lie in one piece of memory between guard regions; outputs are
  * poisoned before the run, and afterwards guards and inputs are looked at. */
@@ -148,6 +161,10 @@ void clnorm_case_runner_destroy(clnorm_case_runner *runner);            /* befor
 clnorm_case_result clnorm_case_run(clnorm_case_runner *runner, const clnorm_case *item,
                                    const clnorm_case_problem *problem, clnorm_case_outputs *outputs,
                                    clnorm_status *status, clnorm_message *why);
+/* The same of any call. */
+clnorm_case_result clnorm_case_call_run(clnorm_case_runner *runner, const clnorm_case_call *call,
+                                        clnorm_case_outputs *outputs, clnorm_status *status,
+                                        clnorm_message *why);
 
 /* Bits of two runs' values of a tensor, in ulps of its type, which they were read from. False if there is no memory. */
 bool clnorm_case_compare(const clnorm_tensor *tensor, const double *a, const double *b,

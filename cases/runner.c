@@ -120,29 +120,26 @@ static void place_workspace(layout *l, size_t bytes) {
   l->size = round_up(r->offset + bytes) + GUARD_BYTES;
 }
 
-static layout lay_out(const clnorm_case *item, const clnorm_case_problem *problem,
-                      size_t workspace) {
-  const dense_desc *desc = &problem->desc;
-  const int64_t channels[2] = {1, desc->channels};
-  const clnorm_tensor x = clnorm_case_tensor(item, CLNORM_X),
-                      y = clnorm_case_tensor(item, CLNORM_Y);
+static layout lay_out(const clnorm_case_call *call, size_t workspace) {
+  const clnorm_case_problem *values = call->values;
+  const int64_t channels[2] = {1, values->desc.channels};
   clnorm_tensor vector;
-  clnorm_tensor_nchw(&vector, clnorm_case_problem_real(problem), 2, channels);
-  const bool updated = desc->statistics == CLNORM_BATCH_STATISTICS;
-  const unsigned shift = item->shift;
-  layout l = {.in_place = item->in_place, .size = GUARD_BYTES};
-  place(&l, CLNORM_X, &x, problem->x, item->in_place, shift);
-  if (!item->in_place) place(&l, CLNORM_Y, &y, NULL, true, shift);
-  if (problem->weight) place(&l, CLNORM_WEIGHT, &vector, problem->weight, false, shift);
-  if (problem->bias) place(&l, CLNORM_BIAS, &vector, problem->bias, false, shift);
-  if (problem->running_mean) {
-    place(&l, CLNORM_RUNNING_MEAN, &vector, problem->running_mean, updated, shift);
-    place(&l, CLNORM_RUNNING_VAR, &vector, problem->running_var, updated, shift);
+  clnorm_tensor_nchw(&vector, clnorm_case_problem_real(values), 2, channels);
+  const bool updated = values->desc.statistics == CLNORM_BATCH_STATISTICS;
+  const unsigned shift = call->shift;
+  layout l = {.in_place = call->in_place, .size = GUARD_BYTES};
+  place(&l, CLNORM_X, &call->problem.tensors[CLNORM_X], values->x, call->in_place, shift);
+  if (!call->in_place) place(&l, CLNORM_Y, &call->problem.tensors[CLNORM_Y], NULL, true, shift);
+  if (values->weight) place(&l, CLNORM_WEIGHT, &vector, values->weight, false, shift);
+  if (values->bias) place(&l, CLNORM_BIAS, &vector, values->bias, false, shift);
+  if (values->running_mean) {
+    place(&l, CLNORM_RUNNING_MEAN, &vector, values->running_mean, updated, shift);
+    place(&l, CLNORM_RUNNING_VAR, &vector, values->running_var, updated, shift);
   }
-  if (item->save_mean) place(&l, CLNORM_SAVED_MEAN, &vector, NULL, true, shift);
-  if (item->save_mean_low) place(&l, CLNORM_SAVED_MEAN_LOW, &vector, NULL, true, shift);
-  if (item->save_invstd) place(&l, CLNORM_SAVED_INVSTD, &vector, NULL, true, shift);
-  if (desc->external_workspace) place_workspace(&l, workspace);
+  if (call->save_mean) place(&l, CLNORM_SAVED_MEAN, &vector, NULL, true, shift);
+  if (call->save_mean_low) place(&l, CLNORM_SAVED_MEAN_LOW, &vector, NULL, true, shift);
+  if (call->save_invstd) place(&l, CLNORM_SAVED_INVSTD, &vector, NULL, true, shift);
+  if (call->problem.external_workspace) place_workspace(&l, workspace);
   return l;
 }
 
@@ -169,15 +166,16 @@ static clnorm_memory memory_of(const clnorm_case_runner *runner, const region *r
 }
 
 static clnorm_status run_plan(const clnorm_case_runner *runner, const layout *l, clnorm_plan *plan,
-                              double momentum) {
+                              const clnorm_case_call *call) {
   clnorm_binding bindings[NUM_REGIONS];
   clnorm_run_options options;
   clnorm_run_options_init(&options, sizeof options);
-  options.momentum = momentum;
+  options.momentum = call->values->momentum;
   for (size_t i = 0; i < NUM_REGIONS; i++) {
     const bool is_x = l->in_place && roles[i] == CLNORM_Y;
     bindings[i] = clnorm_bind(roles[i], memory_of(runner, &l->regions[is_x ? 0 : i]));
   }
+  if (call->change) call->change(call->argument, bindings, NUM_REGIONS);
   return clnorm_run(plan, bindings, NUM_REGIONS, &options);
 }
 
@@ -208,11 +206,11 @@ static void put_back(const layout *l, const unsigned char *image, unsigned char 
   }
 }
 
-/* The guards before, between and after the regions, and the inputs, against the image. A run on an
- * empty tensor writes nothing at all. */
-static clnorm_case_result look_at_guards(const layout *l, bool empty, const unsigned char *image,
+/* The guards before, between and after the regions, and the inputs, against the image; outputs as well where the run
+ * was to write none: it failed, or the tensor is empty. */
+static clnorm_case_result look_at_guards(const layout *l, bool writes, const unsigned char *image,
                                          unsigned char *after, clnorm_message *why) {
-  if (!empty) put_back(l, image, after);
+  if (writes) put_back(l, image, after);
   const size_t at = first_unlike(image, after, l->size);
   if (at == l->size) return CLNORM_CASE_RAN;
   const char *before = "the start of the arena";
@@ -222,8 +220,9 @@ static clnorm_case_result look_at_guards(const layout *l, bool empty, const unsi
     if (r->size == 0 || r->offset > at) continue;
     if (at - r->offset < r->size)
       return broken(why,
-                    r->written ? "wrote between the elements of %s, at byte %zu"
-                               : "wrote to %s, byte %zu, which it must only read",
+                    !r->written ? "wrote to %s, byte %zu, which it must only read"
+                    : writes    ? "wrote between the elements of %s, at byte %zu"
+                                : "wrote to %s, byte %zu, though it was to write nothing",
                     clnorm_role_name(roles[i]), at - r->offset);
     before = clnorm_role_name(roles[i]);
     end = r->offset + r->size;
@@ -301,16 +300,17 @@ static clnorm_status reserve(clnorm_case_runner *runner, size_t size) {
   return status;
 }
 
-/* Image to the device, one run, and the arena back into `after`. */
+/* Image to the device, one run, and the arena back into `after`, *ran or not. */
 static clnorm_status run_once(clnorm_case_runner *runner, clnorm_plan *plan, const layout *l,
-                              double momentum, const unsigned char *image, unsigned char *after) {
+                              const clnorm_case_call *call, const unsigned char *image,
+                              unsigned char *after, clnorm_status *ran) {
   clnorm_status status = reserve(runner, l->size);
   if (status) return status;
   status = clnorm_memory_write(runner->context, runner->arena, image, l->size);
   if (status) return status;
-  status = run_plan(runner, l, plan, momentum);
-  if (status) return status;
-  status = clnorm_finish(runner->context);
+  *ran = run_plan(runner, l, plan, call);
+  if (*ran == CLNORM_ERROR_DEVICE) return *ran;
+  if (*ran == CLNORM_OK) status = clnorm_finish(runner->context);
   if (status) return status;
   return clnorm_memory_read(runner->context, runner->arena, after, l->size);
 }
@@ -328,42 +328,51 @@ static clnorm_case_result out_of_memory(clnorm_status *reported, clnorm_message 
   return CLNORM_CASE_FAILED;
 }
 
-static clnorm_problem problem_of(const clnorm_case *item, const clnorm_case_problem *problem) {
-  clnorm_problem whole = dense_problem(&problem->desc);
-  whole.tensors[CLNORM_X] = clnorm_case_tensor(item, CLNORM_X);
-  whole.tensors[CLNORM_Y] = clnorm_case_tensor(item, CLNORM_Y);
-  return whole;
-}
-
-clnorm_case_result clnorm_case_run(clnorm_case_runner *runner, const clnorm_case *item,
-                                   const clnorm_case_problem *problem, clnorm_case_outputs *outputs,
-                                   clnorm_status *status, clnorm_message *why) {
+clnorm_case_result clnorm_case_call_run(clnorm_case_runner *runner, const clnorm_case_call *call,
+                                        clnorm_case_outputs *outputs, clnorm_status *status,
+                                        clnorm_message *why) {
   clnorm_case_result result;
   clnorm_plan *plan = NULL;
-  const clnorm_problem whole = problem_of(item, problem);
+  clnorm_status ran = CLNORM_OK;
+  const bool empty = clnorm_case_problem_empty(call->values);
   memset(outputs, 0, sizeof *outputs);
-  *status = clnorm_plan_create(runner->context, &whole, &plan);
+  *status = clnorm_plan_create(runner->context, &call->problem, &plan);
   if (*status) return failed(runner, *status, status, why);
 
-  layout l = lay_out(item, problem, dense_workspace_size(plan));
+  layout l = lay_out(call, dense_workspace_size(plan));
   unsigned char *image = make_image(&l), *after = malloc(l.size);
-  if (!image || !after || !make_outputs(&l, problem, outputs)) {
+  if (!image || !after || !make_outputs(&l, call->values, outputs)) {
     result = out_of_memory(status, why);
     goto done;
   }
-  *status = run_once(runner, plan, &l, problem->momentum, image, after);
-  if (*status) {
-    result = failed(runner, *status, status, why);
-    goto done;
+  *status = run_once(runner, plan, &l, call, image, after, &ran);
+  if (*status || ran) {
+    result = failed(runner, *status ? *status : ran, status, why);
+    if (ran == CLNORM_OK || ran == CLNORM_ERROR_DEVICE) goto done;
+  } else {
+    result = collect(&l, call->values, after, outputs, why);
   }
-  result = collect(&l, problem, after, outputs, why);
-  const clnorm_case_result guards =
-      look_at_guards(&l, clnorm_case_problem_empty(problem), image, after, why);
-  if (guards != CLNORM_CASE_RAN) result = guards;
+  if (look_at_guards(&l, !ran && !empty, image, after, why) != CLNORM_CASE_RAN)
+    result = CLNORM_CASE_BROKEN;
 done:
   free(after);
   free(image);
   clnorm_plan_destroy(plan);
   if (runner->arena_size > KEEP_BYTES) release_arena(runner);
   return result;
+}
+
+clnorm_case_result clnorm_case_run(clnorm_case_runner *runner, const clnorm_case *item,
+                                   const clnorm_case_problem *problem, clnorm_case_outputs *outputs,
+                                   clnorm_status *status, clnorm_message *why) {
+  clnorm_case_call call = {.problem = dense_problem(&problem->desc),
+                           .values = problem,
+                           .in_place = item->in_place,
+                           .save_mean = item->save_mean,
+                           .save_mean_low = item->save_mean_low,
+                           .save_invstd = item->save_invstd,
+                           .shift = item->shift};
+  call.problem.tensors[CLNORM_X] = clnorm_case_tensor(item, CLNORM_X);
+  call.problem.tensors[CLNORM_Y] = clnorm_case_tensor(item, CLNORM_Y);
+  return clnorm_case_call_run(runner, &call, outputs, status, why);
 }

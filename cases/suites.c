@@ -6,6 +6,7 @@
 #include "cases.h"
 #include "data.h"
 #include "networks.h"
+#include "pairs.h"
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
@@ -231,44 +232,104 @@ static void add_shapes(builder *b) {
     }
 }
 
-/* Every choice of options in training; a third of them in evaluation, where no running statistics
- * are updated. */
+/* Every choice of options in training on two shapes in turn, a third of them in evaluation, where no running
+ * statistics are updated: every shape meets every two options (tests/test_reference.c). */
 static void add_products(builder *b) {
-  for (size_t s = 0; s < COUNT(product_shapes); s++)
-    for (uint64_t choice = 0; choice < NUM_CHOICES; choice++)
+  enum { SHAPES = COUNT(product_shapes), EACH = 2 };
+  for (uint64_t choice = 0; choice < NUM_CHOICES; choice++)
+    for (uint64_t k = 0; k < EACH; k++)
       for (int given = 0; given < (choice < NUM_CHOICES / 3 ? 2 : 1); given++) {
-        const clnorm_data data = (clnorm_data)((choice + choice / 12 + 5 * s) % CLNORM_NUM_DATA);
-        clnorm_case item = case_make(
-            b, product_shapes[s], given ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS, data);
+        const uint64_t shape = (choice + choice / 2 + k) % SHAPES;
+        const clnorm_data data =
+            (clnorm_data)((choice + choice / 12 + 5 * shape) % CLNORM_NUM_DATA);
+        clnorm_case item =
+            case_make(b, product_shapes[shape],
+                      given ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS, data);
         choose_options(&item, choice);
         add(b, &item);
       }
 }
 
-/* Every pair of types of x and y meets every layout of x, and in a last row every layout is in place; all else takes
- * turns in steps that make any two values meet: of types, layouts, ranks, modes, cuts, in place or not
- * (tests/test_place.c). */
+/* All pairs of types that there are; those of one type first, which can be in place. */
+static const struct {
+  int32_t x, y;
+} layout_types[] = {
+    {CLNORM_F32, CLNORM_F32},  {CLNORM_F16, CLNORM_F16},  {CLNORM_BF16, CLNORM_BF16},
+    {CLNORM_F64, CLNORM_F64},  {CLNORM_F32, CLNORM_F16},  {CLNORM_F32, CLNORM_BF16},
+    {CLNORM_F16, CLNORM_F32},  {CLNORM_F16, CLNORM_BF16}, {CLNORM_BF16, CLNORM_F32},
+    {CLNORM_BF16, CLNORM_F16}, {CLNORM_F64, CLNORM_F32},
+};
+enum { OF_ONE_TYPE = 4, MAX_ROWS = 256 };
+
+/* The options of the suite layouts; the last follows from the others. */
+enum { TYPES, X_LAYOUT, Y_LAYOUT, RANK, GIVEN, CUT, FORM, IN_PLACE, PATH, NUM_OPTIONS };
+enum { POSITIONS, CHANNELS, GENERAL, NUM_WAYS };
+
+/* Which neighbours in memory a layout has side by side; padded rows: none. */
+static int way_of(int layout) {
+  switch ((clnorm_layout)layout) {
+  case CLNORM_LAYOUT_NCHW:
+  case CLNORM_LAYOUT_SLICE:
+    return POSITIONS;
+  case CLNORM_LAYOUT_PADDED:
+    return GENERAL;
+  default:
+    return CHANNELS;
+  }
+}
+
+static bool complete_layouts(clnorm_row *row) {
+  int *v = row->values;
+  if (v[IN_PLACE]) v[Y_LAYOUT] = v[X_LAYOUT];
+  v[PATH] = way_of(v[X_LAYOUT]) == way_of(v[Y_LAYOUT]) ? way_of(v[X_LAYOUT]) : GENERAL;
+  return !v[IN_PLACE] || v[TYPES] < OF_ONE_TYPE;
+}
+
+/* About the program that a device needs: those of evaluation are a part of those of three launches. */
+static unsigned program_of_layouts(const clnorm_row *row) {
+  const int *v = row->values;
+  const unsigned stages = v[GIVEN] || v[CUT] == CLNORM_CUT_SPLIT;
+  return (((unsigned)v[TYPES] * NUM_WAYS + (unsigned)v[PATH]) * 2 + (unsigned)v[FORM]) * 2 + stages;
+}
+
+static clnorm_case layouts_case(const builder *b, const clnorm_row *row) {
+  const int *v = row->values;
+  const size_t turn = b->count;
+  const int64_t *dims = layout_shapes[2 * v[RANK] + (int)(turn % 2)];
+  clnorm_case item =
+      case_make(b, dims, v[GIVEN] ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS,
+                (clnorm_data)(turn % CLNORM_NUM_DATA));
+  uint64_t state = item.seed;
+  choose_options(&item, clnorm_random(&state) % NUM_CHOICES);
+  item.rank = 2 + v[RANK];
+  item.x_dtype = layout_types[v[TYPES]].x;
+  item.y_dtype = layout_types[v[TYPES]].y;
+  item.variant = (clnorm_cut)v[CUT];
+  item.form = v[FORM] ? CLNORM_FORM_WIDE : CLNORM_FORM_VECTOR;
+  item.x_layout = (clnorm_layout)v[X_LAYOUT];
+  item.y_layout = (clnorm_layout)v[Y_LAYOUT];
+  item.in_place = v[IN_PLACE];
+  return item;
+}
+
+/* Cases in which every two of types, layouts, ranks, modes, cuts, forms, paths, in place or not meet
+ * (tests/test_place.c). Those of three launches come first: their programs do for evaluation as well. */
 static void add_layouts(builder *b) {
-  static const int32_t dtypes[] = {CLNORM_F32, CLNORM_F16, CLNORM_BF16};
-  enum { TYPES = COUNT(dtypes), PAIRS = TYPES * TYPES };
-  for (unsigned row = 0; row <= PAIRS; row++)
-    for (unsigned layout = 0; layout < CLNORM_NUM_LAYOUTS; layout++) {
-      const bool in_place = row == PAIRS;
-      const unsigned pair = in_place ? layout % TYPES * (TYPES + 1) : row;
-      const unsigned rank = 2 + (layout / 2 + row) % 4, given = (layout / 2 + row / 3) % 2;
-      const int64_t *dims = layout_shapes[2 * (rank - 2) + (layout + row / 4) % 2];
-      clnorm_case item =
-          case_make(b, dims, given ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS,
-                    (clnorm_data)((5 * row + 3 * layout) % CLNORM_NUM_DATA));
-      uint64_t state = item.seed;
-      choose_options(&item, clnorm_random(&state) % NUM_CHOICES);
-      item.rank = (int32_t)rank;
-      item.x_dtype = dtypes[pair / TYPES];
-      item.y_dtype = dtypes[pair % TYPES];
-      item.variant = (clnorm_cut)((layout + 2 * row) % 3);
-      item.x_layout = (clnorm_layout)layout;
-      item.y_layout = (clnorm_layout)(in_place ? layout : (layout + row) % CLNORM_NUM_LAYOUTS);
-      item.in_place = in_place;
+  clnorm_pairs pairs = {.options = NUM_OPTIONS,
+                        .derived = 1,
+                        .sizes = {COUNT(layout_types), CLNORM_NUM_LAYOUTS, CLNORM_NUM_LAYOUTS, 4, 2,
+                                  3, 2, 2, NUM_WAYS},
+                        .complete = complete_layouts,
+                        .costs = program_of_layouts,
+                        .random = b->seed};
+  clnorm_row rows[MAX_ROWS];
+  size_t count = 0;
+  while (count < MAX_ROWS && clnorm_pairs_next(&pairs, &rows[count])) count++;
+  for (int split = 1; split >= 0; split--)
+    for (size_t i = 0; i < count; i++) {
+      const int *v = rows[i].values;
+      if ((v[CUT] == CLNORM_CUT_SPLIT && !v[GIVEN]) != split) continue;
+      const clnorm_case item = layouts_case(b, &rows[i]);
       add(b, &item);
     }
 }

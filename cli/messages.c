@@ -1,6 +1,7 @@
 #include "messages.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -18,7 +19,7 @@ int clnorm_exit_status(clnorm_status status) {
   }
 }
 
-static bool progress_is_shown;
+static atomic_bool progress_is_shown; /* devices complain from threads of their own */
 
 void clnorm_complain(const char *format, ...) {
   char text[4096];

@@ -8,8 +8,6 @@
 
 #include "messages.h"
 
-#define ALL_FORMS 3 /* the index after those of CLNORM_FORM_CHOICES */
-
 static bool is_cpu_path(const clnorm_context *context) {
   return strcmp(clnorm_context_device(context)->id, "cpu") == 0;
 }
@@ -159,12 +157,38 @@ static int add_isas(opener *o) {
   return status;
 }
 
+/* Beside the target that was added last, one of the form that the rule does not pick, if that works. */
+static int add_other_form(opener *o, const char *device) {
+  clnorm_target *first = &o->targets[o->count - 1];
+  const clnorm_form form = (clnorm_form)dense_context_tuning(first->context, NULL).form;
+  const clnorm_form other = form == CLNORM_FORM_WIDE ? CLNORM_FORM_VECTOR : CLNORM_FORM_WIDE;
+  const clnorm_context_options how = context_options(o->options, other);
+  clnorm_target tried = {.form = other};
+  clnorm_message why;
+  if (other == CLNORM_FORM_VECTOR &&
+      !clnorm_vector_form_compiles(clnorm_context_device(first->context), &why))
+    return CLNORM_EXIT_GOOD;
+  if (try_open(device, &how, &tried, &why)) {
+    clnorm_complain("%s, %s form is left out: %s", first->label,
+                    other == CLNORM_FORM_WIDE ? "wide" : "vector", why.text);
+    return CLNORM_EXIT_GOOD;
+  }
+  first->form = form;
+  first->by_rule = true;
+  clnorm_target *second = add_target(o);
+  if (second) *second = tried;
+  if (!second) clnorm_target_close(&tried);
+  return second ? CLNORM_EXIT_GOOD : CLNORM_EXIT_DEVICE;
+}
+
 /* The device in every form asked for. It is opened as the user wrote it, and is the CPU path if
  * that is what came out. */
 static int add_device(opener *o, const char *device) {
-  const bool all_forms = o->options->form == ALL_FORMS;
-  const clnorm_context_options first =
-      context_options(o->options, all_forms ? CLNORM_FORM_VECTOR : o->options->form);
+  const bool all_forms = o->options->form == CLNORM_ALL_FORMS;
+  const bool in_turn = o->options->form == CLNORM_FORM_IN_TURN;
+  const clnorm_context_options first = context_options(o->options, all_forms ? CLNORM_FORM_VECTOR
+                                                                   : in_turn ? CLNORM_FORM_AUTO
+                                                                             : o->options->form);
   const int status = add_open(o, device, &first);
   clnorm_target *opened = &o->targets[o->count - 1];
   if (status || !clnorm_target_works(opened)) return status;
@@ -174,6 +198,7 @@ static int add_device(opener *o, const char *device) {
     o->count--;
     return add_isas(o);
   }
+  if (in_turn) return add_other_form(o, device);
   if (!all_forms) return CLNORM_EXIT_GOOD;
   const clnorm_context_options wide = context_options(o->options, CLNORM_FORM_WIDE);
   const clnorm_device_info *info = clnorm_context_device(opened->context);

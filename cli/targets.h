@@ -12,6 +12,9 @@ typedef struct clnorm_target {
   clnorm_context *context;       /* NULL: not open */
   char label[CLNORM_LABEL_SIZE]; /* "NAME (ID)" and what was forced */
   char trouble[512]; /* why it takes no part any more; "": it works. Only of one among several */
+  /* CLNORM_FORM_IN_TURN: the form of one of two targets of a device, and whether the rule picks it; else AUTO */
+  clnorm_form form;
+  bool by_rule;
 } clnorm_target;
 
 /* Values of options, in the order of the library's enumerations. */
@@ -21,9 +24,12 @@ typedef struct clnorm_target {
 #define CLNORM_CASE_LAYOUT_CHOICES "nchw|nhwc|nchw4c|nchw8c|nchw16c|padded|slice|nhwc_slice"
 #define CLNORM_LAYOUT_CHOICES "nchw|nhwc"
 
+/* Instead of one form: vector and wide, each a target; the rule's, and a target of the other where that works. */
+enum { CLNORM_ALL_FORMS = 3, CLNORM_FORM_IN_TURN = 4 };
+
 typedef struct clnorm_target_options {
   const char *device; /* as clnorm_context_create takes it, or "all" */
-  int form;           /* index in CLNORM_FORM_CHOICES; one more: vector and wide, each a target */
+  int form;           /* index in CLNORM_FORM_CHOICES, or one of the two below */
   int64_t threads;    /* CPU path; 0: all */
   int group_size;     /* index in CLNORM_GROUP_SIZE_CHOICES */
   bool cpu_as_it_is;  /* the CPU path among several is opened like any device: for measuring */

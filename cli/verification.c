@@ -103,6 +103,30 @@ void clnorm_add_totals(clnorm_totals *sum, const clnorm_totals *part) {
   sum->seconds += part->seconds;
 }
 
+/* The baseline's own failures are found beside every device. */
+static bool is_known(const clnorm_verification *found, const clnorm_failure *failure) {
+  if (strcmp(failure->device, failure->against) != 0) return false;
+  for (size_t i = 0; i < found->num_failures; i++) {
+    const clnorm_failure *f = &found->failures[i];
+    if (strcmp(f->device, failure->device) == 0 && strcmp(f->options, failure->options) == 0 &&
+        memcmp(f->dims, failure->dims, sizeof f->dims) == 0)
+      return true;
+  }
+  return false;
+}
+
+bool clnorm_add_found(clnorm_verification *sum, const clnorm_verification *part) {
+  const size_t count = sum->num_not_run + part->num_not_run;
+  clnorm_not_run *not_run = realloc(sum->not_run, (count + 1) * sizeof *not_run);
+  if (!not_run) return false;
+  sum->not_run = not_run;
+  for (size_t i = 0; i < part->num_not_run; i++) not_run[sum->num_not_run++] = part->not_run[i];
+  for (size_t i = 0; i < part->num_failures; i++)
+    if (!is_known(sum, &part->failures[i])) clnorm_add_failure(sum, &part->failures[i]);
+  for (int bin = 0; bin < CLNORM_HISTOGRAM_BINS; bin++) sum->histogram[bin] += part->histogram[bin];
+  return true;
+}
+
 void clnorm_verification_free(clnorm_verification *verification) {
   free(verification->failures);
   free(verification->not_run);

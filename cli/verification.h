@@ -77,6 +77,9 @@ bool clnorm_add_not_run(clnorm_verification *verification, const char *device, c
 /* Keeps a copy. */
 void clnorm_add_failure(clnorm_verification *verification, const clnorm_failure *failure);
 void clnorm_add_totals(clnorm_totals *sum, const clnorm_totals *part);
+/* Failures, histogram and not_run of a part, which keeps its own; totals are added by themselves. False if there is no
+ * memory. */
+bool clnorm_add_found(clnorm_verification *sum, const clnorm_verification *part);
 void clnorm_verification_free(clnorm_verification *verification);
 
 /* devices, baseline, cases, differing_elements, max_ulp, worst_bound_ratio, not_promised, not_run, failures; inside

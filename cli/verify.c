@@ -1,16 +1,15 @@
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "arguments.h"
-#include "cases.h"
 #include "commands.h"
-#include "measure.h"
 #include "messages.h"
-#include "targets.h"
 #include "text.h"
-#include "verification.h"
+#include "verify_device.h"
 
 static const char help[] =
     "clnorm verify [--device D|all] [--suite NAME|all]... [--shape NxCxHxW]... [options]\n"
@@ -19,15 +18,18 @@ static const char help[] =
     "within its bound of a long double reference (or equal it, where the data are exact), and\n"
     "nothing else may be written. The CPU path is compared with each of its instruction sets\n"
     "on one thread. On a device that flushes subnormal values, elements that depend on them\n"
-    "are counted apart. A device that fails is reported, and the others go on.\n"
+    "are counted apart. Devices work side by side; one that fails is reported, and the others\n"
+    "go on.\n"
     "\n"
     "  --device D|all     auto, cpu, gpu, an id, part of a name, a list: cpu,0.0; default all\n"
     "  --suite NAME|all   edge (default), resnet50, mobilenet_v2, unet: f32, nchw;\n"
-    "                     layouts: every pair of types of x and y, layouts, ranks 2 to 5 and\n"
-    "                     modes meets; smoke: a short part of edge, not in all\n"
+    "                     layouts: every pair of types of x and y, layouts, ranks 2 to 5,\n"
+    "                     modes, variants and forms meets; smoke: a short part of edge, not\n"
+    "                     in all\n"
     "  --shape NxCxHxW    this shape with every kind of data, in both modes\n"
-    "  --form F           kernel form, OpenCL: auto (default), vector, wide, or all\n"
-    "                     (vector, where the driver compiles for vectors, and wide)\n"
+    "  --form F           kernel form, OpenCL: auto, vector, wide, or all (vector, where the\n"
+    "                     driver compiles for vectors, and wide); default: cases of layouts\n"
+    "                     in one of them, in turn, all others in auto\n"
     "  --group-size N     work-items in a work-group of the wide form: 64, 128, 256;\n"
     "                     default auto, the largest that the device allows\n"
     "  --variant V        auto, channel, split, or all; default: in turn\n"
@@ -51,8 +53,6 @@ static const char help[] =
     "         clnorm verify --device 0.0,cpu --shape 2x3x7x7 --form all\n"
     "         clnorm verify --suite smoke --dtype f16 --layout nhwc\n";
 
-#define ALL_VARIANTS 3
-#define VARIANT_IN_TURN 4
 /* One more than the choices of an option that is not given. */
 #define ALL_DTYPES 4
 #define DTYPES_OF_SUITE 5
@@ -69,247 +69,15 @@ typedef struct options {
   bool json;
 } options;
 
-typedef struct group { /* of cases: a suite, or a shape */
-  const char *name;
-  char text[96];
-  clnorm_case *cases;
-  size_t count;
-} group;
-
-typedef struct subject {
-  clnorm_target *target;
-  clnorm_case_runner *runner; /* NULL: the device did not open */
-  clnorm_totals *totals;      /* per group */
-} subject;
-
 typedef struct session {
   const options *chosen;
-  group *groups;
-  size_t num_groups, num_cases, cases_done;
-  clnorm_target baseline;
-  clnorm_case_runner *baseline_runner;
+  clnorm_verify_plan plan;
   clnorm_target *targets;
-  subject *subjects;
-  size_t num_subjects;
+  size_t num_targets;
+  clnorm_verify_device *devices; /* each has targets that follow each other */
+  size_t num_devices;
   clnorm_verification found;
-  double last_progress;
 } session;
-
-/* A case with its operands, what the baseline made of it and how good that is. */
-typedef struct trial {
-  const clnorm_case *item;
-  clnorm_case_operands operands;
-  clnorm_reference *reference;
-  clnorm_promise *promise; /* made for the first device that flushes subnormal values */
-  clnorm_case_outputs outputs;
-  double ratio;
-} trial;
-
-/* ---- Judging one run ------------------------------------------------------------------------- */
-
-static clnorm_failure start_failure(const session *s, const char *device, const clnorm_case *item) {
-  clnorm_failure failure = {.mode = clnorm_case_mode(item), .against = s->baseline.label};
-  snprintf(failure.device, sizeof failure.device, "%s", device);
-  memcpy(failure.dims, item->dims, sizeof item->dims);
-  snprintf(failure.dtype, sizeof failure.dtype, "%s", clnorm_case_dtype(item).text);
-  snprintf(failure.layout, sizeof failure.layout, "%s", clnorm_case_layout(item).text);
-  clnorm_case_describe(item, failure.options, sizeof failure.options);
-  return failure;
-}
-
-/* Worst ratio of one output; failure->first is set if it is beyond its bound, or not exact. */
-static double judge_by_reference(const trial *t, clnorm_output output, const double *values,
-                                 clnorm_failure *failure) {
-  int64_t at;
-  const double ratio =
-      clnorm_reference_check(t->reference, output, values, &at) / clnorm_case_slack(t->item);
-  const bool inexact = clnorm_case_exact(t->item, output) &&
-                       clnorm_reference_unequal(t->reference, output, values) > 0;
-  if (failure->first[0]) return ratio;
-  if (ratio > 1)
-    snprintf(failure->first, sizeof failure->first,
-             "%s: error %.3g times its bound at element %" PRId64, clnorm_output_name(output),
-             ratio, at);
-  else if (inexact)
-    snprintf(failure->first, sizeof failure->first, "%s: not the exact result",
-             clnorm_output_name(output));
-  return ratio;
-}
-
-static double larger(double a, double b) { return a > b ? a : b; }
-
-/* The baseline's own outputs against the reference. */
-static void judge_baseline(session *s, trial *t) {
-  clnorm_failure failure = start_failure(s, s->baseline.label, t->item);
-  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++)
-    if (t->outputs.counts[o] > 0)
-      t->ratio =
-          larger(t->ratio, judge_by_reference(t, (clnorm_output)o, t->outputs.values[o], &failure));
-  if (failure.first[0]) clnorm_add_failure(&s->found, &failure);
-}
-
-/* A subject's outputs against the baseline's, as far as they are promised (promise NULL: all of them); the
- * reference is asked again where bits differ. False if there is no memory. */
-static bool judge(session *s, const trial *t, const clnorm_promise *promise,
-                  const clnorm_case_outputs *outputs, clnorm_totals *totals,
-                  clnorm_failure *failure) {
-  clnorm_outside outside = {0, 0};
-  bool good = true;
-  totals->worst_bound_ratio = larger(totals->worst_bound_ratio, t->ratio);
-  for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++) {
-    const clnorm_output output = (clnorm_output)o;
-    const clnorm_tensor tensor = clnorm_case_problem_output(&t->operands.problem, output);
-    clnorm_difference difference;
-    if (t->outputs.counts[o] == 0) continue;
-    clnorm_separate_output(promise, output, t->outputs.values[o], outputs->values[o], &outside);
-    good =
-        clnorm_case_compare(&tensor, t->outputs.values[o], outputs->values[o], &difference) && good;
-    clnorm_add_difference(totals, s->found.histogram, failure, output, &difference);
-    if (difference.differing_elements > 0)
-      totals->worst_bound_ratio = larger(
-          totals->worst_bound_ratio, judge_by_reference(t, output, outputs->values[o], failure));
-  }
-  clnorm_add_outside(totals, outside);
-  return good;
-}
-
-/* What is promised of this case: all of it, *promise NULL, unless the device or the baseline flushes
- * subnormal values. False if there is no memory. */
-static bool find_promise(const session *s, const subject *who, trial *t,
-                         const clnorm_promise **promise) {
-  const bool kept = clnorm_promise_kept(who->target->context, s->baseline.context);
-  if (!kept && !t->promise) t->promise = clnorm_promise_create(&t->operands.problem);
-  *promise = kept ? NULL : t->promise;
-  return kept || t->promise;
-}
-
-static bool device_failed(clnorm_status status) {
-  return clnorm_exit_status(status) == CLNORM_EXIT_DEVICE;
-}
-
-static void describe_failure(const clnorm_case *item, const char *why, clnorm_message *message) {
-  char text[320];
-  clnorm_case_describe(item, text, sizeof text);
-  clnorm_refuse(message, "failed on %s %s %s: %.1000s", clnorm_shape_text_of(item->dims).text,
-                clnorm_case_mode(item), text, why);
-}
-
-/* ---- Running --------------------------------------------------------------------------------- */
-
-/* The device does not have the type. */
-static void not_run(session *s, subject *who, const clnorm_case *item, clnorm_totals *totals,
-                    const char *why) {
-  totals->not_run++;
-  if (!clnorm_add_not_run(&s->found, who->target->label, clnorm_case_dtype(item).text, why))
-    clnorm_target_give_up(who->target, "no host memory to keep what is not run");
-}
-
-/* A device that fails is asked no more. */
-static void run_subject(session *s, subject *who, trial *t, const clnorm_case *item,
-                        clnorm_totals *totals) {
-  clnorm_case_outputs outputs;
-  clnorm_status status;
-  clnorm_message why, what;
-  const clnorm_promise *promise;
-  clnorm_failure failure = start_failure(s, who->target->label, item);
-  const double start = clnorm_now();
-  const clnorm_case_result result =
-      clnorm_case_run(who->runner, item, &t->operands.problem, &outputs, &status, &why);
-  totals->seconds += clnorm_now() - start;
-  if (result == CLNORM_CASE_FAILED && status == CLNORM_ERROR_UNSUPPORTED) {
-    not_run(s, who, item, totals, why.text);
-    return;
-  }
-  totals->cases++;
-  if (result == CLNORM_CASE_FAILED && device_failed(status)) {
-    describe_failure(item, why.text, &what);
-    clnorm_target_give_up(who->target, "%s", what.text);
-  } else if (result != CLNORM_CASE_RAN)
-    snprintf(failure.first, sizeof failure.first, "%.300s", why.text);
-  else if (!find_promise(s, who, t, &promise))
-    clnorm_target_give_up(who->target, "no host memory to find out what is promised");
-  else if (!judge(s, t, promise, &outputs, totals, &failure))
-    clnorm_target_give_up(who->target, "no host memory to compare");
-  if (failure.first[0]) clnorm_add_failure(&s->found, &failure);
-  clnorm_case_outputs_free(&outputs);
-}
-
-/* One subject, in every variant asked for. */
-static void run_variants(session *s, subject *who, trial *t, clnorm_totals *totals) {
-  const int chosen = s->chosen->variant;
-  const bool all = chosen == ALL_VARIANTS;
-  const int first = all ? CLNORM_CUT_CHANNEL : 0, last = all ? CLNORM_CUT_SPLIT : 0;
-  for (int v = first; v <= last && clnorm_target_works(who->target); v++) {
-    clnorm_case item = *t->item;
-    if (chosen != VARIANT_IN_TURN) item.variant = (clnorm_cut)(all ? v : chosen);
-    t->operands.problem.desc.cut = item.variant;
-    run_subject(s, who, t, &item, totals);
-  }
-}
-
-static int run_baseline(session *s, trial *t) {
-  clnorm_status status;
-  clnorm_message why, what;
-  const clnorm_case_result result = clnorm_case_run(
-      s->baseline_runner, t->item, &t->operands.problem, &t->outputs, &status, &why);
-  if (result == CLNORM_CASE_FAILED) {
-    describe_failure(t->item, why.text, &what);
-    clnorm_complain("%s: %s", s->baseline.label, what.text);
-    return CLNORM_EXIT_DEVICE;
-  }
-  if (result == CLNORM_CASE_BROKEN) {
-    clnorm_failure failure = start_failure(s, s->baseline.label, t->item);
-    snprintf(failure.first, sizeof failure.first, "%.300s", why.text);
-    clnorm_add_failure(&s->found, &failure);
-  }
-  judge_baseline(s, t);
-  return CLNORM_EXIT_GOOD;
-}
-
-static int run_case(session *s, const clnorm_case *item, size_t group_index) {
-  trial t = {.item = item};
-  int status = CLNORM_EXIT_DEVICE;
-  if (!clnorm_case_operands_make(item, &t.operands)) goto no_memory;
-  t.reference = clnorm_reference_create(&t.operands.problem);
-  if (!t.reference) goto no_memory;
-  status = run_baseline(s, &t);
-  for (size_t i = 0; i < s->num_subjects && !status; i++)
-    run_variants(s, &s->subjects[i], &t, &s->subjects[i].totals[group_index]);
-  goto done;
-no_memory:
-  clnorm_complain("no host memory for %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, item->dims[0],
-                  item->dims[1], item->dims[2], item->dims[3]);
-done:
-  clnorm_case_outputs_free(&t.outputs);
-  clnorm_promise_destroy(t.promise);
-  clnorm_reference_destroy(t.reference);
-  clnorm_case_operands_free(&t.operands);
-  return status;
-}
-
-static void show_progress(session *s, const group *current) {
-  if (clnorm_now() - s->last_progress < 0.1) return;
-  s->last_progress = clnorm_now();
-  clnorm_progress("%s: %zu of %zu cases", current->name, s->cases_done, s->num_cases);
-}
-
-static bool some_work(const session *s) {
-  for (size_t i = 0; i < s->num_subjects; i++)
-    if (clnorm_target_works(&s->targets[i])) return true;
-  return false;
-}
-
-static int run_groups(session *s) {
-  int status = CLNORM_EXIT_GOOD;
-  for (size_t g = 0; g < s->num_groups && !status; g++)
-    for (size_t i = 0; i < s->groups[g].count && !status && some_work(s); i++) {
-      show_progress(s, &s->groups[g]);
-      status = run_case(s, &s->groups[g].cases[i], g);
-      s->cases_done++;
-    }
-  clnorm_progress(NULL);
-  return status;
-}
 
 /* ---- Setting up ------------------------------------------------------------------------------ */
 
@@ -344,7 +112,7 @@ static clnorm_case *choose_cases(const options *o, clnorm_case *cases, size_t *c
 }
 
 static bool add_group(session *s, const char *name, clnorm_case *cases, size_t count) {
-  group *g = &s->groups[s->num_groups];
+  clnorm_case_group *g = &s->plan.groups[s->plan.num_groups++];
   if (cases) cases = choose_cases(s->chosen, cases, &count);
   if (!cases) {
     clnorm_complain("no memory for the cases of %s", name);
@@ -352,10 +120,8 @@ static bool add_group(session *s, const char *name, clnorm_case *cases, size_t c
   }
   g->cases = cases;
   g->count = count;
-  snprintf(g->text, sizeof g->text, "%s", name);
-  g->name = g->text;
-  s->num_groups++;
-  s->num_cases += count;
+  snprintf(g->name, sizeof g->name, "%s", name);
+  s->plan.num_cases += count;
   return true;
 }
 
@@ -395,8 +161,9 @@ static bool collect_cases(session *s) {
   const options *o = s->chosen;
   size_t known = 0;
   while (clnorm_suite_names[known]) known++;
-  s->groups = calloc(o->suites.count * (known + 1) + o->shapes.count + 1, sizeof *s->groups);
-  if (!s->groups) {
+  s->plan.groups =
+      calloc(o->suites.count * (known + 1) + o->shapes.count + 1, sizeof *s->plan.groups);
+  if (!s->plan.groups) {
     clnorm_complain("no memory for a list of cases");
     return false;
   }
@@ -408,67 +175,146 @@ static bool collect_cases(session *s) {
   return true;
 }
 
-static int open_subjects(session *s) {
-  const clnorm_target_options *target = &s->chosen->target;
-  int status = clnorm_target_open_baseline(NULL, target->threads, &s->baseline);
-  if (!status) status = clnorm_targets_open(target, &s->targets, &s->num_subjects);
+/* Whether a case asks for a form. */
+static bool forms_take_turns(const session *s) {
+  for (size_t g = 0; g < s->plan.num_groups; g++)
+    for (size_t i = 0; i < s->plan.groups[g].count; i++)
+      if (s->plan.groups[g].cases[i].form != CLNORM_FORM_AUTO) return true;
+  return false;
+}
+
+/* How many of `targets` are of one device, and so in one thread; but forms that take turns are two. */
+static size_t targets_of_device(const clnorm_target *targets, size_t count) {
+  size_t same = 1;
+  if (!targets[0].context) return same;
+  const char *id = clnorm_context_device(targets[0].context)->id;
+  while (same < count && targets[same].context && targets[same].form == targets[0].form &&
+         strcmp(clnorm_context_device(targets[same].context)->id, id) == 0)
+    same++;
+  return same;
+}
+
+static int open_devices(session *s) {
+  clnorm_target_options how = s->chosen->target;
+  if (how.form == CLNORM_FORM_IN_TURN && !forms_take_turns(s)) how.form = CLNORM_FORM_AUTO;
+  int status = clnorm_targets_open(&how, &s->targets, &s->num_targets);
   if (status) return status;
-  s->baseline_runner = clnorm_case_runner_create(s->baseline.context);
-  s->subjects = calloc(s->num_subjects, sizeof *s->subjects);
-  s->found.devices = calloc(s->num_subjects, sizeof *s->found.devices);
-  bool good = s->baseline_runner && s->subjects && s->found.devices;
-  for (size_t i = 0; i < s->num_subjects && good; i++) {
-    subject *who = &s->subjects[i];
-    who->target = &s->targets[i];
-    if (who->target->context) who->runner = clnorm_case_runner_create(who->target->context);
-    who->totals = calloc(s->num_groups, sizeof *who->totals);
-    s->found.devices[i] = s->targets[i].label;
-    good = (who->runner || !who->target->context) && who->totals;
+  s->devices = calloc(s->num_targets, sizeof *s->devices);
+  s->found.devices = calloc(s->num_targets, sizeof *s->found.devices);
+  if (!s->devices || !s->found.devices) {
+    clnorm_complain("no memory");
+    return CLNORM_EXIT_DEVICE;
   }
-  s->found.num_devices = s->num_subjects;
-  s->found.baseline = s->baseline.label;
-  if (!good) clnorm_complain("no memory");
-  return good ? CLNORM_EXIT_GOOD : CLNORM_EXIT_DEVICE;
+  for (size_t i = 0; i < s->num_targets; i++) s->found.devices[i] = s->targets[i].label;
+  s->found.num_devices = s->num_targets;
+  for (size_t i = 0, count; i < s->num_targets && !status; i += count) {
+    count = targets_of_device(s->targets + i, s->num_targets - i);
+    status =
+        clnorm_verify_device_open(&s->devices[s->num_devices++], &s->plan, s->targets + i, count);
+  }
+  s->found.baseline = s->devices[0].baseline.label;
+  return status;
 }
 
 static void close_session(session *s) {
-  for (size_t i = 0; s->subjects && i < s->num_subjects; i++) {
-    clnorm_case_runner_destroy(s->subjects[i].runner);
-    free(s->subjects[i].totals);
-  }
-  free(s->subjects);
-  clnorm_targets_close(s->targets, s->num_subjects);
-  clnorm_case_runner_destroy(s->baseline_runner);
-  clnorm_target_close(&s->baseline);
-  for (size_t g = 0; g < s->num_groups; g++) free(s->groups[g].cases);
-  free(s->groups);
+  for (size_t i = 0; i < s->num_devices; i++) clnorm_verify_device_close(&s->devices[i]);
+  free(s->devices);
+  clnorm_targets_close(s->targets, s->num_targets);
+  for (size_t g = 0; g < s->plan.num_groups; g++) free(s->plan.groups[g].cases);
+  free(s->plan.groups);
   free(s->found.devices);
   clnorm_verification_free(&s->found);
 }
 
+/* ---- Running --------------------------------------------------------------------------------- */
+
+typedef struct side { /* a device at work */
+  clnorm_verify_device *device;
+  pthread_t thread;
+  bool started;
+  int status;
+} side;
+
+static void *side_main(void *argument) {
+  side *one = argument;
+  one->status = clnorm_verify_device_run(one->device);
+  return NULL;
+}
+
+/* Until all are done. */
+static void show_progress(const session *s) {
+  const struct timespec pause = {0, 20000000};
+  size_t cases = 0, working = 1;
+  while (working > 0) {
+    working = cases = 0;
+    for (size_t i = 0; i < s->num_devices; i++) {
+      working += !atomic_load(&s->devices[i].done);
+      cases += atomic_load(&s->devices[i].cases_done);
+    }
+    clnorm_progress("%zu of %zu cases", cases, s->num_devices * s->plan.num_cases);
+    if (working > 0) nanosleep(&pause, NULL);
+  }
+  clnorm_progress(NULL);
+}
+
+/* The devices side by side: one that compiles, or is slow, does not hold up the others. */
+static int run_devices(session *s) {
+  int status = CLNORM_EXIT_GOOD;
+  side *sides = calloc(s->num_devices, sizeof *sides);
+  if (!sides) {
+    clnorm_complain("no memory");
+    return CLNORM_EXIT_DEVICE;
+  }
+  for (size_t i = 0; i < s->num_devices; i++) {
+    sides[i].device = &s->devices[i];
+    sides[i].started = pthread_create(&sides[i].thread, NULL, side_main, &sides[i]) == 0;
+    if (!sides[i].started) side_main(&sides[i]);
+  }
+  show_progress(s);
+  for (size_t i = 0; i < s->num_devices; i++) {
+    if (sides[i].started) pthread_join(sides[i].thread, NULL);
+    if (!status) status = sides[i].status;
+  }
+  free(sides);
+  return status;
+}
+
 /* ---- Reporting ------------------------------------------------------------------------------- */
 
-static void add_up(session *s) {
-  for (size_t i = 0; i < s->num_subjects; i++)
-    for (size_t g = 0; g < s->num_groups; g++)
-      clnorm_add_totals(&s->found.totals, &s->subjects[i].totals[g]);
-  for (size_t i = 0; i < s->num_subjects; i++)
+/* The subjects of all devices, which stand in the order of the targets. */
+static const clnorm_verify_subject *subject_of(const session *s, size_t target) {
+  size_t d = 0;
+  for (; target >= s->devices[d].num_subjects; d++) target -= s->devices[d].num_subjects;
+  return &s->devices[d].subjects[target];
+}
+
+/* False if there is no memory. */
+static bool add_up(session *s) {
+  bool good = true;
+  for (size_t i = 0; i < s->num_targets; i++) {
     s->found.num_failed += !clnorm_target_works(&s->targets[i]);
+    for (size_t g = 0; g < s->plan.num_groups; g++)
+      clnorm_add_totals(&s->found.totals, &subject_of(s, i)->totals[g]);
+  }
+  for (size_t i = 0; i < s->num_devices && good; i++)
+    good = clnorm_add_found(&s->found, &s->devices[i].found);
+  if (!good) clnorm_complain("no memory for what was found");
+  return good;
 }
 
 static void print_json(const session *s) {
   clnorm_json json = {stdout, false};
   clnorm_json_object(&json, NULL);
   clnorm_verification_json(&json, &s->found);
-  clnorm_targets_failed_json(&json, s->targets, s->num_subjects);
+  clnorm_targets_failed_json(&json, s->targets, s->num_targets);
   clnorm_json_end_object(&json);
   putchar('\n');
 }
 
 static int label_width(const session *s) {
   size_t width = 6;
-  for (size_t i = 0; i < s->num_subjects; i++) {
-    const size_t length = strlen(s->subjects[i].target->label);
+  for (size_t i = 0; i < s->num_targets; i++) {
+    const size_t length = strlen(s->targets[i].label);
     if (length > width) width = length;
   }
   return (int)width;
@@ -479,31 +325,34 @@ static void print_table(const session *s) {
   printf("each is compared with %s\n", s->found.baseline);
   printf("%-*s  %-14s %6s %10s %8s %12s %8s\n", width, "device", "suite", "cases", "differing",
          "max ulp", "error/bound", "time");
-  for (size_t i = 0; i < s->num_subjects; i++)
-    for (size_t g = 0; g < s->num_groups; g++) {
-      const clnorm_totals *t = &s->subjects[i].totals[g];
+  for (size_t i = 0; i < s->num_targets; i++)
+    for (size_t g = 0; g < s->plan.num_groups; g++) {
+      const clnorm_totals *t = &subject_of(s, i)->totals[g];
+      const bool works = clnorm_target_works(&s->targets[i]);
+      if (works && t->cases == 0) continue; /* all of them in another form, or not run */
       printf("%-*s  %-14s %6" PRId64 " %10" PRId64 " %8" PRIu64 " %12.3g %8s%s\n", width,
-             s->targets[i].label, s->groups[g].name, t->cases, t->differing_elements, t->max_ulp,
-             t->worst_bound_ratio, clnorm_time_text(t->seconds).text,
-             clnorm_target_works(&s->targets[i]) ? "" : "  FAILED");
+             s->targets[i].label, s->plan.groups[g].name, t->cases, t->differing_elements,
+             t->max_ulp, t->worst_bound_ratio, clnorm_time_text(t->seconds).text,
+             works ? "" : "  FAILED");
     }
   clnorm_verification_print_failures(&s->found);
   clnorm_verification_print_verdict(&s->found);
 }
 
 static int verify(const options *chosen) {
-  session s = {.chosen = chosen};
+  session s = {.chosen = chosen,
+               .plan = {.threads = chosen->target.threads, .variant = chosen->variant}};
   int status = collect_cases(&s) ? CLNORM_EXIT_GOOD : CLNORM_EXIT_USAGE;
-  if (!status) status = open_subjects(&s);
-  if (!status) status = run_groups(&s);
+  if (!status) status = open_devices(&s);
+  if (!status) status = run_devices(&s);
+  if (!status && !add_up(&s)) status = CLNORM_EXIT_DEVICE;
   if (!status) {
-    add_up(&s);
     if (chosen->json)
       print_json(&s);
     else
       print_table(&s);
     status =
-        chosen->shapes.wrong ? CLNORM_EXIT_USAGE : clnorm_targets_status(s.targets, s.num_subjects);
+        chosen->shapes.wrong ? CLNORM_EXIT_USAGE : clnorm_targets_status(s.targets, s.num_targets);
     if (!status && s.found.totals.cases == 0 && s.found.totals.not_run > 0)
       status = CLNORM_EXIT_USAGE;
     if (s.found.num_failures > 0) status = CLNORM_EXIT_DIFFERENT;
@@ -513,8 +362,8 @@ static int verify(const options *chosen) {
 }
 
 int clnorm_command_verify(int argc, char **argv) {
-  options o = {.target = {.device = "all"},
-               .variant = VARIANT_IN_TURN,
+  options o = {.target = {.device = "all", .form = CLNORM_FORM_IN_TURN},
+               .variant = CLNORM_VARIANT_OF_CASE,
                .dtype = DTYPES_OF_SUITE,
                .layout = LAYOUTS_OF_SUITE,
                .op = ALL_OPS,
@@ -525,7 +374,7 @@ int clnorm_command_verify(int argc, char **argv) {
       {"--shape", CLNORM_OPTION_SHAPES, &o.shapes, NULL},
       {"--form", CLNORM_OPTION_CHOICE, &o.target.form, CLNORM_FORM_CHOICES "|all"},
       {"--group-size", CLNORM_OPTION_CHOICE, &o.target.group_size, CLNORM_GROUP_SIZE_CHOICES},
-      {"--variant", CLNORM_OPTION_CHOICE, &o.variant, "auto|channel|split|all"},
+      {"--variant", CLNORM_OPTION_CHOICE, &o.variant, CLNORM_VARIANT_CHOICES "|all"},
       {"--dtype", CLNORM_OPTION_CHOICE, &o.dtype, CLNORM_DTYPE_CHOICES "|all"},
       {"--layout", CLNORM_OPTION_CHOICE, &o.layout, CLNORM_CASE_LAYOUT_CHOICES "|all"},
       {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|all"},

@@ -1,6 +1,7 @@
 /*
  * Random use of the forward interface on the CPU path: descriptions, memory and offsets, right and wrong;
- * contexts with random instruction sets, threads and tunings; modules. What the header says is expected:
+ * contexts with random instruction sets, threads and tunings; modules; and random tensors of every type and layout
+ * (fuzz_layouts.c), on the device that CLNORM_TEST_DEVICE names as well. What the header says is expected:
  *
  *   refused    with one of the statuses whose rule is broken, with a message, and nothing is written
  *   accepted   every output is written, and nothing else; the bits are those of the plain code on one thread
@@ -14,6 +15,7 @@
 #include <clnorm/clnorm.h>
 
 #include "dense.h"
+#include "fuzz.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -21,8 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* ---- Random numbers ------------------------------------------------------------------------------- */
 
@@ -48,14 +48,14 @@ static void start_round(uint64_t seed, uint64_t round) {
   source.state = seed ^ (round + 1) * 0xd1342543de82ef95u;
 }
 
-static uint64_t below(uint64_t count) { return next() % count; }
-static bool chance(unsigned percent) { return below(100) < percent; }
+uint64_t fuzz_below(uint64_t count) { return next() % count; }
+uint64_t fuzz_in_turn(uint64_t count) { return (source.seed + source.round / 8) % count; }
+bool fuzz_chance(unsigned percent) { return fuzz_below(100) < percent; }
 static double uniform(void) { return (double)(next() >> 11) * 0x1p-53; }
-#define PICK(table) ((table)[below(LENGTH(table))])
 
 static struct { uint64_t refused, ran, modules, contexts; } counted;
 
-__attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...) {
+void fuzz_fail(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   fprintf(stderr, "FAILED with --seed %llu --round %llu: ", (unsigned long long)source.seed,
@@ -66,9 +66,9 @@ __attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *for
   abort();
 }
 
-static void *allocate(size_t size) {
+void *fuzz_allocate(size_t size) {
   void *memory = malloc(size ? size : 1);
-  if (!memory) fail("no memory for %zu bytes", size);
+  if (!memory) fuzz_fail("no memory for %zu bytes", size);
   return memory;
 }
 
@@ -84,26 +84,27 @@ static void judge(const char *call, const clnorm_context *context, clnorm_status
                   faults expected) {
   const char *text = clnorm_last_error(context);
   if (status == CLNORM_OK && !expected) return;
-  if (status == CLNORM_OK) fail("%s succeeded, but breaks rules (0x%x)", call, expected);
+  if (status == CLNORM_OK) fuzz_fail("%s succeeded, but breaks rules (0x%x)", call, expected);
   if (!(expected & FAULT(status)))
-    fail("%s: %s (%s), but 0x%x is expected", call, clnorm_status_name(status), text, expected);
-  if (strlen(text) < 8) fail("%s: %s without a message", call, clnorm_status_name(status));
+    fuzz_fail("%s: %s (%s), but 0x%x is expected", call, clnorm_status_name(status), text,
+              expected);
+  if (strlen(text) < 8) fuzz_fail("%s: %s without a message", call, clnorm_status_name(status));
   counted.refused++;
 }
 
 /* ---- Contexts --------------------------------------------------------------------------------------- */
 
 #define MAX_CONTEXTS 6
-static clnorm_context *baseline, *contexts[MAX_CONTEXTS];
+static clnorm_context *baseline, *device, *contexts[MAX_CONTEXTS];
 
 static void random_tuning(clnorm_tuning *tuning, faults *broken) {
   static const double splits[] = {0, 0.001, 0.5, 1, 4, 1e6, 0.0009, 1.1e6, -1, NAN, INFINITY};
   static const uint64_t bytes[] = {0, 1, 4096, 1 << 20, UINT64_MAX};
-  const size_t split = below(chance(10) ? LENGTH(splits) : 6);
+  const size_t split = fuzz_below(fuzz_chance(10) ? LENGTH(splits) : 6);
   *tuning = dense_tuning();
   tuning->split_below = splits[split];
   tuning->stream_bytes = PICK(bytes);
-  tuning->form = (clnorm_form)(chance(97) ? below(2) : below(5) - 1);
+  tuning->form = (clnorm_form)(fuzz_chance(97) ? fuzz_below(2) : fuzz_below(5) - 1);
   if (split > 5 || tuning->form < CLNORM_FORM_AUTO || tuning->form > CLNORM_FORM_VECTOR)
     *broken |= INVALID; /* the CPU path has no wide form */
 }
@@ -111,35 +112,36 @@ static void random_tuning(clnorm_tuning *tuning, faults *broken) {
 /* An instruction set that the processor lacks is an error, and so may be accepted or not. */
 static bool open_random(clnorm_context **context) {
   static const int threads[] = {1, 2, 3, 5, 0, -1, 1025};
-  const size_t thread = below(chance(5) ? 7 : 4);
+  const size_t thread = fuzz_below(fuzz_chance(5) ? 7 : 4);
   clnorm_context_options options = dense_context_options();
   clnorm_tuning tuning;
   clnorm_message message = {""};
   faults broken = 0;
   options.cache_dir = "";
   options.num_threads = threads[thread];
-  options.isa = (clnorm_isa)(chance(97) ? below(4) : below(6) - 1);
-  options.form = (clnorm_form)(chance(97) ? 0 : below(5) - 1);
-  if (chance(70)) random_tuning(&tuning, &broken), options.tuning = &tuning;
+  options.isa = (clnorm_isa)(fuzz_chance(97) ? fuzz_below(4) : fuzz_below(6) - 1);
+  options.form = (clnorm_form)(fuzz_chance(97) ? 0 : fuzz_below(5) - 1);
+  if (fuzz_chance(70)) random_tuning(&tuning, &broken), options.tuning = &tuning;
   if (thread > 4 || options.isa < CLNORM_ISA_AUTO || options.isa > CLNORM_ISA_AVX512 ||
       options.form < CLNORM_FORM_AUTO || options.form > CLNORM_FORM_VECTOR)
     broken |= INVALID;
   *context = (clnorm_context *)&message;
   const clnorm_status status = clnorm_context_create("cpu", &options, context, &message);
   counted.contexts++;
-  if ((status == CLNORM_OK) != (*context != NULL)) fail("a context and a status disagree");
-  if (status == CLNORM_OK && broken) fail("a context is created from options that break rules");
+  if ((status == CLNORM_OK) != (*context != NULL)) fuzz_fail("a context and a status disagree");
+  if (status == CLNORM_OK && broken)
+    fuzz_fail("a context is created from options that break rules");
   if (status == CLNORM_OK) return true;
   const bool lacking = options.isa == CLNORM_ISA_AVX2 || options.isa == CLNORM_ISA_AVX512;
   if (status != CLNORM_ERROR_INVALID_ARGUMENT || (!broken && !lacking))
-    fail("clnorm_context_create: %s: %s", clnorm_status_name(status), message.text);
-  if (strlen(message.text) < 8) fail("clnorm_context_create fails without a message");
+    fuzz_fail("clnorm_context_create: %s: %s", clnorm_status_name(status), message.text);
+  if (strlen(message.text) < 8) fuzz_fail("clnorm_context_create fails without a message");
   return false;
 }
 
-static clnorm_context *random_context(void) {
-  clnorm_context **slot = &contexts[below(MAX_CONTEXTS)];
-  if (*slot && chance(2)) {
+clnorm_context *fuzz_context(void) {
+  clnorm_context **slot = &contexts[fuzz_below(MAX_CONTEXTS)];
+  if (*slot && fuzz_chance(2)) {
     clnorm_context_destroy(*slot);
     *slot = NULL;
   }
@@ -147,18 +149,36 @@ static clnorm_context *random_context(void) {
   return *slot;
 }
 
-static void open_baseline(void) {
-  clnorm_context_options options = dense_context_options();
+static clnorm_context *open_context(const char *name, clnorm_context_options *options) {
+  clnorm_context *context;
   clnorm_message message;
+  if (clnorm_context_create(name, options, &context, &message))
+    fuzz_fail("device '%s': %s", name, message.text);
+  return context;
+}
+
+clnorm_context *fuzz_baseline(void) {
+  clnorm_context_options options = dense_context_options();
   options.cache_dir = "";
   options.isa = CLNORM_ISA_PLAIN;
   options.num_threads = 1;
-  if (!baseline && clnorm_context_create("cpu", &options, &baseline, &message))
-    fail("no CPU path: %s", message.text);
+  if (!baseline) baseline = open_context("cpu", &options);
+  return baseline;
+}
+
+clnorm_context *fuzz_device(void) {
+  const char *name = getenv("CLNORM_TEST_DEVICE"), *form = getenv("CLNORM_TEST_FORM");
+  clnorm_context_options options = dense_context_options();
+  if (!name || !name[0] || strcmp(name, "cpu") == 0) return NULL;
+  if (form && strcmp(form, "vector") == 0) options.form = CLNORM_FORM_VECTOR;
+  if (form && strcmp(form, "wide") == 0) options.form = CLNORM_FORM_WIDE;
+  if (!device) device = open_context(name, &options);
+  return device;
 }
 
 static void close_contexts(void) {
   for (size_t i = 0; i < MAX_CONTEXTS; i++) clnorm_context_destroy(contexts[i]);
+  clnorm_context_destroy(device);
   clnorm_context_destroy(baseline);
 }
 
@@ -170,23 +190,23 @@ static void close_contexts(void) {
 /* About the sizes where something changes: vectors, rows, blocks, segments; small ones most often. */
 static int64_t random_size(int64_t most) {
   static const int64_t near[] = {4, 8, 16, 32, 49, 64, 128, 196, 256, 512, 1024, 2048, 4096};
-  int64_t size = 1 + (int64_t)below(9);
-  if (chance(40)) size = PICK(near) + (int64_t)below(5) - 2;
-  if (chance(10)) size = 1 + (int64_t)below((uint64_t)most);
+  int64_t size = 1 + (int64_t)fuzz_below(9);
+  if (fuzz_chance(40)) size = PICK(near) + (int64_t)fuzz_below(5) - 2;
+  if (fuzz_chance(10)) size = 1 + (int64_t)fuzz_below((uint64_t)most);
   return size > most ? 1 + size % most : size;
 }
 
 static void random_sizes(dense_desc *desc) {
   int64_t *const sizes[] = {&desc->batch, &desc->channels, &desc->spatial};
-  int64_t left = chance(5) ? 16 * MAX_ELEMENTS : MAX_ELEMENTS;
-  const size_t shift = below(3);
+  int64_t left = fuzz_chance(5) ? 16 * MAX_ELEMENTS : MAX_ELEMENTS;
+  const size_t shift = fuzz_below(3);
   for (size_t i = 0; i < 3; i++) {
     int64_t *size = sizes[(i + shift) % 3];
     *size = random_size(left);
     left /= *size;
   }
-  if (chance(3)) *PICK(sizes) = 0;
-  if (chance(3)) desc->batch = desc->spatial = 1;
+  if (fuzz_chance(3)) *PICK(sizes) = 0;
+  if (fuzz_chance(3)) desc->batch = desc->spatial = 1;
 }
 
 static const int64_t odd_sizes[] = {-1,
@@ -203,36 +223,36 @@ static const int64_t odd_sizes[] = {-1,
 static void spoil_desc(dense_desc *desc) {
   static const double odd_eps[] = {-1e-5, NAN, INFINITY, 1e39, 3.4e38, -0.0, 1e-300, 0};
   int64_t *const sizes[] = {&desc->batch, &desc->channels, &desc->spatial};
-  switch (below(5)) {
+  switch (fuzz_below(5)) {
   case 0:
-    for (uint64_t i = 1 + below(3); i; i--) *PICK(sizes) = PICK(odd_sizes);
+    for (uint64_t i = 1 + fuzz_below(3); i; i--) *PICK(sizes) = PICK(odd_sizes);
     break;
   case 1:
-    desc->statistics = (int32_t)below(5) - 1;
+    desc->statistics = (int32_t)fuzz_below(5) - 1;
     break;
   case 2:
     desc->eps = PICK(odd_eps);
     break;
   case 3:
-    desc->cut = (int32_t)below(5) - 1;
+    desc->cut = (int32_t)fuzz_below(5) - 1;
     break;
   default:
-    desc->store = (int32_t)below(5) - 1;
+    desc->store = (int32_t)fuzz_below(5) - 1;
     break;
   }
 }
 
 static dense_desc random_desc(void) {
   static const double eps[] = {1e-5, 1e-3, 0, 1e-30, 2};
-  dense_desc desc = dense_desc_defaults(chance(10) ? 2 : (int32_t)below(2), 1, 1, 1);
+  dense_desc desc = dense_desc_defaults(fuzz_chance(10) ? 2 : (int32_t)fuzz_below(2), 1, 1, 1);
   random_sizes(&desc);
   desc.eps = PICK(eps);
-  desc.biased_running_var = chance(30);
-  desc.external_workspace = chance(40);
-  desc.cut = (int32_t)below(3);
-  desc.store = (int32_t)below(3);
-  desc.refuse_one_value = chance(50);
-  if (chance(15)) spoil_desc(&desc);
+  desc.biased_running_var = fuzz_chance(30);
+  desc.external_workspace = fuzz_chance(40);
+  desc.cut = (int32_t)fuzz_below(3);
+  desc.store = (int32_t)fuzz_below(3);
+  desc.refuse_one_value = fuzz_chance(50);
+  if (fuzz_chance(15)) spoil_desc(&desc);
   return desc;
 }
 
@@ -318,17 +338,17 @@ static uint32_t bits_of(float value) {
 }
 
 /* Around `mean`, `spread` wide, with an odd value now and then; or any bits at all. */
-static float *random_values(size_t count) {
+float *fuzz_values(size_t count) {
   static const float odd[] = {0.0f, -0.0f, 1e-42f, 1e-33f, 1e20f, -3e38f, NAN, INFINITY, -INFINITY};
   static const double scales[] = {1, 1, 1, 1e-3, 1e3, 1e-20, 1e-33, 1e15, 0};
-  float *values = allocate(count * sizeof(float));
-  const double spread = PICK(scales), mean = chance(50) ? 0 : spread * 100 * uniform();
-  const unsigned odds = chance(80) ? 0 : 1 + (unsigned)below(20);
-  const bool anything = chance(5);
+  float *values = fuzz_allocate(count * sizeof(float));
+  const double spread = PICK(scales), mean = fuzz_chance(50) ? 0 : spread * 100 * uniform();
+  const unsigned odds = fuzz_chance(80) ? 0 : 1 + (unsigned)fuzz_below(20);
+  const bool anything = fuzz_chance(5);
   for (size_t i = 0; i < count; i++) {
     values[i] = (float)(mean + spread * (uniform() + uniform() - 1));
     if (anything) values[i] = from_bits((uint32_t)next());
-    if (odds && chance(odds)) values[i] = PICK(odd);
+    if (odds && fuzz_chance(odds)) values[i] = PICK(odd);
   }
   return values;
 }
@@ -338,18 +358,18 @@ static call random_call(const dense_desc *desc, size_t workspace) {
   const size_t channel = (size_t)desc->channels * sizeof(float);
   const size_t tensor = (size_t)desc->batch * (size_t)desc->spatial * channel;
   const bool copy = desc->statistics == DENSE_COPY;
-  const bool running = desc->statistics == CLNORM_GIVEN_STATISTICS || (!copy && chance(70));
-  call c = {.desc = *desc, .in_place = chance(25), .momentum = PICK(momenta)};
+  const bool running = desc->statistics == CLNORM_GIVEN_STATISTICS || (!copy && fuzz_chance(70));
+  call c = {.desc = *desc, .in_place = fuzz_chance(25), .momentum = PICK(momenta)};
   if (desc->channels > LARGE) return c; /* of an empty tensor, which needs no operands */
   c.sizes[X] = c.sizes[Y] = tensor;
-  if (!copy && chance(60)) c.sizes[WEIGHT] = channel;
-  if (!copy && chance(60)) c.sizes[BIAS] = channel;
+  if (!copy && fuzz_chance(60)) c.sizes[WEIGHT] = channel;
+  if (!copy && fuzz_chance(60)) c.sizes[BIAS] = channel;
   if (running) c.sizes[MEAN] = c.sizes[VAR] = channel;
-  if (!copy && chance(40)) c.sizes[SAVED_MEAN] = channel;
-  if (!copy && chance(40)) c.sizes[SAVED_INVSTD] = channel;
+  if (!copy && fuzz_chance(40)) c.sizes[SAVED_MEAN] = channel;
+  if (!copy && fuzz_chance(40)) c.sizes[SAVED_INVSTD] = channel;
   if (desc->external_workspace) c.sizes[WORKSPACE] = workspace;
   for (size_t i = X; i <= VAR; i++)
-    if (i != Y && c.sizes[i]) c.values[i] = random_values(c.sizes[i] / sizeof(float));
+    if (i != Y && c.sizes[i]) c.values[i] = fuzz_values(c.sizes[i] / sizeof(float));
   return c;
 }
 
@@ -372,20 +392,20 @@ typedef struct stage {
 
 static void place(stage *s, const call *c, size_t operand, bool random) {
   const size_t size = c->sizes[operand];
-  const size_t shift = random && operand != WORKSPACE ? sizeof(float) * below(16) : 0;
+  const size_t shift = random && operand != WORKSPACE ? sizeof(float) * fuzz_below(16) : 0;
   const size_t room = GUARD + 64 + shift + size + GUARD;
-  unsigned char *block = allocate(room);
+  unsigned char *block = fuzz_allocate(room);
   size_t start = GUARD + (64 - ((uintptr_t)block + GUARD) % 64) % 64 + shift;
-  if (start + size + GUARD > room) fail("a block is too small");
+  if (start + size + GUARD > room) fuzz_fail("a block is too small");
   for (size_t i = 0; i + sizeof poison <= room; i += sizeof poison)
     memcpy(block + i, &poison, sizeof poison);
   if (c->values[operand]) memcpy(block + start, c->values[operand], size);
-  const size_t offset = random ? sizeof(float) * below(start / sizeof(float) + 1) : 0;
+  const size_t offset = random ? sizeof(float) * fuzz_below(start / sizeof(float) + 1) : 0;
   s->blocks[operand] = block;
   s->block_sizes[operand] = start + size + GUARD;
   s->at[operand] = (float *)(void *)(block + start);
   const clnorm_memory memory = {block + start - offset, NULL, offset,
-                                size + (random ? below(GUARD) : 0)};
+                                size + (random ? fuzz_below(GUARD) : 0)};
   *member(&s->args, operand) = memory;
 }
 
@@ -412,7 +432,7 @@ static void free_stage(stage *s) {
 static void remember(stage *s) {
   for (size_t i = 0; i < OPERANDS; i++) {
     if (!s->blocks[i]) continue;
-    s->before[i] = allocate(s->block_sizes[i]);
+    s->before[i] = fuzz_allocate(s->block_sizes[i]);
     memcpy(s->before[i], s->blocks[i], s->block_sizes[i]);
   }
 }
@@ -426,8 +446,8 @@ static void check_unchanged(const stage *s, const call *c, bool ran) {
     const bool written = ran && (is_written(&c->desc, i) || (i == X && c->in_place));
     for (size_t k = 0; k < s->block_sizes[i]; k++)
       if (s->blocks[i][k] != s->before[i][k] && !(written && k >= start && k < end))
-        fail("operand %zu: byte %zd was changed by a run that %s", i, (ssize_t)(k - start),
-             ran ? "succeeded" : "was refused");
+        fuzz_fail("operand %zu: byte %zd was changed by a run that %s", i, (ssize_t)(k - start),
+                  ran ? "succeeded" : "was refused");
   }
 }
 
@@ -435,21 +455,21 @@ static void check_unchanged(const stage *s, const call *c, bool ran) {
 
 static void spoil_args(stage *s, const call *c) {
   static const double odd_momenta[] = {-0.1, 1.5, NAN, INFINITY};
-  const size_t which = below(OPERANDS), other = below(OPERANDS);
+  const size_t which = fuzz_below(OPERANDS), other = fuzz_below(OPERANDS);
   clnorm_memory *memory = member(&s->args, which);
-  switch (below(10)) {
+  switch (fuzz_below(10)) {
   case 0:
     memset(memory, 0, sizeof *memory);
     break;
   case 1:
     if (memory->size >= c->sizes[which] && c->sizes[which])
-      memory->size = c->sizes[which] - 1 - below(4);
+      memory->size = c->sizes[which] - 1 - fuzz_below(4);
     break;
   case 2:
-    if (memory->host) memory->host = (char *)memory->host + below(4);
+    if (memory->host) memory->host = (char *)memory->host + fuzz_below(4);
     break;
   case 3:
-    memory->offset += below(4);
+    memory->offset += fuzz_below(4);
     break;
   case 4:
     if (memory->host && memory->offset >= 2)
@@ -457,10 +477,10 @@ static void spoil_args(stage *s, const call *c) {
     break;
   case 5:
     memory->cl = (struct _cl_mem *)(void *)s;
-    if (chance(50)) memory->host = NULL;
+    if (fuzz_chance(50)) memory->host = NULL;
     break;
   case 6:
-    if (memory->host) memory->offset = SIZE_MAX - below(1024);
+    if (memory->host) memory->offset = SIZE_MAX - fuzz_below(1024);
     break;
   case 7:
     s->args.momentum = PICK(odd_momenta);
@@ -468,7 +488,7 @@ static void spoil_args(stage *s, const call *c) {
   default: /* onto another operand, or near it; as large as that lies in the same block */
     if (!s->at[other]) break;
     *memory = *member(&s->args, other);
-    if (chance(50)) memory->offset += sizeof(float) * below(3);
+    if (fuzz_chance(50)) memory->offset += sizeof(float) * fuzz_below(3);
     memory->size = c->sizes[other] > c->sizes[which] ? c->sizes[other] : c->sizes[which];
     break;
   }
@@ -561,10 +581,10 @@ static void check_outputs(const call *c, const stage *subject, const stage *expe
     for (size_t k = 0; k < count; k++) {
       const float value = subject->at[o][k], other = expected->at[o][k];
       if (bits_of(value) == poison && c->desc.statistics != DENSE_COPY)
-        fail("%s: operand %zu is not written", text, o);
+        fuzz_fail("%s: operand %zu is not written", text, o);
       if (!same(value, other))
-        fail("%s: operand %zu, element %zu is %a, but %a on %s (%s)", text, o, k, value, other,
-             "the plain code", clnorm_context_description(context));
+        fuzz_fail("%s: operand %zu, element %zu is %a, but %a on %s (%s)", text, o, k, value, other,
+                  "the plain code", clnorm_context_description(context));
     }
   }
 }
@@ -586,7 +606,7 @@ static stage run_well(clnorm_context *context, const call *c, bool random) {
 
 static void run_wrongly(clnorm_context *context, clnorm_plan *plan, const call *c) {
   stage s = make_stage(c, true);
-  for (uint64_t i = 1 + below(2); i; i--) spoil_args(&s, c);
+  for (uint64_t i = 1 + fuzz_below(2); i; i--) spoil_args(&s, c);
   const faults f = run_faults(&c->desc, &s.args, dense_workspace_size(plan));
   if (f) { /* without a fault, what it writes is not where c says */
     remember(&s);
@@ -604,14 +624,14 @@ static clnorm_plan *try_plan(clnorm_context *context, const dense_desc *desc, in
   *elements = f ? 0 : product(desc->batch, desc->channels, desc->spatial, 1);
   if (*elements > LARGE && status == CLNORM_ERROR_OUT_OF_MEMORY) f |= FAULT(status);
   judge("dense_plan_create", context, status, f);
-  if ((status == CLNORM_OK) != (plan != NULL)) fail("a plan and a status disagree");
-  if (plan && !*clnorm_plan_description(plan)) fail("a plan has no description");
+  if ((status == CLNORM_OK) != (plan != NULL)) fuzz_fail("a plan and a status disagree");
+  if (plan && !*clnorm_plan_description(plan)) fuzz_fail("a plan has no description");
   return plan;
 }
 
 static void fuzz_operation(void) {
   int64_t elements;
-  clnorm_context *context = random_context();
+  clnorm_context *context = fuzz_context();
   const dense_desc desc = random_desc();
   clnorm_plan *plan = try_plan(context, &desc, &elements);
   if (!plan || elements > LARGE) {
@@ -619,13 +639,13 @@ static void fuzz_operation(void) {
     return;
   }
   call c = random_call(&desc, dense_workspace_size(plan));
-  if (chance(40)) run_wrongly(context, plan, &c);
+  if (fuzz_chance(40)) run_wrongly(context, plan, &c);
   clnorm_plan_destroy(plan);
   call apart = c;
   apart.in_place = false;
-  stage expected = run_well(baseline, &apart, false);
-  for (uint64_t i = 1 + below(3); i; i--) {
-    context = random_context();
+  stage expected = run_well(fuzz_baseline(), &apart, false);
+  for (uint64_t i = 1 + fuzz_below(3); i; i--) {
+    context = fuzz_context();
     stage subject = run_well(context, &c, true);
     check_outputs(&c, &subject, &expected, context);
     free_stage(&subject);
@@ -649,8 +669,8 @@ static clnorm_status both(const modules *m, const char *what, const clnorm_statu
   const faults documented = INVALID | FAULT(CLNORM_ERROR_STATE) | FAULT(CLNORM_ERROR_OVERFLOW) |
                             FAULT(CLNORM_ERROR_BUFFER_TOO_SMALL);
   if (status[0] != status[1])
-    fail("%s: %s here, %s by the plain code", what, clnorm_status_name(status[0]),
-         clnorm_status_name(status[1]));
+    fuzz_fail("%s: %s here, %s by the plain code", what, clnorm_status_name(status[0]),
+              clnorm_status_name(status[1]));
   for (int i = 0; i < SIDES && status[i]; i++) judge(what, m->contexts[i], status[i], documented);
   return status[0];
 }
@@ -658,16 +678,16 @@ static clnorm_status both(const modules *m, const char *what, const clnorm_statu
 static clnorm_batchnorm_options random_options(void) {
   static const double odd[] = {-1, 1.5, NAN, INFINITY, 1e39};
   static const int64_t features[] = {0, -1, INT64_MIN, INT64_MAX, (int64_t)1 << 62};
-  clnorm_batchnorm_options o = dense_batchnorm_options(1 + (int64_t)below(40));
+  clnorm_batchnorm_options o = dense_batchnorm_options(1 + (int64_t)fuzz_below(40));
   o.momentum = uniform();
-  o.momentum_convention = (clnorm_momentum)(chance(97) ? below(3) : below(5) - 1);
-  o.affine = chance(70);
-  o.track_running_stats = chance(80);
-  o.freeze = chance(15);
-  o.biased_running_var = chance(30);
-  if (chance(5)) o.eps = PICK(odd);
-  if (chance(5)) o.momentum = PICK(odd);
-  if (chance(3)) o.num_features = PICK(features);
+  o.momentum_convention = (clnorm_momentum)(fuzz_chance(97) ? fuzz_below(3) : fuzz_below(5) - 1);
+  o.affine = fuzz_chance(70);
+  o.track_running_stats = fuzz_chance(80);
+  o.freeze = fuzz_chance(15);
+  o.biased_running_var = fuzz_chance(30);
+  if (fuzz_chance(5)) o.eps = PICK(odd);
+  if (fuzz_chance(5)) o.momentum = PICK(odd);
+  if (fuzz_chance(3)) o.num_features = PICK(features);
   return o;
 }
 
@@ -687,7 +707,7 @@ static faults option_faults(const clnorm_batchnorm_options *o) {
 static void compare_parameters(const modules *m) {
   float *values[SIDES];
   const size_t count = (size_t)m->channels;
-  for (int i = 0; i < SIDES; i++) values[i] = allocate(count * sizeof(float));
+  for (int i = 0; i < SIDES; i++) values[i] = fuzz_allocate(count * sizeof(float));
   for (int p = CLNORM_WEIGHT; p <= CLNORM_RUNNING_VAR; p++) {
     clnorm_status status[SIDES];
     for (int i = 0; i < SIDES; i++)
@@ -695,20 +715,21 @@ static void compare_parameters(const modules *m) {
     if (both(m, "dense_batchnorm_get", status)) continue;
     for (size_t c = 0; c < count; c++)
       if (!same(values[0][c], values[1][c]))
-        fail("parameter %d of channel %zu is %a, but %a by the plain code", p, c, values[0][c],
-             values[1][c]);
+        fuzz_fail("parameter %d of channel %zu is %a, but %a by the plain code", p, c, values[0][c],
+                  values[1][c]);
   }
   for (int i = 0; i < SIDES; i++) free(values[i]);
   if (clnorm_batchnorm_num_batches_tracked(m->bn[0]) !=
       clnorm_batchnorm_num_batches_tracked(m->bn[1]))
-    fail("num_batches_tracked differs");
+    fuzz_fail("num_batches_tracked differs");
 }
 
 static void set_parameter(const modules *m) {
   clnorm_status status[SIDES];
-  const size_t count = (size_t)m->channels - (chance(5) ? 1 : 0);
-  const int32_t which = CLNORM_WEIGHT + (chance(97) ? (int32_t)below(4) : (int32_t)below(6) - 1);
-  float *values = random_values((size_t)m->channels);
+  const size_t count = (size_t)m->channels - (fuzz_chance(5) ? 1 : 0);
+  const int32_t which =
+      CLNORM_WEIGHT + (fuzz_chance(97) ? (int32_t)fuzz_below(4) : (int32_t)fuzz_below(6) - 1);
+  float *values = fuzz_values((size_t)m->channels);
   for (int i = 0; i < SIDES; i++) status[i] = dense_batchnorm_set(m->bn[i], which, values, count);
   both(m, "dense_batchnorm_set", status);
   free(values);
@@ -716,8 +737,8 @@ static void set_parameter(const modules *m) {
 
 static void change_state(const modules *m) {
   clnorm_status status[SIDES] = {CLNORM_OK, CLNORM_OK};
-  const uint64_t what = below(5), count = chance(5) ? next() : below(9);
-  const bool on = chance(50);
+  const uint64_t what = fuzz_below(5), count = fuzz_chance(5) ? next() : fuzz_below(9);
+  const bool on = fuzz_chance(50);
   for (int i = 0; i < SIDES; i++) {
     clnorm_batchnorm *bn = m->bn[i];
     if (what == 0) clnorm_batchnorm_set_training(bn, on);
@@ -730,19 +751,19 @@ static void change_state(const modules *m) {
 }
 
 static void forward(const modules *m) {
-  int64_t dims[4] = {1 + (int64_t)below(6), m->channels, 1 + (int64_t)below(20),
-                     1 + (int64_t)below(20)};
+  int64_t dims[4] = {1 + (int64_t)fuzz_below(6), m->channels, 1 + (int64_t)fuzz_below(20),
+                     1 + (int64_t)fuzz_below(20)};
   clnorm_status status[SIDES];
   stage stages[SIDES];
   const size_t channel = (size_t)m->channels * sizeof(float);
   call c = {.desc =
                 dense_desc_defaults(CLNORM_GIVEN_STATISTICS, dims[0], dims[1], dims[2] * dims[3])};
   c.sizes[X] = c.sizes[Y] = (size_t)(dims[0] * dims[2] * dims[3]) * channel;
-  c.sizes[SAVED_MEAN] = chance(50) ? channel : 0;
-  c.sizes[SAVED_INVSTD] = chance(50) ? channel : 0;
-  c.values[X] = random_values(c.sizes[X] / sizeof(float));
-  if (chance(15)) dims[below(4)] = chance(50) ? PICK(odd_sizes) : 0;
-  const int ndim = chance(97) ? 4 : (int)below(4);
+  c.sizes[SAVED_MEAN] = fuzz_chance(50) ? channel : 0;
+  c.sizes[SAVED_INVSTD] = fuzz_chance(50) ? channel : 0;
+  c.values[X] = fuzz_values(c.sizes[X] / sizeof(float));
+  if (fuzz_chance(15)) dims[fuzz_below(4)] = fuzz_chance(50) ? PICK(odd_sizes) : 0;
+  const int ndim = fuzz_chance(97) ? 4 : (int)fuzz_below(4);
   for (int i = 0; i < SIDES; i++) {
     stages[i] = make_stage(&c, i == 0);
     remember(&stages[i]);
@@ -762,7 +783,7 @@ static void forward(const modules *m) {
 
 static void fuzz_module(void) {
   const clnorm_batchnorm_options options = random_options();
-  modules m = {.contexts = {random_context(), baseline}, .channels = options.num_features};
+  modules m = {.contexts = {fuzz_context(), fuzz_baseline()}, .channels = options.num_features};
   const faults f = option_faults(&options);
   for (int i = 0; i < SIDES; i++) {
     const clnorm_status status = clnorm_batchnorm_create(m.contexts[i], &options, &m.bn[i]);
@@ -770,10 +791,10 @@ static void fuzz_module(void) {
   }
   counted.modules++;
   if (!f)
-    for (uint64_t i = below(8); i; i--) {
-      if (chance(30))
+    for (uint64_t i = fuzz_below(8); i; i--) {
+      if (fuzz_chance(30))
         set_parameter(&m);
-      else if (chance(30))
+      else if (fuzz_chance(30))
         change_state(&m);
       else
         forward(&m);
@@ -784,9 +805,13 @@ static void fuzz_module(void) {
 
 /* ---- Rounds ----------------------------------------------------------------------------------------- */
 
+static fuzz_counts layouts;
+
+/* A device is for random layouts: what its back end shares with the CPU path's is tried there. */
 static void run_round(void) {
-  open_baseline();
-  if (chance(20))
+  if (fuzz_device() || fuzz_chance(40))
+    fuzz_layouts(&layouts);
+  else if (fuzz_chance(25))
     fuzz_module();
   else
     fuzz_operation();
@@ -829,12 +854,16 @@ int main(int argc, char **argv) {
     start_round(chosen, round++);
     run_round();
   } while (!only && seconds_now() < end);
+  const bool with_device = fuzz_device() != NULL;
   close_contexts();
   printf("%llu rounds: %llu calls refused, %llu runs compared, %llu modules, %llu contexts\n",
          (unsigned long long)round, (unsigned long long)counted.refused,
          (unsigned long long)counted.ran, (unsigned long long)counted.modules,
          (unsigned long long)counted.contexts);
-  const bool tried = counted.refused && counted.ran && counted.modules;
+  printf("layouts: %llu calls refused, %llu runs compared\n", (unsigned long long)layouts.refused,
+         (unsigned long long)layouts.ran);
+  const bool others = counted.refused && counted.ran && counted.modules;
+  const bool tried = layouts.ran && (with_device || (others && layouts.refused));
   return only || tried ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 #endif

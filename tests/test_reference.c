@@ -274,6 +274,45 @@ static void test_suites(void **state) {
   assert_int_equal(count, 0);
 }
 
+/* Options of the suite edge by themselves: in training, and how running statistics are updated. */
+enum { OPTIONS = 8 };
+static void options_of(const clnorm_case *item, bool options[OPTIONS]) {
+  const bool all[OPTIONS] = {
+      item->weight,      item->bias,     item->save_mean, item->save_mean_low,
+      item->save_invstd, item->in_place, item->running,   item->biased_running_var};
+  memcpy(options, all, sizeof all);
+}
+
+/* In edge, every two options and their values meet on each of the shapes that stand for others. */
+static void test_options_meet_on_shapes(void **state) {
+  static const int64_t shapes[][4] = {{1, 4, 1, 1},   {2, 1, 1, 1},   {3, 5, 1, 1},   {17, 3, 7, 7},
+                                      {5, 3, 14, 14}, {2, 2, 32, 32}, {2, 2, 1, 2049}};
+  (void)state;
+  size_t count;
+  clnorm_case *cases = clnorm_suite_cases("edge", 1, &count);
+  assert_non_null(cases);
+  for (size_t s = 0; s < FIXTURE_LENGTH(shapes); s++) {
+    bool met[OPTIONS][2][OPTIONS][2] = {{{{false}}}};
+    for (size_t i = 0; i < count; i++) {
+      bool o[OPTIONS];
+      if (memcmp(cases[i].dims, shapes[s], sizeof shapes[s]) != 0) continue;
+      if (cases[i].statistics != CLNORM_BATCH_STATISTICS) continue;
+      options_of(&cases[i], o);
+      for (int a = 0; a < OPTIONS; a++)
+        for (int b = 0; b < OPTIONS; b++) met[a][o[a]][b][o[b]] = true;
+    }
+    for (int a = 0; a < OPTIONS; a++)
+      for (int b = a + 1; b < OPTIONS; b++)
+        for (int k = 0; k < 4; k++) {
+          const bool biased_alone = a == 6 && k == 2; /* biased, and not updated */
+          if (!biased_alone && !met[a][k % 2][b][k / 2])
+            fail_msg("shape %zu: %d of option %d never meets %d of option %d", s, k % 2, a, k / 2,
+                     b);
+        }
+  }
+  free(cases);
+}
+
 /* ---- The runner ------------------------------------------------------------------------------ */
 
 static void check_runs(const clnorm_case *item) {
@@ -321,6 +360,78 @@ static void test_the_runner_reports_refusals(void **state) {
   clnorm_case_operands_free(&operands);
   clnorm_case_runner_destroy(runner);
   clnorm_context_destroy(context);
+}
+
+/* A byte that is written during a run, besides what the run writes: at this place behind y's first element. */
+typedef struct planted {
+  clnorm_context *context;
+  int64_t at;
+} planted;
+
+static void plant(void *argument, clnorm_binding *bindings, size_t count) {
+  const planted *p = argument;
+  const unsigned char byte = 7;
+  size_t y = 0;
+  while (y < count && bindings[y].role != CLNORM_Y) y++;
+  assert_in_range(y, 0, count - 1);
+  clnorm_memory memory = bindings[y].memory;
+  memory.offset = (size_t)((int64_t)memory.offset + p->at);
+  memory.size = 1;
+  assert_ok(p->context, clnorm_memory_write(p->context, memory, &byte, 1));
+}
+
+/* Every byte of y and some around it: gaps and guards are found out, elements are written over. */
+static void check_planted_writes(clnorm_layout layout, int32_t dtype) {
+  enum { AROUND = 40 };
+  static const double x[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+  const int64_t dims[4] = {1, 3, 2, 2};
+  clnorm_context *context = fixture_open();
+  clnorm_case_runner *runner = clnorm_case_runner_create(context);
+  const clnorm_case_problem problem = {.desc =
+                                           dense_desc_defaults(CLNORM_BATCH_STATISTICS, 1, 3, 4),
+                                       .dims = {1, 3, 2, 2},
+                                       .x_dtype = dtype,
+                                       .y_dtype = dtype,
+                                       .x = x};
+  planted p = {context, 0};
+  clnorm_case_call call = {
+      .problem = dense_problem(&problem.desc), .values = &problem, .change = plant, .argument = &p};
+  clnorm_tensor *y = &call.problem.tensors[CLNORM_Y];
+  clnorm_tensor_nchw(&call.problem.tensors[CLNORM_X], dtype, 4, dims);
+  clnorm_layout_tensor(y, layout, dtype, 4, dims);
+  y->flags = 0; /* tails are a neighbour's */
+  const int64_t bytes = (int64_t)clnorm_tensor_bytes(y);
+  unsigned char *ones = malloc((size_t)bytes), *elements = calloc((size_t)bytes, 1);
+  assert_true(ones && elements);
+  memset(ones, 1, (size_t)bytes);
+  clnorm_place_again(y, ones, elements);
+  int64_t gaps = 0;
+  for (p.at = -AROUND; p.at < bytes + AROUND; p.at++) {
+    const bool inside = p.at >= 0 && p.at < bytes, element = inside && elements[p.at];
+    clnorm_case_outputs outputs;
+    clnorm_status status;
+    clnorm_message why = {""};
+    const clnorm_case_result result = clnorm_case_call_run(runner, &call, &outputs, &status, &why);
+    assert_int_equal(result, element ? CLNORM_CASE_RAN : CLNORM_CASE_BROKEN);
+    if (!element)
+      assert_non_null(strstr(why.text, inside ? "between the elements of y" : "into the guard"));
+    gaps += inside && !element;
+    clnorm_case_outputs_free(&outputs);
+  }
+  assert_int_equal(gaps, bytes - 12 * (int64_t)clnorm_dtype_size(dtype));
+  if (layout != CLNORM_LAYOUT_NCHW) assert_true(gaps > 0);
+  free(ones);
+  free(elements);
+  clnorm_case_runner_destroy(runner);
+  clnorm_context_destroy(context);
+}
+
+static void test_planted_writes_are_found(void **state) {
+  (void)state;
+  check_planted_writes(CLNORM_LAYOUT_NCHW, CLNORM_F32);
+  check_planted_writes(CLNORM_LAYOUT_PADDED, CLNORM_F32);
+  check_planted_writes(CLNORM_LAYOUT_NHWC_SLICE, CLNORM_F16);
+  check_planted_writes(CLNORM_LAYOUT_NCHW8C, CLNORM_F64);
 }
 
 /* y = x, with mean 0, variance 1, eps 0: its value rounded to the type passes, the next value away from it does not. */
@@ -388,11 +499,13 @@ int main(void) {
       cmocka_unit_test(test_planted_errors_are_found),
       cmocka_unit_test(test_a_single_pass_variance_is_found),
       cmocka_unit_test(test_not_finite_values),
+      cmocka_unit_test(test_planted_writes_are_found),
       cmocka_unit_test(test_the_bound_of_y_has_half_an_ulp_of_its_type),
       cmocka_unit_test(test_what_is_too_large_for_the_type),
       cmocka_unit_test(test_exact_data_are_exact),
       cmocka_unit_test(test_data_are_repeatable),
       cmocka_unit_test(test_suites),
+      cmocka_unit_test(test_options_meet_on_shapes),
       cmocka_unit_test(test_the_runner_gives_what_was_asked_for),
       cmocka_unit_test(test_the_runner_reports_refusals),
   };
