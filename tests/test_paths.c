@@ -481,6 +481,7 @@ static clnorm_view make_view(const clnorm_call *call, layout l, uint32_t storage
   clnorm_view v = dense_view(call, storage);
   const bool blocks = l == BLOCKED || l == BLOCKS;
   v.block = blocks ? 4u << random_below(4) : l >= BESIDE ? (uint32_t)call->channels : 1;
+  if (blocks && call->channels > 512 && random_below(2)) v.block = 512;
   if (l == BLOCKS || l == BESIDE)
     view_blocks(&v, call);
   else if (l != DENSE)
@@ -580,6 +581,9 @@ static void check_shape(const uint64_t shape[3], uint32_t x, uint32_t y) {
 static const uint64_t batches[] = {1, 2, 33}, channels[] = {1, 3, 8, 16, 21, 71, 320, 520},
                       spatials[] = {1, 7, 49, 64, 65, 100, 2048, 5000};
 
+/* Channels that are one piece of memory in tiles, and more than a table repeats. */
+static const uint64_t many[][3] = {{20, 300, 65}, {33, 320, 65}};
+
 /* For devices that take long: planes that share a segment, several segments, and channels of few values. */
 static const uint64_t few[][3] = {{2, 3, 48}, {33, 1, 65}, {1, 1, 2104}, {1, 17, 1}};
 static bool only_few;
@@ -593,6 +597,7 @@ static void check_pair(uint32_t x, uint32_t y) {
         const uint64_t shape[3] = {batches[n], channels[c], spatials[s]};
         if (shape[0] * shape[1] * shape[2] <= 40000) check_shape(shape, x, y);
       }
+  for (size_t i = 0; i < FIXTURE_LENGTH(many); i++) check_shape(many[i], x, y);
 }
 
 /* Where kernels have to be compiled, each storage with itself and with another. */

@@ -98,8 +98,8 @@ static uint64_t tile_elements(const clnorm_call *call, const clnorm_traits *trai
   return at_least(TILE_MIN, at_most(share, TILE_MAX));
 }
 
-/* Channels of a tile: all, which are one piece of memory, as far as tiles are many; or of a block that has planes of its
- * own about so many that those planes are a tile. */
+/* Channels of a tile: all, which are one piece of memory, as far as tiles are many; or of a block that has planes of
+ * its own about so many that those planes are a tile. */
 static uint64_t tile_channels(const clnorm_call *call, const clnorm_traits *traits) {
   const clnorm_view *x = &call->views[CLNORM_VIEW_X], *y = &call->views[CLNORM_VIEW_Y];
   if (x->block > 1 || y->block > 1) return tile_elements(call, traits) / call->spatial;
