@@ -11,6 +11,17 @@ typedef struct clnorm_coefficients {
   clnorm_real hi, scale, shift;
 } clnorm_coefficients;
 
+/* S, the sum of g over some values, and T, that of g * (x - hi). */
+typedef struct clnorm_sums {
+  clnorm_real s, t;
+} clnorm_sums;
+
+/* dx = fma(hi - x, slope, g - shift) * scale; with given statistics g * scale */
+typedef struct clnorm_gradient_coefficients {
+  clnorm_real hi, slope, shift, scale;
+} clnorm_gradient_coefficients;
+
+/* Of operands that may be absent: which are there. Forward writes the saved statistics, backward reads them. */
 #define CLNORM_HAS_WEIGHT 1u
 #define CLNORM_HAS_BIAS 2u
 #define CLNORM_HAS_RUNNING 4u
@@ -25,6 +36,12 @@ typedef struct clnorm_coefficients {
 #define CLNORM_EXPANDED 1024u /* of a writer (vector_write.h) */
 /* the channels that the last block of y has beyond the tensor's are its own: they become 0 */
 #define CLNORM_OWNS_TAIL 2048u
+/* Of backward: what it writes, whether that is added to what is there, and whether it needs x and T */
+#define CLNORM_HAS_DX 4096u
+#define CLNORM_HAS_DWEIGHT 8192u
+#define CLNORM_HAS_DBIAS 16384u
+#define CLNORM_ACCUMULATE 32768u
+#define CLNORM_READS_X 65536u
 
 /* A tensor in memory, all in elements: element (n, c, (i, j, k)) lies at
  *   offset + n * sample + c / block * channel + c % block + i * position[0] + j * position[1] + k * position[2]
@@ -39,8 +56,9 @@ typedef struct clnorm_view {
 } clnorm_view;
 
 #define CLNORM_VIEW_X 0
-#define CLNORM_VIEW_Y 1
-#define CLNORM_NUM_VIEWS 2
+#define CLNORM_VIEW_Y 1 /* y, or dx, which backward writes in its place */
+#define CLNORM_VIEW_DY 2
+#define CLNORM_NUM_VIEWS 3
 
 /* Operands that have one value a channel. */
 #define CLNORM_PARAMETER_WEIGHT 0
@@ -50,7 +68,9 @@ typedef struct clnorm_view {
 #define CLNORM_PARAMETER_SAVED_MEAN 4
 #define CLNORM_PARAMETER_SAVED_MEAN_LOW 5
 #define CLNORM_PARAMETER_SAVED_INVSTD 6
-#define CLNORM_NUM_PARAMETERS 7
+#define CLNORM_PARAMETER_DWEIGHT 7
+#define CLNORM_PARAMETER_DBIAS 8
+#define CLNORM_NUM_PARAMETERS 9
 
 /* Kernel argument, passed by value. 64-bit members first: one layout everywhere. How work is cut (chunk, channels
  * together, tiles) never changes the bits. running = keep * running + take * batch; the bits of double values are

@@ -1,12 +1,14 @@
 /*
  * Storage and real: what an element of a tensor is in memory, and what is computed in.
  *   clnorm_in     an element of x in memory
- *   clnorm_out    an element of y in memory
+ *   clnorm_dy     an element of dy in memory
+ *   clnorm_out    an element of y, or of dx, in memory
  *   clnorm_real   what everything is computed in; parameters and statistics are it as well
  * All that is known of a storage is here; in vectors, at the vectors (host/cpu/lanes.h, vector.cl).
  *
  * Build options
- *   CLNORM_X_STORAGE, CLNORM_Y_STORAGE   numbers from below; float without them
+ *   CLNORM_X_STORAGE, CLNORM_Y_STORAGE   numbers from below; float without them. Y is of dx too
+ *   CLNORM_DY_STORAGE  as X without it; in C it always is
  *   CLNORM_ANY_STORAGE   defined in C where they are said at run time, and CLNORM_X_STORAGE stands for the real
  *   CLNORM_SOFT_FMA    defined for devices without CL_FP_FMA
  */
@@ -25,8 +27,12 @@
 #define CLNORM_X_STORAGE CLNORM_STORAGE_F32
 #define CLNORM_Y_STORAGE CLNORM_STORAGE_F32
 #endif
-#if CLNORM_X_STORAGE > CLNORM_STORAGE_F64 || CLNORM_Y_STORAGE > CLNORM_STORAGE_F64
-#error "CLNORM_X_STORAGE or CLNORM_Y_STORAGE is no number of a storage"
+#ifndef CLNORM_DY_STORAGE
+#define CLNORM_DY_STORAGE CLNORM_X_STORAGE
+#endif
+#if CLNORM_X_STORAGE > CLNORM_STORAGE_F64 || CLNORM_Y_STORAGE > CLNORM_STORAGE_F64 ||             \
+    CLNORM_DY_STORAGE > CLNORM_STORAGE_F64
+#error "CLNORM_X_STORAGE, CLNORM_Y_STORAGE or CLNORM_DY_STORAGE is no number of a storage"
 #endif
 
 /* ---- Real ------------------------------------------------------------------------------------------- */
@@ -130,6 +136,22 @@ CLNORM_FN clnorm_uint clnorm_bf16_narrow(float v) {
 
 /* ---- Storage ---------------------------------------------------------------------------------------- */
 
+/* An element of any storage that the real has. Exact. */
+CLNORM_FN clnorm_real clnorm_load_of(clnorm_uint storage, CLNORM_GLOBAL const void *p,
+                                     clnorm_ulong i) {
+#ifdef CLNORM_REAL_IS_DOUBLE
+  if (storage == CLNORM_STORAGE_F64) return ((CLNORM_GLOBAL const double *)p)[i];
+#elif defined(CLNORM_OPENCL_C)
+  if (storage == CLNORM_STORAGE_F16) return vload_half(i, (CLNORM_GLOBAL const half *)p);
+  if (storage == CLNORM_STORAGE_BF16)
+    return clnorm_bf16_widen(((CLNORM_GLOBAL const clnorm_ushort *)p)[i]);
+#else
+  if (storage == CLNORM_STORAGE_F16) return clnorm_f16_widen(((const clnorm_ushort *)p)[i]);
+  if (storage == CLNORM_STORAGE_BF16) return clnorm_bf16_widen(((const clnorm_ushort *)p)[i]);
+#endif
+  return ((CLNORM_GLOBAL const float *)p)[i];
+}
+
 #ifndef CLNORM_ANY_STORAGE
 
 /* Halves of both kinds are integers to the language: what they mean is said where they are loaded and stored. */
@@ -137,6 +159,13 @@ CLNORM_FN clnorm_uint clnorm_bf16_narrow(float v) {
 typedef clnorm_ushort clnorm_in;
 #else
 typedef clnorm_real clnorm_in;
+#endif
+#if CLNORM_DY_STORAGE == CLNORM_STORAGE_F16 || CLNORM_DY_STORAGE == CLNORM_STORAGE_BF16
+typedef clnorm_ushort clnorm_dy;
+#elif CLNORM_DY_STORAGE == CLNORM_STORAGE_F64
+typedef double clnorm_dy;
+#else
+typedef float clnorm_dy;
 #endif
 #if CLNORM_Y_STORAGE == CLNORM_STORAGE_F16 || CLNORM_Y_STORAGE == CLNORM_STORAGE_BF16
 typedef clnorm_ushort clnorm_out;
@@ -147,17 +176,8 @@ typedef float clnorm_out;
 #endif
 
 /* Exact. */
-CLNORM_FN clnorm_real clnorm_element_load(CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong i) {
-#if CLNORM_X_STORAGE == CLNORM_STORAGE_F16 && defined(CLNORM_OPENCL_C)
-  return vload_half(i, (CLNORM_GLOBAL const half *)x);
-#elif CLNORM_X_STORAGE == CLNORM_STORAGE_F16
-  return clnorm_f16_widen(x[i]);
-#elif CLNORM_X_STORAGE == CLNORM_STORAGE_BF16
-  return clnorm_bf16_widen(x[i]);
-#else
-  return x[i];
-#endif
-}
+#define clnorm_element_load(x, i) clnorm_load_of(CLNORM_X_STORAGE, x, i)
+#define clnorm_dy_load(dy, i) clnorm_load_of(CLNORM_DY_STORAGE, dy, i)
 
 /* Rounded once, to nearest even. */
 CLNORM_FN void clnorm_element_store(CLNORM_GLOBAL clnorm_out *y, clnorm_ulong i, clnorm_real v) {
@@ -184,24 +204,17 @@ CLNORM_FN void clnorm_element_move(CLNORM_GLOBAL clnorm_out *y, clnorm_ulong to,
 
 /* The same, with storages that are said at run time where CLNORM_ANY_STORAGE is defined, in C alone. */
 #define clnorm_any_load(storage, x, i) ((void)(storage), clnorm_element_load(x, i))
+#define clnorm_any_dy_load(storage, dy, i) ((void)(storage), clnorm_dy_load(dy, i))
 #define clnorm_any_store(storage, y, i, v) ((void)(storage), clnorm_element_store(y, i, v))
 #define clnorm_any_move(x_storage, y_storage, y, to, x, from)                                      \
   ((void)(x_storage), (void)(y_storage), clnorm_element_move(y, to, x, from))
 
 #else
 
-typedef unsigned char clnorm_in, clnorm_out;
+typedef unsigned char clnorm_in, clnorm_dy, clnorm_out;
 
-CLNORM_FN clnorm_real clnorm_any_load(clnorm_uint storage, const void *x, clnorm_ulong i) {
-#ifdef CLNORM_REAL_IS_DOUBLE
-  (void)storage;
-  return ((const double *)x)[i];
-#else
-  if (storage == CLNORM_STORAGE_F32) return ((const float *)x)[i];
-  const clnorm_uint half_bits = ((const clnorm_ushort *)x)[i];
-  return storage == CLNORM_STORAGE_F16 ? clnorm_f16_widen(half_bits) : clnorm_bf16_widen(half_bits);
-#endif
-}
+#define clnorm_any_load(storage, x, i) clnorm_load_of(storage, x, i)
+#define clnorm_any_dy_load(storage, dy, i) clnorm_load_of(storage, dy, i)
 
 CLNORM_FN void clnorm_any_store(clnorm_uint storage, void *y, clnorm_ulong i, clnorm_real v) {
 #ifdef CLNORM_REAL_IS_DOUBLE

@@ -179,8 +179,10 @@ inline static void clnorm_vec_move_part(__global clnorm_out *y, __global const c
 
 #include "stages.h"
 #include "vector_finalize.h"
+#include "vector_gradients.h"
 #if CLNORM_PATH == 0 /* GENERAL */
 #include "vector_general.h"
+#include "vector_general_backward.h"
 #define CLNORM_ITEM(stage) clnorm_general_##stage
 #elif CLNORM_PATH == 1 /* POSITIONS */
 #include "vector.h"
@@ -197,9 +199,9 @@ inline static void clnorm_vec_move_part(__global clnorm_out *y, __global const c
 #define CLNORM_KERNEL_OF_ONE                                                                       \
   __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) __kernel void
 
-#define CLNORM_KERNEL(stage, function)                                                             \
+#define CLNORM_KERNEL(stage, function, written)                                                    \
   CLNORM_KERNEL_OF_ONE clnorm_##stage(CLNORM_KERNEL_PARAMETERS) {                                  \
-    const clnorm_buffers b = CLNORM_KERNEL_BUFFERS;                                                \
+    const clnorm_buffers b = CLNORM_KERNEL_BUFFERS_OF(written);                                    \
     function(&b, &call, get_global_id(0));                                                         \
   }
 
@@ -220,14 +222,36 @@ CLNORM_KERNEL_OF_ONE clnorm_channel(CLNORM_KERNEL_PARAMETERS) {
 }
 #endif
 #if CLNORM_WITH_PARTIALS
-CLNORM_KERNEL(partials, CLNORM_ITEM(partials))
+CLNORM_KERNEL(partials, CLNORM_ITEM(partials), y)
 #endif
 #if CLNORM_WITH_FINALIZE
-CLNORM_KERNEL(finalize, clnorm_item_finalize)
+CLNORM_KERNEL(finalize, clnorm_item_finalize, y)
 #endif
 #if CLNORM_WITH_APPLY
-CLNORM_KERNEL(apply, CLNORM_ITEM(apply))
+CLNORM_KERNEL(apply, CLNORM_ITEM(apply), y)
 #endif
 #if CLNORM_WITH_COPY
-CLNORM_KERNEL(copy, CLNORM_ITEM(copy))
+CLNORM_KERNEL(copy, CLNORM_ITEM(copy), y)
+#endif
+#if CLNORM_PATH != 0
+#undef CLNORM_STAGES
+#define CLNORM_STAGES 0
+#endif
+#if CLNORM_WITH_BACKWARD_CHANNEL
+CLNORM_KERNEL_OF_ONE clnorm_backward_channel(CLNORM_KERNEL_PARAMETERS) {
+  const clnorm_buffers b = CLNORM_KERNEL_BUFFERS_OF(dx);
+  const ulong begin = get_global_id(0) * call.groups_each;
+  const ulong groups = (call.channels + call.channels_each - 1) / call.channels_each;
+  const ulong end = clnorm_min(begin + call.groups_each, groups);
+  for (ulong item = begin; item < end; item++) CLNORM_ITEM(backward_channel)(&b, &call, item);
+}
+#endif
+#if CLNORM_WITH_BACKWARD_PARTIALS
+CLNORM_KERNEL(backward_partials, CLNORM_ITEM(backward_partials), dx)
+#endif
+#if CLNORM_WITH_BACKWARD_FINALIZE
+CLNORM_KERNEL(backward_finalize, clnorm_item_backward_finalize, dx)
+#endif
+#if CLNORM_WITH_BACKWARD_APPLY
+CLNORM_KERNEL(backward_apply, CLNORM_ITEM(backward_apply), dx)
 #endif

@@ -31,23 +31,26 @@ CLNORM_FN void clnorm_gathered_fill(clnorm_gathered *s, clnorm_real fill) {
   }
 }
 
+/* v, a constant: of x, or of dy. */
 CLNORM_FN void clnorm_gather(clnorm_gathered *s, const clnorm_buffers *b, const clnorm_call *call,
                              const clnorm_geometry *g, const clnorm_segment *segment,
-                             clnorm_ulong c) {
-  const clnorm_view *x = &call->views[CLNORM_VIEW_X];
+                             clnorm_ulong c, clnorm_uint v) {
+  const clnorm_view *view = &call->views[v];
   s->planes = segment->planes;
   s->extent = segment->extent;
   s->slot = 1u << g->slot_log2;
   s->rows = ((s->planes - 1) * s->slot + s->extent + CLNORM_ROW - 1) / CLNORM_ROW;
   for (clnorm_uint plane = 0; plane < s->planes; plane++) {
-    const clnorm_ulong first = clnorm_plane_at(x, segment->sample + plane, c);
+    const clnorm_ulong first = clnorm_plane_at(view, segment->sample + plane, c);
     for (clnorm_uint i = 0; i < s->extent;) {
       const clnorm_piece p =
           clnorm_piece_at(call, segment->position + i, segment->position + s->extent);
       clnorm_real *values = s->values + plane * s->slot + i;
-      for (clnorm_uint k = 0; k < p.count; k++)
-        values[k] =
-            clnorm_any_load(x->storage, b->x, first + p.at[CLNORM_VIEW_X] + k * x->position[2]);
+      for (clnorm_uint k = 0; k < p.count; k++) {
+        const clnorm_ulong at = first + p.at[v] + k * view->position[2];
+        values[k] = v == CLNORM_VIEW_X ? clnorm_any_load(view->storage, b->x, at)
+                                       : clnorm_any_dy_load(view->storage, b->dy, at);
+      }
       i += (clnorm_uint)p.count;
     }
   }
@@ -86,7 +89,7 @@ CLNORM_NOINLINE clnorm_partial clnorm_general_segment(const clnorm_buffers *b,
   const clnorm_segment segment = clnorm_segment_at(g, index);
   const clnorm_uint count = segment.planes * segment.extent;
   const clnorm_reciprocals r = clnorm_reciprocals_make(count, clnorm_segment_first(g, &segment));
-  clnorm_gather(&s, b, call, g, &segment, c);
+  clnorm_gather(&s, b, call, g, &segment, c, CLNORM_VIEW_X);
   clnorm_gathered_fill(&s, 0.0f);
   const clnorm_real pivot = clnorm_plus_zero(clnorm_gathered_first(&s)) * r.first;
   clnorm_gathered_fill(&s, pivot);
@@ -144,19 +147,26 @@ CLNORM_FN void clnorm_general_plane(const clnorm_buffers *b, const clnorm_call *
   }
 }
 
-/* A tile of one channel; of the last one also what its block has beyond it. */
-CLNORM_NOINLINE void clnorm_general_write(const clnorm_buffers *b, const clnorm_call *call,
-                                          const clnorm_tile *t, clnorm_coefficients a, int mode) {
+/* What the last channel's block has beyond it, in sample n of a tile. */
+CLNORM_FN void clnorm_general_tail(const clnorm_buffers *b, const clnorm_call *call,
+                                   const clnorm_tile *t, clnorm_ulong n) {
+  const clnorm_coefficients none = {0.0f, 0.0f, 0.0f};
   const clnorm_ulong block = call->views[CLNORM_VIEW_Y].block;
   const clnorm_ulong end = (call->channels + block - 1) / block * block;
+  if (t->c1 != call->channels || !(call->flags & CLNORM_OWNS_TAIL)) return;
+  for (clnorm_ulong c = t->c1; c < end; c++)
+    clnorm_general_plane(b, call, t, n, c, none, CLNORM_GENERAL_ZERO);
+}
+
+/* A tile of one channel; of the last one also the tail. */
+CLNORM_NOINLINE void clnorm_general_write(const clnorm_buffers *b, const clnorm_call *call,
+                                          const clnorm_tile *t, clnorm_coefficients a, int mode) {
   for (clnorm_ulong n = t->n0; n < t->n1; n++) {
     if (mode == CLNORM_GENERAL_COPY)
       clnorm_general_plane(b, call, t, n, t->c0, a, CLNORM_GENERAL_COPY);
     else
       clnorm_general_plane(b, call, t, n, t->c0, a, CLNORM_GENERAL_NORMALIZE);
-    if (t->c1 != call->channels || !(call->flags & CLNORM_OWNS_TAIL)) continue;
-    for (clnorm_ulong c = t->c1; c < end; c++)
-      clnorm_general_plane(b, call, t, n, c, a, CLNORM_GENERAL_ZERO);
+    clnorm_general_tail(b, call, t, n);
   }
 }
 

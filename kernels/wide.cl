@@ -12,8 +12,8 @@
  *   CLNORM_GROUP_SIZE   work-items in a work-group: 64, 128 or 256 (the default)
  *   CLNORM_STAGES       which kernels there are (stages.h)
  *   CLNORM_PATH         clnorm_path in host/core/schedule.h: general, or positions (the default)
- * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, all with
- * CLNORM_KERNEL_PARAMETERS; one work-group per item (clnorm_stage in host/core/schedule.h).
+ * Kernels: clnorm_channel, clnorm_partials, clnorm_finalize, clnorm_apply, clnorm_copy, and those of backward in
+ * wide_backward.h, all with CLNORM_KERNEL_PARAMETERS; one work-group per item (clnorm_stage in host/core/schedule.h).
  */
 #ifndef CLNORM_GROUP_SIZE
 #define CLNORM_GROUP_SIZE 256
@@ -413,3 +413,5 @@ CLNORM_KERNEL(apply, clnorm_apply_local)
 #if CLNORM_WITH_COPY
 CLNORM_KERNEL(copy, clnorm_copy_local)
 #endif
+
+#include "wide_backward.h"

@@ -280,7 +280,6 @@ static void wide_eps_is(clnorm_problem *p, int64_t v) {
 static const problem_row problem_rows[] = {
     {size_is, 0, INVALID, "problem.size is 0"},
     {size_is, 40, INVALID, "problem.size is 40"},
-    {operation_is, 1, INVALID, "operation is 1"},
     {operation_is, -1, INVALID, "operation is -1"},
     {operation_is, 3, INVALID, "operation is 3"},
     {statistics_is, 2, INVALID, "statistics is 2"},

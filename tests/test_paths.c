@@ -300,13 +300,17 @@ static int tear_down(void **unused) {
 
 /* f64 may be what a device has not; every other pair it has. */
 static bool has(clnorm_context *context, clnorm_path path, uint32_t x, uint32_t y) {
+  clnorm_work work;
   clnorm_device *device = clnorm__context_opened(context);
   clnorm_key key = {.form = device->traits.form,
                     .group_size = device->traits.group_size,
                     .x = x,
                     .y = y,
                     .path = path};
-  if (!device->operations->has_path(device, path, x, y)) return false;
+  memset(&work, 0, sizeof work);
+  work.call.views[CLNORM_VIEW_X].storage = x;
+  work.call.views[CLNORM_VIEW_Y].storage = y;
+  if (!device->operations->has_path(device, path, &work)) return false;
   const clnorm_status status = device->operations->supports(device, &key, &context->error);
   if (status == CLNORM_OK) return true;
   if (x != CLNORM_STORAGE_F64) fail_msg("%s", clnorm_last_error(context));

@@ -112,8 +112,8 @@ typedef struct clnorm_device_operations {
                         unsigned access, clnorm_span *span, clnorm_error *error);
   /* Whether runs of such a key can be had; the message of UNSUPPORTED says what the device lacks. */
   clnorm_status (*supports)(clnorm_device *device, const clnorm_key *key, clnorm_error *error);
-  /* Whether kernels of this path exist for this pair of storages; GENERAL always. */
-  bool (*has_path)(const clnorm_device *device, clnorm_path path, uint32_t x, uint32_t y);
+  /* Whether kernels of this path exist for the work's operation and storages; GENERAL always. */
+  bool (*has_path)(const clnorm_device *device, clnorm_path path, const clnorm_work *work);
   /* Makes what runs of the schedule need (kernel objects); *prepared may stay NULL. May compile. */
   clnorm_status (*prepare)(clnorm_device *device, const clnorm_schedule *schedule, void **prepared,
                            clnorm_error *error);

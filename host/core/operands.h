@@ -14,25 +14,34 @@ typedef enum clnorm_operand_kind {
   CLNORM_KIND_WORKSPACE
 } clnorm_operand_kind;
 
-/* Name, kind, then what an operation does with it: with batch statistics, given statistics, copy.
+/* Name, kind, then what an operation does with it: forward with batch statistics, given statistics; copy; backward with
+ * batch statistics, given statistics.
  *   -        there is none
  *   r, R     read if it is there; required
  *   w, W     written if it is there; required
- *   u        read and written if it is there
+ *   u, U     read and written if it is there; required
  *   s, S     as the schedule needs it: a workspace
- * The rows of tensors are in the order of call.views, those of channels in the order of call.parameters, and all of
- * them in the order of the kernels' parameters (kernels/call.h, operands.h). */
+ * and of backward, by what the problem asks for (clnorm__operand_use makes them one of those above)
+ *   x        read, required where x is needed
+ *   m        saved statistics of the batch: read, required where they are needed and not computed again
+ *   g        a gradient: written, and read too where it is added to
+ * The rows of channels are in the order of call.parameters, and all of them in the order of the kernels' parameters
+ * (kernels/call.h, operands.h). */
 #define CLNORM_OPERAND_LIST(ROW)                                                                   \
-  ROW(X, CLNORM_KIND_TENSOR, "RRR")                                                                \
-  ROW(Y, CLNORM_KIND_TENSOR, "WWW")                                                                \
-  ROW(WEIGHT, CLNORM_KIND_CHANNEL, "rr-")                                                          \
-  ROW(BIAS, CLNORM_KIND_CHANNEL, "rr-")                                                            \
-  ROW(RUNNING_MEAN, CLNORM_KIND_CHANNEL, "uR-")                                                    \
-  ROW(RUNNING_VAR, CLNORM_KIND_CHANNEL, "uR-")                                                     \
-  ROW(SAVED_MEAN, CLNORM_KIND_CHANNEL, "ww-")                                                      \
-  ROW(SAVED_MEAN_LOW, CLNORM_KIND_CHANNEL, "ww-")                                                  \
-  ROW(SAVED_INVSTD, CLNORM_KIND_CHANNEL, "ww-")                                                    \
-  ROW(WORKSPACE, CLNORM_KIND_WORKSPACE, "sss")
+  ROW(X, CLNORM_KIND_TENSOR, "RRRxx")                                                              \
+  ROW(Y, CLNORM_KIND_TENSOR, "WWW--")                                                              \
+  ROW(DY, CLNORM_KIND_TENSOR, "---RR")                                                             \
+  ROW(DX, CLNORM_KIND_TENSOR, "---gg")                                                             \
+  ROW(WEIGHT, CLNORM_KIND_CHANNEL, "rr-rr")                                                        \
+  ROW(BIAS, CLNORM_KIND_CHANNEL, "rr---")                                                          \
+  ROW(RUNNING_MEAN, CLNORM_KIND_CHANNEL, "uR--r")                                                  \
+  ROW(RUNNING_VAR, CLNORM_KIND_CHANNEL, "uR--r")                                                   \
+  ROW(SAVED_MEAN, CLNORM_KIND_CHANNEL, "ww-mr")                                                    \
+  ROW(SAVED_MEAN_LOW, CLNORM_KIND_CHANNEL, "ww-rr")                                                \
+  ROW(SAVED_INVSTD, CLNORM_KIND_CHANNEL, "ww-mr")                                                  \
+  ROW(DWEIGHT, CLNORM_KIND_CHANNEL, "---gg")                                                       \
+  ROW(DBIAS, CLNORM_KIND_CHANNEL, "---gg")                                                         \
+  ROW(WORKSPACE, CLNORM_KIND_WORKSPACE, "sssss")
 
 /* Where an operand stands in arrays of them. */
 typedef enum clnorm_operand_index {
@@ -52,7 +61,15 @@ extern const clnorm_operand_row clnorm__operands[CLNORM_NUM_OPERANDS];
 
 /* The row of a role; -1: there is none. */
 int clnorm__operand_of(int32_t role);
-/* What an operation does with an operand: a letter of the table. */
-char clnorm__operand_use(int index, int32_t operation, int32_t statistics);
+/* Which operand a view of a call is of (CLNORM_VIEW_X, ...). */
+clnorm_operand_index clnorm__operand_of_view(int view, int32_t operation);
+/* What a problem's operation does with an operand: one of - r R w W u U s S. */
+char clnorm__operand_use(int index, const clnorm_problem *problem);
+
+/* Bits of clnorm_gradient that a backward problem asks for. */
+uint32_t clnorm__gradients_wanted(const clnorm_problem *problem);
+/* They need x, and the sums that go with it; invstd, or more of the statistics. */
+bool clnorm__gradients_need_x(const clnorm_problem *problem);
+bool clnorm__gradients_need_statistics(const clnorm_problem *problem);
 
 #endif

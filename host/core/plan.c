@@ -52,14 +52,15 @@ static void make_rule(const clnorm_plan *plan, int index, operand_rule *rule) {
   const clnorm_problem *p = &plan->problem;
   const clnorm_operand_row *row = &clnorm__operands[index];
   const int32_t real = clnorm__real_of(p->tensors[CLNORM_X].dtype);
-  rule->use = clnorm__operand_use(index, p->operation, p->statistics);
+  rule->use = clnorm__operand_use(index, p);
   rule->need.name = clnorm_role_name(row->role);
   rule->need.access = access_of(rule->use);
   rule->need.alignment = clnorm_dtype_size(real);
-  rule->required = rule->use == 'R' || rule->use == 'W';
+  rule->required = rule->use == 'R' || rule->use == 'W' || rule->use == 'U';
   rule->written = rule->use != '-' && (rule->need.access & CLNORM_DEVICE_WRITES);
   switch (row->kind) {
   case CLNORM_KIND_TENSOR:
+    if (rule->use == '-') break;
     rule->need.bytes = clnorm_tensor_bytes(&p->tensors[row->role]);
     rule->need.alignment = clnorm_dtype_size(p->tensors[row->role].dtype);
     rule->tensor = clnorm__tensor_canonical(&p->tensors[row->role]);
@@ -115,8 +116,9 @@ clnorm_status clnorm_plan_operand(const clnorm_plan *plan, int32_t role, clnorm_
 /* ---- Plans ------------------------------------------------------------------------------------------ */
 
 static void describe(clnorm_plan *plan) {
-  static const char *const stages[CLNORM_NUM_STAGES] = {"channel", "partials", "finalize", "apply",
-                                                        "copy"};
+  static const char *const stages[CLNORM_NUM_STAGES] = {
+      "channel",          "partials",          "finalize",          "apply",         "copy",
+      "backward_channel", "backward_partials", "backward_finalize", "backward_apply"};
   static const char *const paths[CLNORM_NUM_PATHS] = {"general", "positions", "channels"};
   const clnorm_schedule *s = &plan->schedule;
   const size_t size = sizeof plan->description;
@@ -240,7 +242,8 @@ static bool tensors_apart(const operand_rule *a, const operand_rule *b, uint64_t
 }
 
 static bool in_place(const operand_rule *rules, int a, int b, const clnorm_span *spans) {
-  return a == CLNORM_OPERAND_X && b == CLNORM_OPERAND_Y && spans[a].begin == spans[b].begin &&
+  const bool tensors = b <= CLNORM_OPERAND_DX && !rules[a].written;
+  return tensors && spans[a].begin == spans[b].begin &&
          clnorm__tensor_same(&rules[a].tensor, &rules[b].tensor);
 }
 
@@ -263,17 +266,38 @@ static clnorm_status check_overlap(const operand_rule *rules, const clnorm_span 
   return CLNORM_OK;
 }
 
-static clnorm_status check_pairs(const clnorm_plan *plan, const clnorm_span *spans) {
-  clnorm_error *error = &plan->context->error;
-  const bool mean = spans[CLNORM_OPERAND_RUNNING_MEAN].base != 0;
-  const bool var = spans[CLNORM_OPERAND_RUNNING_VAR].base != 0;
+static clnorm_status check_pair(const clnorm_plan *plan, const clnorm_span *spans, int a, int b) {
+  const bool has_a = spans[a].base != 0, has_b = spans[b].base != 0;
+  if (has_a == has_b) return CLNORM_OK;
+  const char *const names[] = {plan->rules[a].need.name, plan->rules[b].need.name};
+  return clnorm__fail(&plan->context->error, CLNORM_ERROR_INVALID_ARGUMENT,
+                      "%s is absent while %s is given: they come together", names[has_a],
+                      names[has_b]);
+}
+
+/* Given statistics of backward: saved ones, or running ones. */
+static clnorm_status check_given(const clnorm_plan *plan, const clnorm_span *spans) {
+  const clnorm_problem *p = &plan->problem;
+  if (p->operation != CLNORM_BACKWARD || p->statistics != CLNORM_GIVEN_STATISTICS) return CLNORM_OK;
+  const clnorm_status status =
+      check_pair(plan, spans, CLNORM_OPERAND_SAVED_MEAN, CLNORM_OPERAND_SAVED_INVSTD);
+  if (status != CLNORM_OK || !clnorm__gradients_need_statistics(p) ||
+      spans[CLNORM_OPERAND_SAVED_MEAN].base || spans[CLNORM_OPERAND_RUNNING_MEAN].base ||
+      !clnorm__tensor_count(&p->tensors[CLNORM_X]))
+    return status;
+  return clnorm__fail(&plan->context->error, CLNORM_ERROR_INVALID_ARGUMENT,
+                      "given statistics are required: saved_mean and saved_invstd, or running_mean "
+                      "and running_var");
+}
+
+static clnorm_status check_together(const clnorm_plan *plan, const clnorm_span *spans) {
   const clnorm_span *workspace = &spans[CLNORM_OPERAND_WORKSPACE];
-  if (mean != var)
-    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
-                        "running_%s is absent while running_%s is given: they come together",
-                        mean ? "var" : "mean", mean ? "mean" : "var");
+  clnorm_status status =
+      check_pair(plan, spans, CLNORM_OPERAND_RUNNING_MEAN, CLNORM_OPERAND_RUNNING_VAR);
+  if (status == CLNORM_OK) status = check_given(plan, spans);
+  if (status != CLNORM_OK) return status;
   if (workspace->base && plan->schedule.workspace_size && workspace->address % 64)
-    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+    return clnorm__fail(&plan->context->error, CLNORM_ERROR_INVALID_ARGUMENT,
                         "workspace starts at byte %" PRIu64
                         ", at an address of %u modulo 64, but must start at a multiple of 64",
                         workspace->begin, (unsigned)(workspace->address % 64));
@@ -291,26 +315,27 @@ static clnorm_status check_operands(clnorm_plan *plan,
     clnorm_status status = clnorm__memory_span(context, operands[i], &rule->need, &spans[i]);
     if (status != CLNORM_OK) return status;
   }
-  const clnorm_status status = check_pairs(plan, spans);
+  const clnorm_status status = check_together(plan, spans);
   return status == CLNORM_OK ? check_overlap(plan->rules, spans, &context->error) : status;
 }
 
 /* ---- Runs ------------------------------------------------------------------------------------------- */
 
-/* x, y and every plane start where groups of four elements do, and are such groups. */
-static bool is_aligned(const clnorm_call *call, const clnorm_span spans[CLNORM_NUM_OPERANDS]) {
+/* x, y, dy and every plane start where groups of four elements do, and are such groups. */
+static bool is_aligned(const clnorm_call *call, int32_t operation,
+                       const clnorm_span spans[CLNORM_NUM_OPERANDS]) {
   bool aligned = call->spatial % 4 == 0;
   for (int i = 0; i < CLNORM_NUM_VIEWS; i++) {
     const clnorm_view *view = &call->views[i];
-    aligned =
-        aligned && view->sample % 4 == 0 && view->channel % 4 == 0 &&
-        spans[CLNORM_OPERAND_X + i].address % (4 * clnorm_dtype_size((int32_t)view->storage)) == 0;
+    const clnorm_span *span = &spans[clnorm__operand_of_view(i, operation)];
+    aligned = aligned && view->sample % 4 == 0 && view->channel % 4 == 0 &&
+              span->address % (4 * clnorm_dtype_size((int32_t)view->storage)) == 0;
   }
   return aligned;
 }
 
 /* This run's part of the kernel argument. */
-static clnorm_call make_call(const clnorm_schedule *schedule,
+static clnorm_call make_call(const clnorm_schedule *schedule, int32_t operation,
                              const clnorm_memory o[CLNORM_NUM_OPERANDS],
                              const clnorm_span spans[CLNORM_NUM_OPERANDS], double momentum) {
   static const struct {
@@ -321,19 +346,21 @@ static clnorm_call make_call(const clnorm_schedule *schedule,
                {CLNORM_OPERAND_RUNNING_MEAN, CLNORM_HAS_RUNNING},
                {CLNORM_OPERAND_SAVED_MEAN, CLNORM_SAVE_MEAN},
                {CLNORM_OPERAND_SAVED_MEAN_LOW, CLNORM_SAVE_MEAN_LOW},
-               {CLNORM_OPERAND_SAVED_INVSTD, CLNORM_SAVE_INVSTD}};
+               {CLNORM_OPERAND_SAVED_INVSTD, CLNORM_SAVE_INVSTD},
+               {CLNORM_OPERAND_DWEIGHT, CLNORM_HAS_DWEIGHT},
+               {CLNORM_OPERAND_DBIAS, CLNORM_HAS_DBIAS}};
   clnorm_call call = schedule->call;
   const size_t real = clnorm_dtype_size(clnorm__real_of((int32_t)schedule->key.x));
   for (int i = 0; i < CLNORM_NUM_VIEWS; i++)
-    call.views[i].offset =
-        o[CLNORM_OPERAND_X + i].offset / clnorm_dtype_size((int32_t)call.views[i].storage);
+    call.views[i].offset = o[clnorm__operand_of_view(i, operation)].offset /
+                           clnorm_dtype_size((int32_t)call.views[i].storage);
   for (int i = 0; i < CLNORM_NUM_PARAMETERS; i++)
     call.parameters[i] = o[CLNORM_OPERAND_WEIGHT + i].offset / real;
   call.partials += o[CLNORM_OPERAND_WORKSPACE].offset;
   call.coefficients += o[CLNORM_OPERAND_WORKSPACE].offset;
   for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
     if (!clnorm__memory_absent(o[flags[i].operand])) call.flags |= flags[i].flag;
-  if (is_aligned(&call, spans)) call.flags |= CLNORM_ALIGNED;
+  if (is_aligned(&call, operation, spans)) call.flags |= CLNORM_ALIGNED;
   const double take = clnorm__default_difference(1.0, momentum);
   call.keep = clnorm__default_float(momentum);
   call.take = clnorm__default_float(take);
@@ -350,6 +377,21 @@ static clnorm_status check_wait_list(const clnorm_opencl_sync *sync, clnorm_erro
                       "sync.num_events_in_wait_list is %u, but sync.event_wait_list is %s: there "
                       "are both or neither",
                       sync->num_events_in_wait_list, sync->event_wait_list ? "given" : "NULL");
+}
+
+/* Statistics that are computed again stand where a caller's saved ones would. */
+static void save_in_workspace(const clnorm_plan *plan,
+                              clnorm_memory operands[CLNORM_NUM_OPERANDS]) {
+  const clnorm_schedule *s = &plan->schedule;
+  for (unsigned i = 0; i < 3; i++) {
+    clnorm_memory at = operands[CLNORM_OPERAND_WORKSPACE];
+    at.offset += s->saved + i * s->saved_bytes;
+    if (at.host) {
+      at.host = (char *)at.host + at.offset;
+      at.offset = 0;
+    }
+    operands[CLNORM_OPERAND_SAVED_MEAN + i] = at;
+  }
 }
 
 clnorm_status clnorm__plan_run(clnorm_plan *plan, const clnorm_request *request) {
@@ -373,7 +415,9 @@ clnorm_status clnorm__plan_run(clnorm_plan *plan, const clnorm_request *request)
   if (status == CLNORM_OK && plan->schedule.num_launches)
     status = check_operands(plan, run.operands, spans);
   if (status != CLNORM_OK) return status;
-  run.call = make_call(&plan->schedule, run.operands, spans, request->momentum);
+  if (plan->schedule.saved_bytes) save_in_workspace(plan, run.operands);
+  run.call =
+      make_call(&plan->schedule, plan->problem.operation, run.operands, spans, request->momentum);
   return device->operations->run(device, &run, &plan->context->error);
 }
 

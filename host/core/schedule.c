@@ -60,11 +60,11 @@ static uint32_t whole_lines(const clnorm_call *call) {
   return group;
 }
 
-/* Planes of neighbouring channels are one piece of memory, in x and in y. */
+/* Planes of neighbouring channels are one piece of memory, in every tensor. */
 static bool planes_touch(const clnorm_schedule *s) {
-  const clnorm_view *x = &s->call.views[CLNORM_VIEW_X], *y = &s->call.views[CLNORM_VIEW_Y];
-  return s->key.path == CLNORM_PATH_POSITIONS && x->channel == s->call.spatial &&
-         y->channel == s->call.spatial;
+  for (int v = 0; v < CLNORM_NUM_VIEWS; v++)
+    if (s->call.views[v].channel != s->call.spatial) return false;
+  return s->key.path == CLNORM_PATH_POSITIONS;
 }
 
 /* Channels that the vector form takes together, at most so many; whole lines where it can be. */
@@ -186,11 +186,13 @@ static uint32_t channel_group_beside(const clnorm_call *call, const clnorm_trait
 
 /* Several groups by one worker keep both directions of the memory busy: one is read while the one before is
  * written. */
-static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
+static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits, clnorm_stage stage) {
   clnorm_call *call = &s->call;
   const bool vector = traits->form == CLNORM_FORM_VECTOR;
-  const uint64_t cached =
-      traits->cache_bytes * 3 / 8 / clnorm_dtype_size((int32_t)call->views[CLNORM_VIEW_X].storage);
+  size_t element = clnorm_dtype_size((int32_t)call->views[CLNORM_VIEW_X].storage);
+  if (stage == CLNORM_STAGE_BACKWARD_CHANNEL)
+    element += clnorm_dtype_size((int32_t)call->views[CLNORM_VIEW_DY].storage);
+  const uint64_t cached = traits->cache_bytes * 3 / 8 / element;
   call->channels_each = channels_beside(s)          ? channel_group_beside(call, traits)
                         : vector && planes_touch(s) ? channel_group(call, traits, cached)
                                                     : 1;
@@ -200,7 +202,7 @@ static void plan_channel(clnorm_schedule *s, const clnorm_traits *traits) {
   if (vector)
     call->groups_each =
         (uint32_t)ceil_div(num_groups(call), (uint64_t)traits->workers * CHANNEL_ITEMS_PER_WORKER);
-  add_launch(s, CLNORM_STAGE_CHANNEL, num_groups(call));
+  add_launch(s, stage, num_groups(call));
   s->launches[0].each = call->groups_each;
 }
 
@@ -215,7 +217,8 @@ static void plan_nodes_beside(clnorm_schedule *s, const clnorm_traits *traits, u
   plan_tiles_beside(s, traits);
 }
 
-static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {
+/* Nodes of segments, and tiles; returns how many nodes there are side by side. */
+static uint64_t plan_nodes(clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {
   clnorm_call *call = &s->call;
   const bool wide = traits->form == CLNORM_FORM_WIDE;
   if (channels_beside(s))
@@ -232,13 +235,45 @@ static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t
   while (wide && ceil_div(segments, 1ull << call->chunk_log2) > traits->group_size)
     call->chunk_log2++;
   call->chunks = (uint32_t)ceil_div(segments, 1ull << call->chunk_log2);
+  return lanes;
+}
+
+/* Room for nodes and coefficients of so many bytes. */
+static void plan_workspace(clnorm_schedule *s, unsigned node, unsigned coefficients) {
+  clnorm_call *call = &s->call;
   call->partials = 0;
-  const uint32_t x = call->views[CLNORM_VIEW_X].storage;
-  call->coefficients = round_up(call->channels * call->chunks * clnorm__partial_bytes(x), 64);
-  s->workspace_size = call->coefficients + call->channels * clnorm__coefficients_bytes(x);
-  add_launch(s, CLNORM_STAGE_PARTIALS, lanes * call->chunks);
-  add_launch(s, CLNORM_STAGE_FINALIZE, call->channels);
+  call->coefficients = round_up(call->channels * call->chunks * node, 64);
+  s->workspace_size = call->coefficients + call->channels * coefficients;
+}
+
+static void plan_split(clnorm_schedule *s, const clnorm_traits *traits, uint32_t segments) {
+  const uint32_t x = s->key.x;
+  const uint64_t lanes = plan_nodes(s, traits, segments);
+  plan_workspace(s, clnorm__partial_bytes(x), clnorm__coefficients_bytes(x));
+  add_launch(s, CLNORM_STAGE_PARTIALS, lanes * s->call.chunks);
+  add_launch(s, CLNORM_STAGE_FINALIZE, s->call.channels);
   add_tiles_launch(s, CLNORM_STAGE_APPLY);
+}
+
+/* Statistics that are computed again are forward's, which leaves them in the workspace; then sums take the place of
+ * their nodes. */
+static void plan_backward_split(clnorm_schedule *s, const clnorm_work *work,
+                                const clnorm_traits *traits, uint32_t segments) {
+  const uint32_t x = s->key.x;
+  const unsigned coefficients = clnorm__gradient_coefficients_bytes(x);
+  const uint64_t lanes = plan_nodes(s, traits, segments);
+  plan_workspace(s, work->recompute ? clnorm__partial_bytes(x) : clnorm__sums_bytes(x),
+                 coefficients);
+  if (work->recompute) {
+    s->saved = round_up(s->workspace_size, 64);
+    s->saved_bytes = round_up(s->call.channels * coefficients / 4, 64);
+    s->workspace_size = s->saved + 3 * s->saved_bytes;
+    add_launch(s, CLNORM_STAGE_PARTIALS, lanes * s->call.chunks);
+    add_launch(s, CLNORM_STAGE_FINALIZE, s->call.channels);
+  }
+  add_launch(s, CLNORM_STAGE_BACKWARD_PARTIALS, lanes * s->call.chunks);
+  add_launch(s, CLNORM_STAGE_BACKWARD_FINALIZE, s->call.channels);
+  if (work->gradients & CLNORM_GRADIENT_DX) add_tiles_launch(s, CLNORM_STAGE_BACKWARD_APPLY);
 }
 
 /* A tensor without gaps is one long plane to a copy. */
@@ -278,8 +313,7 @@ static bool prefer_split(const clnorm_schedule *s, const clnorm_traits *traits, 
 
 /* Writing around the caches pays where y would have left them before it is read. */
 static bool prefer_stream(const clnorm_work *work, const clnorm_traits *traits) {
-  const bool trains =
-      work->operation == CLNORM_FORWARD && work->statistics == CLNORM_BATCH_STATISTICS;
+  const bool trains = work->operation != CLNORM_COPY && work->statistics == CLNORM_BATCH_STATISTICS;
   const clnorm_call *call = &work->call;
   const uint64_t bytes = call->batch * call->channels * call->spatial *
                          clnorm_dtype_size((int32_t)call->views[CLNORM_VIEW_Y].storage);
@@ -289,11 +323,34 @@ static bool prefer_stream(const clnorm_work *work, const clnorm_traits *traits) 
   return work->store == CLNORM_STORE_STREAMED;
 }
 
+/* dx of given statistics needs no sums. */
+static void plan_backward(clnorm_schedule *s, const clnorm_work *work, const clnorm_traits *traits,
+                          uint32_t segments) {
+  const bool dx = work->gradients & CLNORM_GRADIENT_DX;
+  if (dx) s->call.flags |= CLNORM_HAS_DX;
+  if (work->statistics == CLNORM_BATCH_STATISTICS) s->call.flags |= CLNORM_BATCH_MODE;
+  if (work->gradients == CLNORM_GRADIENT_DX && work->statistics == CLNORM_GIVEN_STATISTICS) {
+    plan_tiles(s, traits);
+    add_tiles_launch(s, CLNORM_STAGE_BACKWARD_APPLY);
+    return;
+  }
+  const bool split = work->cut == CLNORM_CUT_AUTO ? prefer_split(s, traits, segments)
+                                                  : work->cut == CLNORM_CUT_SPLIT;
+  if (split || work->recompute)
+    plan_backward_split(s, work, traits, segments);
+  else
+    plan_channel(s, traits, CLNORM_STAGE_BACKWARD_CHANNEL);
+}
+
 static void plan_launches(clnorm_schedule *s, const clnorm_work *work,
                           const clnorm_traits *traits) {
   const clnorm_geometry g = clnorm_geometry_make(s->call.batch, s->call.channels, s->call.spatial);
   if (work->operation == CLNORM_COPY) {
     plan_copy(s, traits);
+    return;
+  }
+  if (work->operation == CLNORM_BACKWARD) {
+    plan_backward(s, work, traits, g.segments);
     return;
   }
   if (work->statistics == CLNORM_GIVEN_STATISTICS) {
@@ -307,11 +364,23 @@ static void plan_launches(clnorm_schedule *s, const clnorm_work *work,
   if (split)
     plan_split(s, traits, g.segments);
   else
-    plan_channel(s, traits);
+    plan_channel(s, traits, CLNORM_STAGE_CHANNEL);
+}
+
+/* Sums over no values are 0; accumulators stay. */
+static void plan_empty(clnorm_schedule *s, const clnorm_work *work) {
+  const uint32_t parameters = CLNORM_GRADIENT_DWEIGHT | CLNORM_GRADIENT_DBIAS;
+  if (work->operation == CLNORM_BACKWARD && s->call.channels && work->gradients & parameters &&
+      !(s->call.flags & CLNORM_ACCUMULATE))
+    add_launch(s, CLNORM_STAGE_BACKWARD_FINALIZE, s->call.channels);
 }
 
 unsigned clnorm__partial_bytes(uint32_t x) { return x == CLNORM_STORAGE_F64 ? 40 : 24; }
 unsigned clnorm__coefficients_bytes(uint32_t x) { return x == CLNORM_STORAGE_F64 ? 24 : 12; }
+unsigned clnorm__sums_bytes(uint32_t x) { return x == CLNORM_STORAGE_F64 ? 16 : 8; }
+unsigned clnorm__gradient_coefficients_bytes(uint32_t x) {
+  return x == CLNORM_STORAGE_F64 ? 32 : 16;
+}
 
 clnorm_schedule clnorm__schedule_make(const clnorm_work *work, const clnorm_traits *traits) {
   clnorm_schedule s;
@@ -321,10 +390,14 @@ clnorm_schedule clnorm__schedule_make(const clnorm_work *work, const clnorm_trai
   s.key.group_size = traits->group_size;
   s.key.x = work->call.views[CLNORM_VIEW_X].storage;
   s.key.y = work->call.views[CLNORM_VIEW_Y].storage;
+  s.key.dy = work->call.views[CLNORM_VIEW_DY].storage;
   s.key.path = work->path;
-  if (!s.call.batch || !s.call.channels || !s.call.spatial) return s;
-  if (prefer_stream(work, traits)) s.call.flags |= CLNORM_STREAMED;
-  plan_launches(&s, work, traits);
+  if (!s.call.batch || !s.call.channels || !s.call.spatial) {
+    plan_empty(&s, work);
+  } else {
+    if (prefer_stream(work, traits)) s.call.flags |= CLNORM_STREAMED;
+    plan_launches(&s, work, traits);
+  }
   for (unsigned i = 0; i < s.num_launches; i++) s.key.stages |= 1u << s.launches[i].stage;
   return s;
 }

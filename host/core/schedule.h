@@ -30,6 +30,11 @@ typedef enum clnorm_stage {
   CLNORM_STAGE_FINALIZE, /* item: one channel: nodes -> coefficients in the workspace, running statistics */
   CLNORM_STAGE_APPLY, /* item: one tile of the output */
   CLNORM_STAGE_COPY,  /* item: one tile of y = x */
+  /* as the first four, of gradients: sums, coefficients and gradients of parameters, dx */
+  CLNORM_STAGE_BACKWARD_CHANNEL,
+  CLNORM_STAGE_BACKWARD_PARTIALS,
+  CLNORM_STAGE_BACKWARD_FINALIZE,
+  CLNORM_STAGE_BACKWARD_APPLY,
   CLNORM_NUM_STAGES
 } clnorm_stage;
 
@@ -55,8 +60,8 @@ typedef enum clnorm_path {
 /* What kernels are compiled for: all that is a constant in them. Plain: compared byte by byte. */
 typedef struct clnorm_key {
   uint32_t form, group_size;
-  /* CLNORM_STORAGE_... of x and of y; real is double where x is F64 */
-  uint32_t x, y;
+  /* CLNORM_STORAGE_... of x, of y or dx, and of dy; real is double where x is F64 */
+  uint32_t x, y, dy;
   uint32_t path;
   /* bit 1 << stage for each stage that the schedule launches */
   uint32_t stages;
@@ -64,26 +69,36 @@ typedef struct clnorm_key {
 
 /* A checked problem, as far as cutting it into work needs it. */
 typedef struct clnorm_work {
-  /* sizes, extents, views without their offsets, eps, and the flag BIASED_RUNNING_VAR */
+  /* sizes, extents, views without their offsets, eps, and flags that say what the problem is */
   clnorm_call call;
   clnorm_path path;
   clnorm_operation operation;
   clnorm_statistics statistics;
   clnorm_cut cut;
   clnorm_store store;
+  /* backward: bits of clnorm_gradient; statistics of the batch are computed first */
+  uint32_t gradients;
+  bool recompute;
 } clnorm_work;
+
+enum { CLNORM_MAX_LAUNCHES = 5 };
 
 typedef struct clnorm_schedule {
   clnorm_key key;
   unsigned num_launches; /* 0 where there is nothing to do */
-  clnorm_launch launches[3];
+  clnorm_launch launches[CLNORM_MAX_LAUNCHES];
   clnorm_call call; /* everything but offsets, flags and running factors of one run */
   size_t workspace_size;
+  /* where saved_mean, saved_mean_low and saved_invstd stand in the workspace, each of saved_bytes; 0: they do not */
+  size_t saved, saved_bytes;
 } clnorm_schedule;
 
-/* Bytes of a clnorm_partial and of a clnorm_coefficients where x has this storage. */
+/* Bytes of a clnorm_partial and of a clnorm_coefficients where x has this storage; of backward's clnorm_sums and
+ * clnorm_gradient_coefficients. */
 unsigned clnorm__partial_bytes(uint32_t x);
 unsigned clnorm__coefficients_bytes(uint32_t x);
+unsigned clnorm__sums_bytes(uint32_t x);
+unsigned clnorm__gradient_coefficients_bytes(uint32_t x);
 
 clnorm_schedule clnorm__schedule_make(const clnorm_work *work, const clnorm_traits *traits);
 

@@ -132,8 +132,15 @@ static clnorm_status cpu_supports(clnorm_device *device, const clnorm_key *key,
   return CLNORM_OK;
 }
 
-static bool cpu_has_path(const clnorm_device *device, clnorm_path path, uint32_t x, uint32_t y) {
-  return clnorm__isa_functions(((const cpu_device *)device)->isa, path, x, y) != NULL;
+static bool cpu_has_path(const clnorm_device *device, clnorm_path path, const clnorm_work *work) {
+  const clnorm_view *views = work->call.views;
+  const clnorm_items_functions *functions =
+      clnorm__isa_functions(((const cpu_device *)device)->isa, path, views[CLNORM_VIEW_X].storage,
+                            views[CLNORM_VIEW_Y].storage);
+  if (!functions || work->operation != CLNORM_BACKWARD) return functions != NULL;
+  return functions->stages[path][CLNORM_STAGE_BACKWARD_APPLY] &&
+         (path == CLNORM_PATH_GENERAL ||
+          views[CLNORM_VIEW_DY].storage == views[CLNORM_VIEW_X].storage);
 }
 
 static clnorm_status cpu_prepare(clnorm_device *device, const clnorm_schedule *schedule,

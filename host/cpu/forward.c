@@ -5,15 +5,17 @@
 #include "lanes.h"
 
 #ifdef CLNORM_ANY_STORAGE
-#include "vector_general.h"
+#include "vector_general_backward.h"
 #else
 #include "vector.h"
 #include "vector_channels.h"
 #endif
 
 _Static_assert(sizeof(clnorm_partial) == (sizeof(clnorm_real) == sizeof(float) ? 24 : 40) &&
-                   sizeof(clnorm_coefficients) == 3 * sizeof(clnorm_real),
-               "the sizes that clnorm__partial_bytes and clnorm__coefficients_bytes say");
+                   sizeof(clnorm_coefficients) == 3 * sizeof(clnorm_real) &&
+                   sizeof(clnorm_sums) == 2 * sizeof(clnorm_real) &&
+                   sizeof(clnorm_gradient_coefficients) == 4 * sizeof(clnorm_real),
+               "the sizes that clnorm__partial_bytes and the like say");
 
 /* ---- Operands ---------------------------------------------------------------------------------------- */
 
@@ -25,16 +27,11 @@ static clnorm_ulong element_bytes(const clnorm_view *view) {
 #define element_bytes(view) 1
 #endif
 
-static const clnorm_in *place_x(void *const *operands, const clnorm_call *call) {
-  const clnorm_view *view = &call->views[CLNORM_VIEW_X];
-  const clnorm_in *x = operands[CLNORM_OPERAND_X];
-  return x ? x + view->offset * element_bytes(view) : NULL;
-}
-
-static clnorm_out *place_y(void *const *operands, const clnorm_call *call) {
-  const clnorm_view *view = &call->views[CLNORM_VIEW_Y];
-  clnorm_out *y = operands[CLNORM_OPERAND_Y];
-  return y ? y + view->offset * element_bytes(view) : NULL;
+/* A tensor's first element; NULL where there is none. */
+static void *place_view(void *const *operands, const clnorm_call *call, int v,
+                        clnorm_operand_index operand, size_t element) {
+  char *p = operands[operand];
+  return p ? p + call->views[v].offset * element * element_bytes(&call->views[v]) : NULL;
 }
 
 static clnorm_real *place(void *const *operands, const clnorm_call *call,
@@ -43,11 +40,16 @@ static clnorm_real *place(void *const *operands, const clnorm_call *call,
   return p ? p + call->parameters[operand - CLNORM_OPERAND_WEIGHT] : NULL;
 }
 
-static clnorm_buffers make_buffers(void *const *operands, const clnorm_call *call) {
+/* written: CLNORM_OPERAND_Y, or in backward CLNORM_OPERAND_DX. */
+static clnorm_buffers make_buffers(void *const *operands, const clnorm_call *call,
+                                   clnorm_operand_index written) {
   char *workspace = operands[CLNORM_OPERAND_WORKSPACE];
+  void *const partials = workspace ? workspace + call->partials : NULL;
+  void *const coefficients = workspace ? workspace + call->coefficients : NULL;
   const clnorm_buffers b = {
-      place_x(operands, call),
-      place_y(operands, call),
+      place_view(operands, call, CLNORM_VIEW_X, CLNORM_OPERAND_X, sizeof(clnorm_in)),
+      place_view(operands, call, CLNORM_VIEW_Y, written, sizeof(clnorm_out)),
+      place_view(operands, call, CLNORM_VIEW_DY, CLNORM_OPERAND_DY, sizeof(clnorm_dy)),
       place(operands, call, CLNORM_OPERAND_WEIGHT),
       place(operands, call, CLNORM_OPERAND_BIAS),
       place(operands, call, CLNORM_OPERAND_RUNNING_MEAN),
@@ -55,17 +57,22 @@ static clnorm_buffers make_buffers(void *const *operands, const clnorm_call *cal
       place(operands, call, CLNORM_OPERAND_SAVED_MEAN),
       place(operands, call, CLNORM_OPERAND_SAVED_MEAN_LOW),
       place(operands, call, CLNORM_OPERAND_SAVED_INVSTD),
-      workspace ? (clnorm_partial *)(void *)(workspace + call->partials) : NULL,
-      workspace ? (clnorm_coefficients *)(void *)(workspace + call->coefficients) : NULL};
+      place(operands, call, CLNORM_OPERAND_DWEIGHT),
+      place(operands, call, CLNORM_OPERAND_DBIAS),
+      partials,
+      coefficients,
+      partials,
+      coefficients};
   return b;
 }
 
 /* ---- Items ------------------------------------------------------------------------------------------- */
 
-#define CLNORM_ITEMS(function)                                                                     \
+#define CLNORM_ITEMS(function) CLNORM_ITEMS_OF(function, CLNORM_OPERAND_Y)
+#define CLNORM_ITEMS_OF(function, written)                                                         \
   static void function##_items(void *const *operands, const clnorm_call *call,                     \
                                clnorm_items *items) {                                              \
-    const clnorm_buffers b = make_buffers(operands, call);                                         \
+    const clnorm_buffers b = make_buffers(operands, call, written);                                \
     uint64_t begin, end;                                                                           \
     while (clnorm__items_take(items, &begin, &end))                                                \
       for (uint64_t item = begin; item < end; item++) function(&b, call, item);                    \
@@ -79,6 +86,10 @@ CLNORM_ITEMS(clnorm_general_channel)
 CLNORM_ITEMS(clnorm_general_partials)
 CLNORM_ITEMS(clnorm_general_apply)
 CLNORM_ITEMS(clnorm_general_copy)
+CLNORM_ITEMS_OF(clnorm_general_backward_channel, CLNORM_OPERAND_DX)
+CLNORM_ITEMS_OF(clnorm_general_backward_partials, CLNORM_OPERAND_DX)
+CLNORM_ITEMS_OF(clnorm_item_backward_finalize, CLNORM_OPERAND_DX)
+CLNORM_ITEMS_OF(clnorm_general_backward_apply, CLNORM_OPERAND_DX)
 
 const clnorm_items_functions CLNORM_FORWARD_NAME = {
     .name = CLNORM_ISA_NAME,
@@ -88,6 +99,10 @@ const clnorm_items_functions CLNORM_FORWARD_NAME = {
         [CLNORM_STAGE_FINALIZE] = clnorm_item_finalize_items,
         [CLNORM_STAGE_APPLY] = clnorm_general_apply_items,
         [CLNORM_STAGE_COPY] = clnorm_general_copy_items,
+        [CLNORM_STAGE_BACKWARD_CHANNEL] = clnorm_general_backward_channel_items,
+        [CLNORM_STAGE_BACKWARD_PARTIALS] = clnorm_general_backward_partials_items,
+        [CLNORM_STAGE_BACKWARD_FINALIZE] = clnorm_item_backward_finalize_items,
+        [CLNORM_STAGE_BACKWARD_APPLY] = clnorm_general_backward_apply_items,
     }};
 
 #else
@@ -102,7 +117,7 @@ CLNORM_ITEMS(clnorm_channels_copy)
 
 static void clnorm_item_channel_items(void *const *operands, const clnorm_call *call,
                                       clnorm_items *items) {
-  const clnorm_buffers b = make_buffers(operands, call);
+  const clnorm_buffers b = make_buffers(operands, call, CLNORM_OPERAND_Y);
   clnorm_writer w;
   uint64_t begin, end;
   clnorm_writer_none(&w);

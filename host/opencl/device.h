@@ -52,7 +52,7 @@ clnorm_status clnorm__opencl_span(clnorm_device *base, clnorm_memory memory, con
 /* launch.c */
 clnorm_status clnorm__opencl_supports(clnorm_device *base, const clnorm_key *key,
                                       clnorm_error *error);
-bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, uint32_t x, uint32_t y);
+bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, const clnorm_work *work);
 clnorm_status clnorm__opencl_prepare(clnorm_device *base, const clnorm_schedule *schedule,
                                      void **prepared, clnorm_error *error);
 void clnorm__opencl_unprepare(clnorm_device *base, void *prepared);

@@ -9,16 +9,22 @@
 
 /* What prepare() makes: one kernel object a launch. */
 typedef struct prepared_launches {
-  cl_kernel kernels[3];
+  cl_kernel kernels[CLNORM_MAX_LAUNCHES];
 } prepared_launches;
 
 /* ---- Preparing ---------------------------------------------------------------------------------- */
 
 static const char *kernel_name(clnorm_stage stage) {
   static const char *const names[CLNORM_NUM_STAGES] = {
-      [CLNORM_STAGE_CHANNEL] = "clnorm_channel",   [CLNORM_STAGE_PARTIALS] = "clnorm_partials",
-      [CLNORM_STAGE_FINALIZE] = "clnorm_finalize", [CLNORM_STAGE_APPLY] = "clnorm_apply",
+      [CLNORM_STAGE_CHANNEL] = "clnorm_channel",
+      [CLNORM_STAGE_PARTIALS] = "clnorm_partials",
+      [CLNORM_STAGE_FINALIZE] = "clnorm_finalize",
+      [CLNORM_STAGE_APPLY] = "clnorm_apply",
       [CLNORM_STAGE_COPY] = "clnorm_copy",
+      [CLNORM_STAGE_BACKWARD_CHANNEL] = "clnorm_backward_channel",
+      [CLNORM_STAGE_BACKWARD_PARTIALS] = "clnorm_backward_partials",
+      [CLNORM_STAGE_BACKWARD_FINALIZE] = "clnorm_backward_finalize",
+      [CLNORM_STAGE_BACKWARD_APPLY] = "clnorm_backward_apply",
   };
   return names[stage];
 }
@@ -30,9 +36,9 @@ clnorm_status clnorm__opencl_supports(clnorm_device *base, const clnorm_key *key
 }
 
 /* Every pair of types can be compiled for every path that the form has. */
-bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, uint32_t x, uint32_t y) {
-  (void)x;
-  (void)y;
+bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, const clnorm_work *work) {
+  if (work->operation == CLNORM_BACKWARD && base->traits.form == CLNORM_FORM_VECTOR)
+    return path == CLNORM_PATH_GENERAL;
   return path != CLNORM_PATH_CHANNELS || base->traits.form == CLNORM_FORM_VECTOR;
 }
 
@@ -103,12 +109,21 @@ void clnorm__opencl_unprepare(clnorm_device *base, void *prepared) {
 
 /* ---- Running ------------------------------------------------------------------------------------ */
 
-/* Absent operands are never accessed, but OpenCL wants a buffer for every pointer. */
+/* Absent operands are never accessed, but OpenCL wants a buffer for every pointer: for those that kernels only read,
+ * one that is read where there is one; for the others one that is written. */
 static cl_mem stand_in(const clnorm_memory *operands, clnorm_operand_index operand) {
+  static const clnorm_operand_index read[] = {CLNORM_OPERAND_X, CLNORM_OPERAND_DY};
+  static const clnorm_operand_index written[] = {CLNORM_OPERAND_Y, CLNORM_OPERAND_DX,
+                                                 CLNORM_OPERAND_DWEIGHT, CLNORM_OPERAND_DBIAS};
+  enum { NUM_READ = sizeof read / sizeof *read, NUM_WRITTEN = sizeof written / sizeof *written };
+  const bool read_only = operand == CLNORM_OPERAND_X || operand == CLNORM_OPERAND_DY ||
+                         operand == CLNORM_OPERAND_WEIGHT || operand == CLNORM_OPERAND_BIAS;
   if (operands[operand].cl) return operands[operand].cl;
-  const bool read_only = operand == CLNORM_OPERAND_WEIGHT || operand == CLNORM_OPERAND_BIAS;
-  return read_only || !operands[CLNORM_OPERAND_Y].cl ? operands[CLNORM_OPERAND_X].cl
-                                                     : operands[CLNORM_OPERAND_Y].cl;
+  for (int i = 0; i < NUM_READ && read_only; i++)
+    if (operands[read[i]].cl) return operands[read[i]].cl;
+  for (int i = 0; i < NUM_WRITTEN; i++)
+    if (operands[written[i]].cl) return operands[written[i]].cl;
+  return operands[CLNORM_OPERAND_X].cl;
 }
 
 static cl_int set_arguments(const clnorm_opencl_api *api, cl_kernel kernel, const clnorm_call *call,

@@ -69,9 +69,9 @@ static void write_options(const clnorm_opencl_device *device, const clnorm_key *
   if (key->form == CLNORM_FORM_WIDE)
     snprintf(group_size, sizeof group_size, " -D CLNORM_GROUP_SIZE=%u", key->group_size);
   snprintf(text, size,
-           "-cl-std=CL1.2 -D CLNORM_X_STORAGE=%u -D CLNORM_Y_STORAGE=%u -D CLNORM_PATH=%u "
-           "-D CLNORM_STAGES=%u%s%s",
-           key->x, key->y, key->path, key->stages, group_size,
+           "-cl-std=CL1.2 -D CLNORM_X_STORAGE=%u -D CLNORM_Y_STORAGE=%u -D CLNORM_DY_STORAGE=%u "
+           "-D CLNORM_PATH=%u -D CLNORM_STAGES=%u%s%s",
+           key->x, key->y, key->dy, key->path, key->stages, group_size,
            device->soft_fma ? " -D CLNORM_SOFT_FMA" : "");
 }
 

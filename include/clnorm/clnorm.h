@@ -382,6 +382,8 @@ CLNORM_API const char *clnorm_dtype_name(int32_t dtype);
 #define CLNORM_ROLE_LIST(X)                                                                        \
   X(CLNORM_X, 0, "x")                                                                              \
   X(CLNORM_Y, 1, "y")                                                                              \
+  X(CLNORM_DY, 2, "dy")                                                                            \
+  X(CLNORM_DX, 3, "dx")                                                                            \
   X(CLNORM_WEIGHT, 16, "weight")                                                                   \
   X(CLNORM_BIAS, 17, "bias")                                                                       \
   X(CLNORM_RUNNING_MEAN, 18, "running_mean")                                                       \
@@ -389,6 +391,8 @@ CLNORM_API const char *clnorm_dtype_name(int32_t dtype);
   X(CLNORM_SAVED_MEAN, 20, "saved_mean")                                                           \
   X(CLNORM_SAVED_MEAN_LOW, 21, "saved_mean_low")                                                   \
   X(CLNORM_SAVED_INVSTD, 22, "saved_invstd")                                                       \
+  X(CLNORM_DWEIGHT, 23, "dweight")                                                                 \
+  X(CLNORM_DBIAS, 24, "dbias")                                                                     \
   X(CLNORM_WORKSPACE, 32, "workspace")
 
 typedef enum clnorm_role {
@@ -404,6 +408,7 @@ CLNORM_API const char *clnorm_role_name(int32_t role);
 
 typedef enum clnorm_operation {
   CLNORM_FORWARD = 0,
+  CLNORM_BACKWARD = 1, /* dx, dweight, dbias, from dy */
   CLNORM_COPY =
       2 /* y = x, between any layouts and types; between equal ones the yardstick of figures */
 } clnorm_operation;
@@ -412,6 +417,13 @@ typedef enum clnorm_statistics {
   CLNORM_BATCH_STATISTICS = 0, /* mean and biased variance of x, per channel over (N, spatial) */
   CLNORM_GIVEN_STATISTICS = 1  /* running_mean and running_var, read only */
 } clnorm_statistics;
+
+/* Results of backward. */
+typedef enum clnorm_gradient {
+  CLNORM_GRADIENT_DX = 1,
+  CLNORM_GRADIENT_DWEIGHT = 2,
+  CLNORM_GRADIENT_DBIAS = 4
+} clnorm_gradient;
 
 /* Hints: they change speed, never bits. How batch statistics are computed, */
 typedef enum clnorm_cut {
@@ -477,6 +489,12 @@ typedef struct clnorm_problem {
   bool refuse_one_value;
   /* the caller binds the workspace at each run; else the plan has its own */
   bool external_workspace;
+  /* backward: dweight and dbias are added to what is there; */
+  bool accumulate;
+  /* statistics of the batch are computed again from x, which reads it once more, and the saved ones are not needed */
+  bool recompute;
+  /* backward: which of the results are wanted, bits of clnorm_gradient; 0: all. What nobody wants costs no traffic */
+  uint32_t gradients;
   /* hints: clnorm_cut, clnorm_store, clnorm_route */
   int32_t cut, store, route;
   /* tensors[role]. x is required. y of rank 0 is as x. y's dims are those of x. x and y of f32, f16, bf16 in any

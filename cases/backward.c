@@ -1,0 +1,71 @@
+#include "backward.h"
+
+#include <math.h>
+#include <string.h>
+
+/* What underflows on the way. */
+static long double smallest(long double unit) { return unit < 0x1p-30L ? 0x1p-1070L : 0x1p-148L; }
+
+long double clnorm_gradient_guarantee(int64_t batch, int64_t spatial) {
+  const int64_t count = batch * spatial, segments = (count + 2047) / 2048;
+  return 20 + ceill(log2l((long double)(segments > 1 ? segments : 1)));
+}
+
+static double value_at(const clnorm_gradient_case *item, const double *values, int64_t c,
+                       int64_t i) {
+  const int64_t n = i / item->spatial, p = i - n * item->spatial;
+  return values[(n * item->channels + c) * item->spatial + p];
+}
+
+static void find_statistics(const clnorm_gradient_case *item, int64_t c,
+                            clnorm_gradient_channel *k) {
+  const int64_t count = item->batch * item->spatial;
+  long double sum = 0, squares = 0;
+  if (k->given) {
+    k->mean = item->mean[c];
+    k->invstd = item->invstd[c];
+    return;
+  }
+  for (int64_t i = 0; i < count; i++) sum += value_at(item, item->x, c, i);
+  k->mean = sum / (long double)count;
+  for (int64_t i = 0; i < count; i++) {
+    const long double d = value_at(item, item->x, c, i) - k->mean;
+    squares += d * d;
+  }
+  k->invstd = 1 / sqrtl(squares / (long double)count + item->eps);
+}
+
+void clnorm_gradient_channel_make(const clnorm_gradient_case *item, int64_t c,
+                                  clnorm_gradient_channel *k) {
+  const int64_t count = item->batch * item->spatial;
+  memset(k, 0, sizeof *k);
+  k->given = item->mean != NULL;
+  k->unit = item->unit;
+  k->factor = item->factor;
+  find_statistics(item, c, k);
+  k->scale = (item->weight ? item->weight[c] : 1) * k->invstd;
+  for (int64_t i = 0; i < count; i++) {
+    const long double g = value_at(item, item->dy, c, i);
+    const long double xhat = (value_at(item, item->x, c, i) - k->mean) * k->invstd;
+    k->g += g;
+    k->gx += g * xhat;
+    k->size_g += fabsl(g);
+    k->size_gx += fabsl(g) * (fabsl(xhat) + 1);
+  }
+  k->dbias = k->g;
+  k->dweight = k->gx;
+  k->dbias_bound = k->factor * k->unit * k->size_g + smallest(k->unit);
+  k->dweight_bound = k->factor * k->unit * k->size_gx + smallest(k->unit);
+  k->g /= (long double)count;
+  k->gx /= (long double)count;
+  k->size_g /= (long double)count;
+  k->size_gx /= (long double)count;
+}
+
+long double clnorm_gradient_dx(const clnorm_gradient_channel *k, double x, double dy,
+                               long double *bound) {
+  const long double g = dy, xhat = (x - k->mean) * k->invstd;
+  const long double terms = fabsl(g) + (k->given ? 0 : k->size_g + fabsl(xhat) * k->size_gx);
+  *bound = k->factor * k->unit * fabsl(k->scale) * terms + smallest(k->unit);
+  return k->scale * (k->given ? g : g - k->g - xhat * k->gx);
+}
