@@ -268,6 +268,63 @@ static void f64_to_is(clnorm_problem *p, int64_t v) {
 static void one_value_is(clnorm_problem *p, int64_t v) {
   XT(p).dims[0] = YT(p).dims[0] = v, XT(p).dims[2] = YT(p).dims[2] = v, p->refuse_one_value = true;
 }
+static void gradients_is(clnorm_problem *p, int64_t v) { p->gradients = (uint32_t)v; }
+static void accumulate_is(clnorm_problem *p, int64_t v) { p->accumulate = v; }
+static void recompute_is(clnorm_problem *p, int64_t v) { p->recompute = v; }
+static void backward_is(clnorm_problem *p, int64_t v) { p->operation = CLNORM_BACKWARD + 0 * v; }
+/* Backward of x, with dy and dx as x but for what is wrong. */
+static void backward(clnorm_problem *p) {
+  p->operation = CLNORM_BACKWARD;
+  p->tensors[CLNORM_DY] = p->tensors[CLNORM_DX] = XT(p);
+  YT(p).rank = 0;
+}
+static void backward_gradients_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  p->gradients = (uint32_t)v;
+}
+static void given_recompute_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  p->statistics = CLNORM_GIVEN_STATISTICS;
+  p->recompute = v;
+}
+static void dy_dtype_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  p->tensors[CLNORM_DY].dtype = (int32_t)v;
+}
+static void dy_rank_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  p->tensors[CLNORM_DY].rank = (int32_t)v;
+}
+static void dy_dim_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  p->tensors[CLNORM_DY].dims[1] = v;
+}
+static void dx_dtype_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  p->tensors[CLNORM_DX].dtype = (int32_t)v;
+}
+static void dx_dim_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  p->tensors[CLNORM_DX].dims[0] = v;
+}
+static void dx_position_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  p->tensors[CLNORM_DX].strides[2] = v;
+}
+static void f64_dy_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  XT(p).dtype = p->tensors[CLNORM_DX].dtype = CLNORM_F64;
+  p->tensors[CLNORM_DY].dtype = (int32_t)v;
+}
+static void f64_dx_is(clnorm_problem *p, int64_t v) {
+  backward(p);
+  XT(p).dtype = p->tensors[CLNORM_DY].dtype = CLNORM_F64;
+  p->tensors[CLNORM_DX].dtype = (int32_t)v;
+}
+static void one_gradient_is(clnorm_problem *p, int64_t v) {
+  XT(p).dims[0] = v, XT(p).dims[2] = v, p->refuse_one_value = true;
+  backward(p);
+}
 static void eps_is(clnorm_problem *p, int64_t v) {
   static const double values[] = {-1e-5, NAN, INFINITY, 1e300, -INFINITY};
   p->eps = values[v];
@@ -290,6 +347,27 @@ static const problem_row problem_rows[] = {
     {store_is, -1, INVALID, "store is -1"},
     {route_is, 2, INVALID, "route is 2"},
     {route_is, -1, INVALID, "route is -1"},
+    {gradients_is, 8, INVALID, "gradients is 0x8"},
+    {gradients_is, CLNORM_GRADIENT_DX, INVALID, "gradients is set|not backward"},
+    {accumulate_is, true, INVALID, "accumulate is set|not backward"},
+    {recompute_is, true, INVALID, "recompute is set|not backward"},
+    {backward_is, 0, INVALID, "tensors[1] (y)|no such tensor"},
+    {backward_gradients_is, 15, INVALID, "gradients is 0xf"},
+    {backward_gradients_is, CLNORM_GRADIENT_DBIAS, INVALID, "tensors[3] (dx)|no such tensor"},
+    {given_recompute_is, true, INVALID, "recompute is set|given statistics"},
+    {dy_dtype_is, 4, INVALID, "dy.dtype is 4"},
+    {dy_dtype_is, CLNORM_F64, UNSUPPORTED, "x of f32 with dy of f64"},
+    {dy_rank_is, 4, INVALID, "x has rank 3 and dy 4"},
+    {dy_dim_is, 999, INVALID, "dy.dims[1] 999"},
+    {dx_dtype_is, -1, INVALID, "dx.dtype is -1"},
+    {dx_dtype_is, CLNORM_F64, UNSUPPORTED, "x of f32 with dx of f64"},
+    {dx_dim_is, 999, INVALID, "dx.dims[0] 999"},
+    {dx_position_is, 0, INVALID, "dx is written|overlap"},
+    {f64_dy_is, CLNORM_F16, UNSUPPORTED, "x of f64 with dy of f16"},
+    {f64_dy_is, CLNORM_BF16, UNSUPPORTED, "x of f64 with dy of bf16"},
+    {f64_dx_is, CLNORM_F16, UNSUPPORTED, "x of f64 with dx of f16"},
+    {f64_dx_is, CLNORM_BF16, UNSUPPORTED, "x of f64 with dx of bf16"},
+    {one_gradient_is, 1, INVALID, "refuse_one_value"},
     {stranger_is, 4, INVALID, "tensors[5]|no such tensor"},
     {stranger_is, -1, INVALID, "tensors[5]|-1"},
     {dtype_is, 4, INVALID, "x.dtype is 4"},
@@ -874,6 +952,121 @@ static void a_copy_has_no_parameters(void **state) {
   setup_free(&s);
 }
 
+/* What backward is bound to: each row leaves one out or adds one. */
+typedef struct backward_row {
+  uint32_t gradients;
+  int32_t statistics;
+  /* role that is not bound, and one that is as well; -1: none */
+  int32_t without, with;
+  bool accumulate; /* in the run's options */
+  const char *words;
+} backward_row;
+
+static const backward_row backward_rows[] = {
+    {0, CLNORM_BATCH_STATISTICS, CLNORM_X, -1, false, "x is absent"},
+    {CLNORM_GRADIENT_DX, CLNORM_BATCH_STATISTICS, CLNORM_X, -1, false, "x is absent"},
+    {CLNORM_GRADIENT_DWEIGHT, CLNORM_GIVEN_STATISTICS, CLNORM_X, -1, false, "x is absent"},
+    {0, CLNORM_BATCH_STATISTICS, CLNORM_DY, -1, false, "dy is absent"},
+    {0, CLNORM_BATCH_STATISTICS, CLNORM_DX, -1, false, "dx is absent"},
+    {0, CLNORM_BATCH_STATISTICS, CLNORM_DWEIGHT, -1, false, "dweight is absent"},
+    {0, CLNORM_BATCH_STATISTICS, CLNORM_DBIAS, -1, false, "dbias is absent"},
+    {0, CLNORM_BATCH_STATISTICS, CLNORM_SAVED_MEAN, -1, false, "saved_mean is absent"},
+    {0, CLNORM_BATCH_STATISTICS, CLNORM_SAVED_INVSTD, -1, false, "saved_invstd is absent"},
+    {0, CLNORM_GIVEN_STATISTICS, CLNORM_SAVED_MEAN, -1, false, "saved_mean is absent|together"},
+    {0, CLNORM_GIVEN_STATISTICS, CLNORM_SAVED_INVSTD, -1, false, "saved_invstd is absent|together"},
+    {0, CLNORM_BATCH_STATISTICS, -1, CLNORM_Y, false, "y is bound|no such operand"},
+    {0, CLNORM_BATCH_STATISTICS, -1, CLNORM_BIAS, false, "bias is bound|no such operand"},
+    {0, CLNORM_BATCH_STATISTICS, -1, CLNORM_RUNNING_MEAN, false, "running_mean is bound"},
+    {0, CLNORM_GIVEN_STATISTICS, -1, CLNORM_RUNNING_MEAN, false, "running_var is absent|together"},
+    {CLNORM_GRADIENT_DX, CLNORM_BATCH_STATISTICS, -1, CLNORM_DWEIGHT, false, "dweight is bound"},
+    {CLNORM_GRADIENT_DX, CLNORM_BATCH_STATISTICS, -1, CLNORM_DBIAS, false, "dbias is bound"},
+    {CLNORM_GRADIENT_DBIAS, CLNORM_BATCH_STATISTICS, -1, CLNORM_DX, false, "dx is bound"},
+    {0, CLNORM_BATCH_STATISTICS, -1, -1, true, "accumulate is set in the run options"},
+};
+
+/* All of one memory, operand after operand. */
+static size_t bind_backward(const backward_row *row, clnorm_memory memory,
+                            clnorm_binding bindings[12]) {
+  static const int32_t roles[] = {CLNORM_X,          CLNORM_DY,          CLNORM_WEIGHT,
+                                  CLNORM_DX,         CLNORM_DWEIGHT,     CLNORM_DBIAS,
+                                  CLNORM_SAVED_MEAN, CLNORM_SAVED_INVSTD};
+  static const uint32_t bits[] = {[3] = CLNORM_GRADIENT_DX,
+                                  [4] = CLNORM_GRADIENT_DWEIGHT,
+                                  [5] = CLNORM_GRADIENT_DBIAS,
+                                  [7] = 0};
+  size_t count = 0;
+  memory.size = COUNT * 4;
+  for (size_t i = 0; i <= FIXTURE_LENGTH(roles); i++, memory.offset += memory.size) {
+    const int32_t role = i < FIXTURE_LENGTH(roles) ? roles[i] : row->with;
+    const bool wanted =
+        i >= FIXTURE_LENGTH(roles) || !bits[i] || !row->gradients || (row->gradients & bits[i]);
+    if (role >= 0 && role != row->without && wanted) bindings[count++] = clnorm_bind(role, memory);
+  }
+  return count;
+}
+
+static clnorm_plan *backward_plan(clnorm_context *context, const backward_row *row) {
+  clnorm_problem problem = good_problem();
+  clnorm_plan *plan = NULL;
+  YT(&problem).rank = 0;
+  problem.operation = CLNORM_BACKWARD;
+  problem.statistics = row->statistics;
+  problem.gradients = row->gradients;
+  assert_ok(context, clnorm_plan_create(context, &problem, &plan));
+  return plan;
+}
+
+static void backward_that_is_refused(void **state) {
+  clnorm_context *context = *state;
+  const size_t bytes = 10 * COUNT * 4;
+  unsigned char before[10 * COUNT * 4], after[sizeof before];
+  clnorm_memory memory;
+  memset(before, 0x3e, sizeof before);
+  assert_ok(context, clnorm_memory_alloc(context, bytes, &memory));
+  assert_ok(context, clnorm_memory_write(context, memory, before, bytes));
+  for (size_t i = 0; i < FIXTURE_LENGTH(backward_rows); i++) {
+    const backward_row *row = &backward_rows[i];
+    clnorm_binding bindings[12];
+    clnorm_run_options options;
+    clnorm_run_options_init(&options, sizeof options);
+    options.accumulate = row->accumulate;
+    const size_t count = bind_backward(row, memory, bindings);
+    clnorm_plan *plan = backward_plan(context, row);
+    assert_rejected(context, clnorm_run(plan, bindings, count, &options), INVALID, row->words,
+                    row->words);
+    clnorm_plan_destroy(plan);
+  }
+  assert_ok(context, clnorm_memory_read(context, memory, after, bytes));
+  assert_memory_equal(before, after, sizeof before);
+  clnorm_memory_free(context, &memory);
+}
+
+/* Given statistics are saved ones or running ones; dx lies where dy or x does, or apart. */
+static void backward_statistics_and_places(void **state) {
+  clnorm_context *context = *state;
+  const backward_row row = {CLNORM_GRADIENT_DX, CLNORM_GIVEN_STATISTICS, -1, -1, false, ""};
+  clnorm_plan *plan = backward_plan(context, &row);
+  clnorm_memory memory;
+  clnorm_binding bindings[12];
+  assert_ok(context, clnorm_memory_alloc(context, 10 * COUNT * 4, &memory));
+  const size_t count = bind_backward(&row, memory, bindings);
+  assert_int_equal(bindings[3].role, CLNORM_DX);
+  assert_int_equal(bindings[1].role, CLNORM_DY);
+  assert_rejected(context, clnorm_run(plan, bindings, 4, NULL), INVALID,
+                  "given statistics are required", "none");
+  assert_ok(context, clnorm_run(plan, bindings, count, NULL));
+  for (int i = 0; i < 2; i++) {
+    bindings[3].memory = bindings[i].memory;
+    assert_ok(context, clnorm_run(plan, bindings, count, NULL));
+    bindings[3].memory.offset += 4;
+    assert_rejected(context, clnorm_run(plan, bindings, count, NULL), CLNORM_ERROR_OVERLAP,
+                    i ? "dy|dx|overlap" : "x|dx|overlap", "one element further");
+  }
+  assert_ok(context, clnorm_finish(context));
+  clnorm_memory_free(context, &memory);
+  clnorm_plan_destroy(plan);
+}
+
 /* Letters: R required, r read, w written. */
 static void operands_of_plans(void **state) {
   clnorm_context *context = *state;
@@ -1308,6 +1501,8 @@ int main(void) {
       cmocka_unit_test(momentum_outside_its_range),
       cmocka_unit_test(wait_lists_that_are_none),
       cmocka_unit_test(bindings_that_are_refused),
+      cmocka_unit_test(backward_that_is_refused),
+      cmocka_unit_test(backward_statistics_and_places),
       cmocka_unit_test(a_copy_has_no_parameters),
       cmocka_unit_test(operands_of_plans),
       cmocka_unit_test(alignment_of_each_type),

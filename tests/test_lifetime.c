@@ -108,6 +108,8 @@ static void null_plans_and_modules(void **state) {
   clnorm_tensor_nchw(&x, CLNORM_F32, 4, dims);
   assert_int_equal(CALLED(clnorm_batchnorm_problem)(NULL, &x, &problem), INVALID);
   assert_int_equal(CALLED(clnorm_batchnorm_forward)(NULL, &x, NULL, 0, NULL), INVALID);
+  assert_int_equal(CALLED(clnorm_batchnorm_backward)(NULL, &x, NULL, 0, NULL), INVALID);
+  assert_int_equal(CALLED(clnorm_batchnorm_backward_problem)(NULL, &x, &problem), INVALID);
 }
 
 static void null_comparisons(void **state) {

@@ -10,6 +10,7 @@
 #include "tensor.h"
 
 #define NUM_PARAMETERS 4
+#define NUM_SAVED 3
 #define MAX_PLANS 16
 
 /* A plan kept for the next call with the same problem. */
@@ -20,15 +21,28 @@ typedef struct kept_plan {
   uint64_t last_used;
 } kept_plan;
 
+/* The last forward pass, of which backward is. */
+typedef struct last_forward {
+  bool ran, batch;
+  /* batch: the module has the statistics; given ones: they are still those of the pass */
+  bool kept;
+  /* of x */
+  int32_t rank;
+  int64_t dims[CLNORM_MAX_RANK];
+} last_forward;
+
 struct clnorm_batchnorm {
   clnorm_context *context;
   clnorm_batchnorm_options options;
   bool training, track;
   /* by role - CLNORM_WEIGHT; absent where the module has none */
   clnorm_memory parameters[NUM_PARAMETERS];
+  /* what backward needs of the last forward pass: mean, low part, invstd of its batch */
+  clnorm_memory saved[NUM_SAVED];
   /* of the runs that use them */
   clnorm_order order;
   int64_t num_batches_tracked;
+  last_forward last;
   kept_plan plans[MAX_PLANS];
   uint64_t calls;
 };
@@ -99,6 +113,11 @@ static clnorm_status fail_memory(clnorm_batchnorm *bn, int parameter) {
                       name_of(parameter));
 }
 
+/* Statistics that are given, and that somebody sets, are no longer those of the last forward pass. */
+static void parameter_changes(clnorm_batchnorm *bn, int parameter) {
+  if (parameter + CLNORM_WEIGHT >= CLNORM_RUNNING_MEAN && !bn->last.batch) bn->last.kept = false;
+}
+
 static clnorm_status fill(clnorm_batchnorm *bn, int parameter, double value) {
   const size_t count = (size_t)bn->options.num_features, bytes = count * real_size(bn);
   void *values = malloc(bytes);
@@ -108,6 +127,7 @@ static clnorm_status fill(clnorm_batchnorm *bn, int parameter, double value) {
       ((double *)values)[i] = value;
     else
       ((float *)values)[i] = (float)value;
+  parameter_changes(bn, parameter);
   const clnorm_status status =
       clnorm__memory_write_after(bn->context, &bn->order, bn->parameters[parameter], values, bytes);
   free(values);
@@ -159,6 +179,8 @@ clnorm_status clnorm_batchnorm_create(clnorm_context *context,
   for (int i = 0; i < NUM_PARAMETERS && status == CLNORM_OK; i++)
     if (has_parameter(&own, i))
       status = clnorm_memory_alloc(context, bytes, &result->parameters[i]);
+  for (int i = 0; i < NUM_SAVED && status == CLNORM_OK && !own.freeze; i++)
+    status = clnorm_memory_alloc(context, bytes, &result->saved[i]);
   if (status == CLNORM_OK) status = clnorm_batchnorm_reset_parameters(result);
   if (status != CLNORM_OK) {
     clnorm_batchnorm_destroy(result);
@@ -174,6 +196,7 @@ void clnorm_batchnorm_destroy(clnorm_batchnorm *bn) {
   context->device->operations->forget(context->device, &bn->order);
   for (int i = 0; i < MAX_PLANS; i++) clnorm_plan_destroy(bn->plans[i].plan);
   for (int i = 0; i < NUM_PARAMETERS; i++) clnorm_memory_free(context, &bn->parameters[i]);
+  for (int i = 0; i < NUM_SAVED; i++) clnorm_memory_free(context, &bn->saved[i]);
   free(bn);
   clnorm__context_release(context);
 }
@@ -247,6 +270,7 @@ clnorm_status clnorm_batchnorm_set(clnorm_batchnorm *bn, int32_t role, int32_t d
   void *converted = dtype == bn->options.dtype ? NULL : malloc(bytes);
   if (dtype != bn->options.dtype && !converted) return fail_memory(bn, parameter);
   if (converted) convert(values, dtype, converted, count);
+  parameter_changes(bn, parameter);
   status = clnorm__memory_write_after(bn->context, &bn->order, bn->parameters[parameter],
                                       converted ? converted : values, bytes);
   free(converted);
@@ -311,7 +335,7 @@ clnorm_status clnorm_batchnorm_set_num_batches_tracked(clnorm_batchnorm *bn, int
   return CLNORM_OK;
 }
 
-/* ---- Forward -------------------------------------------------------------------------------------- */
+/* ---- Problems ------------------------------------------------------------------------------------- */
 
 static clnorm_status fail_rank(clnorm_batchnorm *bn, int32_t rank) {
   static const char *const expected[] = {"2D to 5D", "2D or 3D", "4D", "5D"};
@@ -375,6 +399,8 @@ clnorm_status clnorm_batchnorm_problem(clnorm_batchnorm *bn, const clnorm_tensor
   return status;
 }
 
+/* ---- Forward -------------------------------------------------------------------------------------- */
+
 /* The kept plan of a problem, or a new one in the place of the least recently used. */
 static clnorm_status find_plan(clnorm_batchnorm *bn, const clnorm_problem *problem,
                                clnorm_plan **plan) {
@@ -410,20 +436,39 @@ static double kept_fraction(const clnorm_batchnorm *bn) {
   }
 }
 
-/* What the caller binds, and the module's own. */
-static clnorm_status make_request(clnorm_batchnorm *bn, const clnorm_binding *bindings,
-                                  size_t count, bool reads_running, clnorm_request *request) {
+/* What the caller binds; of the module's own, weight and bias. */
+static clnorm_status take_bindings(clnorm_batchnorm *bn, const clnorm_problem *problem,
+                                   const clnorm_binding *bindings, size_t count,
+                                   clnorm_request *request) {
   const char *refused[CLNORM_NUM_OPERANDS] = {NULL};
+  for (int i = 0; i < CLNORM_NUM_OPERANDS; i++)
+    if (clnorm__operand_use(i, problem) == '-') refused[i] = "the pass has no such operand";
   for (int i = CLNORM_OPERAND_WEIGHT; i <= CLNORM_OPERAND_RUNNING_VAR; i++)
     refused[i] = "it is the module's own (clnorm_batchnorm_set)";
   refused[CLNORM_OPERAND_WORKSPACE] = "a module has its own";
   const clnorm_status status =
       clnorm__bindings_take(bindings, count, refused, request->operands, &bn->context->error);
   if (status != CLNORM_OK) return status;
-  for (int i = 0; i < NUM_PARAMETERS; i++)
-    if (reads_running || i + CLNORM_WEIGHT <= CLNORM_BIAS)
-      request->operands[CLNORM_OPERAND_WEIGHT + i] = bn->parameters[i];
+  for (int i = CLNORM_OPERAND_WEIGHT; i <= CLNORM_OPERAND_BIAS; i++)
+    if (clnorm__operand_use(i, problem) != '-')
+      request->operands[i] = bn->parameters[i - CLNORM_OPERAND_WEIGHT];
+  request->parameters.order = &bn->order;
   return CLNORM_OK;
+}
+
+static void lend_running(const clnorm_batchnorm *bn, clnorm_request *request) {
+  for (int i = CLNORM_OPERAND_RUNNING_MEAN; i <= CLNORM_OPERAND_RUNNING_VAR; i++)
+    request->operands[i] = bn->parameters[i - CLNORM_OPERAND_WEIGHT];
+}
+
+static bool lend_saved(const clnorm_batchnorm *bn, clnorm_request *request) {
+  bool all = true;
+  for (int i = 0; i < NUM_SAVED; i++) {
+    clnorm_memory *saved = &request->operands[CLNORM_OPERAND_SAVED_MEAN + i];
+    all = all && clnorm__memory_absent(*saved);
+    if (clnorm__memory_absent(*saved)) *saved = bn->saved[i];
+  }
+  return all;
 }
 
 clnorm_status clnorm_batchnorm_forward(clnorm_batchnorm *bn, const clnorm_tensor *x,
@@ -442,15 +487,145 @@ clnorm_status clnorm_batchnorm_forward(clnorm_batchnorm *bn, const clnorm_tensor
   if (status != CLNORM_OK) return status;
   const bool batch = problem.statistics == CLNORM_BATCH_STATISTICS;
   const bool updates = batch && bn->training && bn->track;
-  status = make_request(bn, bindings, count, updates || !batch, &request);
+  last_forward last = {.ran = true, .batch = batch, .kept = !batch, .rank = x->rank};
+  memcpy(last.dims, x->dims, sizeof last.dims);
+  status = take_bindings(bn, &problem, bindings, count, &request);
   if (status == CLNORM_OK) status = find_plan(bn, &problem, &plan);
   if (status != CLNORM_OK) return status;
+  if (updates || !batch) lend_running(bn, &request);
+  if (batch) last.kept = lend_saved(bn, &request);
   request.momentum = kept_fraction(bn);
   request.sync = own.sync;
-  request.parameters.order = &bn->order;
-  request.parameters.writes = updates;
+  request.parameters.writes = batch;
   status = clnorm__plan_run(plan, &request);
-  const bool counts = status == CLNORM_OK && updates && clnorm__tensor_count(x) > 0;
+  if (status != CLNORM_OK) return status;
+  bn->last = last;
+  const bool counts = updates && clnorm__tensor_count(x) > 0;
   if (counts && bn->num_batches_tracked < INT64_MAX) bn->num_batches_tracked++;
+  return CLNORM_OK;
+}
+
+/* ---- Backward ------------------------------------------------------------------------------------- */
+
+static clnorm_status check_last(clnorm_batchnorm *bn) {
+  if (bn->last.ran) return CLNORM_OK;
+  return clnorm__fail(&bn->context->error, CLNORM_ERROR_STATE,
+                      "backward is that of the last forward pass, but the module has run none");
+}
+
+/* Of all gradients; statistics as the last forward pass had them. */
+static clnorm_status make_backward(clnorm_batchnorm *bn, const clnorm_tensor *x,
+                                   clnorm_problem *problem) {
+  clnorm_status status = check_last(bn);
+  if (status == CLNORM_OK) status = make_problem(bn, x, problem);
+  if (status != CLNORM_OK) return status;
+  problem->operation = CLNORM_BACKWARD;
+  problem->statistics = bn->last.batch ? CLNORM_BATCH_STATISTICS : CLNORM_GIVEN_STATISTICS;
+  problem->biased_running_var = false;
+  return CLNORM_OK;
+}
+
+clnorm_status clnorm_batchnorm_backward_problem(clnorm_batchnorm *bn, const clnorm_tensor *x,
+                                                clnorm_problem *problem) {
+  clnorm_problem own;
+  if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
+  clnorm_status status = clnorm__context_ready(bn->context);
+  if (status == CLNORM_OK)
+    status = clnorm__structure_check(problem, sizeof *problem, "problem", &bn->context->error);
+  if (status == CLNORM_OK) status = make_backward(bn, x, &own);
+  if (status == CLNORM_OK) clnorm__structure_give(problem, &own, sizeof own);
   return status;
+}
+
+/* The statistics of another batch are of no use. */
+static clnorm_status check_same_x(clnorm_batchnorm *bn, const clnorm_tensor *x) {
+  const last_forward *last = &bn->last;
+  clnorm_error *error = &bn->context->error;
+  if (x->rank != last->rank)
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "x has rank %" PRId32 ", but in the last forward pass it had %" PRId32,
+                        x->rank, last->rank);
+  for (int i = 0; i < x->rank; i++)
+    if (x->dims[i] != last->dims[i])
+      return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                          "x.dims[%d] is %" PRId64 ", but in the last forward pass it was %" PRId64,
+                          i, x->dims[i], last->dims[i]);
+  return CLNORM_OK;
+}
+
+/* Saved statistics that the caller binds take the place of all of the module's own. Where those of the batch went into
+ * the caller's memory alone, they are computed again, to the same bits. */
+static clnorm_status lend_statistics(clnorm_batchnorm *bn, const clnorm_tensor *x,
+                                     clnorm_problem *problem, clnorm_request *request) {
+  for (int i = CLNORM_OPERAND_SAVED_MEAN; i <= CLNORM_OPERAND_SAVED_INVSTD; i++)
+    if (!clnorm__memory_absent(request->operands[i])) return CLNORM_OK;
+  if (bn->last.batch) {
+    problem->recompute = !bn->last.kept;
+    if (bn->last.kept) lend_saved(bn, request);
+    return check_same_x(bn, x);
+  }
+  if (!bn->last.kept)
+    return clnorm__fail(&bn->context->error, CLNORM_ERROR_STATE,
+                        "the running statistics were set after the last forward pass, which used "
+                        "them: backward needs saved_mean and saved_invstd of it");
+  lend_running(bn, request);
+  return CLNORM_OK;
+}
+
+/* What is bound is wanted; a frozen module leaves the gradients of its parameters alone, and then it may be that
+ * nothing is left to do, which is a pass of no samples. */
+static clnorm_status take_wanted(clnorm_batchnorm *bn, clnorm_problem *problem,
+                                 clnorm_request *request) {
+  static const struct {
+    int operand;
+    uint32_t bit;
+  } rows[] = {{CLNORM_OPERAND_DX, CLNORM_GRADIENT_DX},
+              {CLNORM_OPERAND_DWEIGHT, CLNORM_GRADIENT_DWEIGHT},
+              {CLNORM_OPERAND_DBIAS, CLNORM_GRADIENT_DBIAS}};
+  const clnorm_memory absent = {NULL, NULL, 0, 0};
+  clnorm_error *error = &bn->context->error;
+  uint32_t bound = 0;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    clnorm_memory *memory = &request->operands[rows[i].operand];
+    const bool there = !clnorm__memory_absent(*memory), parameter = i > 0;
+    if (there && parameter && !bn->options.affine)
+      return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                          "%s is bound, but the module has no parameters: it was created with "
+                          "affine false",
+                          clnorm_role_name(clnorm__operands[rows[i].operand].role));
+    if (there) bound |= rows[i].bit;
+    if (parameter && bn->options.freeze) *memory = absent;
+  }
+  if (!bound)
+    return clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                        "none of dx, dweight and dbias is bound: there is nothing to compute");
+  problem->gradients = bn->options.freeze ? bound & CLNORM_GRADIENT_DX : bound;
+  if (problem->gradients) return CLNORM_OK;
+  problem->gradients = CLNORM_GRADIENT_DX;
+  problem->tensors[CLNORM_X].dims[0] = 0;
+  return CLNORM_OK;
+}
+
+clnorm_status clnorm_batchnorm_backward(clnorm_batchnorm *bn, const clnorm_tensor *x,
+                                        const clnorm_binding *bindings, size_t count,
+                                        const clnorm_run_options *options) {
+  if (!bn) return CLNORM_ERROR_INVALID_ARGUMENT;
+  clnorm_status status = clnorm__context_ready(bn->context);
+  if (status != CLNORM_OK) return status;
+  clnorm_problem problem;
+  clnorm_run_options own;
+  clnorm_request request;
+  clnorm_plan *plan;
+  memset(&request, 0, sizeof request);
+  status = make_backward(bn, x, &problem);
+  if (status == CLNORM_OK) status = clnorm__run_options_take(options, &own, &bn->context->error);
+  if (status == CLNORM_OK) status = take_bindings(bn, &problem, bindings, count, &request);
+  if (status == CLNORM_OK) status = take_wanted(bn, &problem, &request);
+  if (status == CLNORM_OK) status = lend_statistics(bn, x, &problem, &request);
+  if (status != CLNORM_OK) return status;
+  problem.accumulate = own.accumulate;
+  status = find_plan(bn, &problem, &plan);
+  if (status != CLNORM_OK) return status;
+  request.sync = own.sync;
+  return clnorm__plan_run(plan, &request);
 }

@@ -448,6 +448,10 @@ clnorm_status clnorm_run(clnorm_plan *plan, const clnorm_binding *bindings, size
   clnorm_run_options own;
   memset(&request, 0, sizeof request);
   status = clnorm__run_options_take(options, &own, error);
+  if (status == CLNORM_OK && own.accumulate && !plan->problem.accumulate)
+    status =
+        clnorm__fail(error, CLNORM_ERROR_INVALID_ARGUMENT,
+                     "accumulate is set in the run options, but the plan's problem says false");
   if (status == CLNORM_OK)
     status = clnorm__bindings_take(bindings, count, refused, request.operands, error);
   if (status != CLNORM_OK) return status;

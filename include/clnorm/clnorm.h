@@ -11,7 +11,7 @@
  *   5. Tensors       type, shape, strides, channel blocks
  *   6. Problems      what is to be computed, on which tensors
  *   7. Plans, runs   planned once, run many times, no allocation in a run
- *   8. BatchNorm     the modules BatchNorm1d, 2d, 3d: parameters, running statistics, states
+ *   8. BatchNorm     the modules BatchNorm1d, 2d, 3d: parameters, running statistics, states, gradients
  *   9. Comparing     bits, ulps, first difference, histogram
  *
  * The shortest way: clnorm_context_create, clnorm_batchnorm_create, clnorm_batchnorm_forward.
@@ -446,7 +446,7 @@ typedef enum clnorm_route {
       1 /* the slow one, which takes every layout and type: to check the others by */
 } clnorm_route;
 
-/* What is computed, on x (N, C, spatial...):
+/* What is computed, on x (N, C, spatial...). Forward:
  *
  *   y[n,c,p] = (x[n,c,p] - mean[c]) * invstd[c] * weight[c] + bias[c],  invstd = 1 / sqrt(var + eps)
  *
@@ -462,6 +462,15 @@ typedef enum clnorm_route {
  * unless refuse_one_value is set. Batch statistics whose sums of squares do not fit in a real give NaN in y
  * and saved_invstd; docs/arithmetic.md says where that begins.
  *
+ * Copy: y = x. Backward, with xhat = (x - mean) * invstd, sums over the M values of a channel and dy the gradient of y:
+ *
+ *   dbias[c]   = sum of dy           dweight[c] = sum of dy * xhat
+ *   dx         = weight[c] * invstd[c] * (dy - dbias[c] / M - xhat * dweight[c] / M)     batch statistics
+ *   dx         = weight[c] * invstd[c] * dy                                              given statistics
+ *
+ * One value per channel: dx is 0, dweight 0, dbias dy (NaN where eps is 0). No values: dweight and dbias become 0, or
+ * stay where accumulate is set.
+ *
  *   role            batch statistics                  given statistics          copy
  *   x               read, required                    read, required            read, required
  *   y               written, required; may be x       the same                  written, required
@@ -474,10 +483,25 @@ typedef enum clnorm_route {
  *   saved_invstd    written if present                written if present        -
  *   workspace       used if external_workspace        used if external_workspace
  *
+ *   backward        batch statistics                  given statistics
+ *   x               read, required but for dbias      read, required for dweight
+ *   dy              read, required                    read, required
+ *   dx              written, required if wanted; may be x or dy
+ *   weight          read; absent: 1                   read; absent: 1
+ *   running_mean    -                                 read; absent: saved ones
+ *   running_var     -                                 read; absent: saved ones
+ *   saved_mean      read, required; recompute: -      read; they go before running ones
+ *   saved_mean_low  read; absent: 0; recompute: -     read; absent: 0
+ *   saved_invstd    read, required; recompute: -      read; they go before running ones
+ *   dweight, dbias  written, required if wanted; read as well if accumulate
+ *   workspace       used if external_workspace        used if external_workspace
+ *
  * saved_mean + saved_mean_low is the mean that y was computed with, and saved_invstd the invstd, bit for bit.
- * running_mean and running_var come together or not at all. What is written must not overlap anything else, except
- * that y may be x itself: the same memory, type, strides and block. Channel slices of one tensor interleave without
- * overlapping. */
+ * Backward takes these, and gives the gradients of that very y. Without the low part its mean is off by up to half a
+ * unit in the last place of saved_mean.
+ * running_mean and running_var come together or not at all; in backward with given statistics saved_mean and
+ * saved_invstd do as well. What is written must not overlap anything else, except that y may be x itself, and dx may be
+ * x or dy: the same memory, type, strides and block. Channel slices of one tensor interleave without overlapping. */
 typedef struct clnorm_problem {
   size_t size;
   int32_t operation;  /* clnorm_operation; FORWARD */
@@ -497,8 +521,8 @@ typedef struct clnorm_problem {
   uint32_t gradients;
   /* hints: clnorm_cut, clnorm_store, clnorm_route */
   int32_t cut, store, route;
-  /* tensors[role]. x is required. y of rank 0 is as x. y's dims are those of x. x and y of f32, f16, bf16 in any
-   * combination; f64 to f64 or f32 */
+  /* tensors[role]. x is required, and has the shape of all; y, dy and dx of rank 0 are as x. x, y, dy and dx of f32,
+   * f16, bf16 in any combination; or x of f64, and the others of f64 or f32 */
   clnorm_tensor tensors[CLNORM_MAX_TENSORS];
 } clnorm_problem;
 
@@ -515,7 +539,7 @@ typedef struct clnorm_plan clnorm_plan;
  * UNSUPPORTED (by name: a combination of types, or a type that the device lacks), OVERFLOW (bytes of a tensor beyond
  * 63 bits; more than 2^40 values a channel), OUT_OF_MEMORY, BUILD (the message holds the beginning of the compiler's
  * log; the log callback gets all of it), DEVICE.
- * A tensor with a dimension of 0 succeeds: a run then writes nothing. */
+ * A tensor with a dimension of 0 succeeds: a run then writes nothing, but backward dweight and dbias. */
 CLNORM_API clnorm_status clnorm_plan_create(clnorm_context *context, const clnorm_problem *problem,
                                             clnorm_plan **plan);
 /* Waits for nothing: runs of the plan that are under way go on to their end. */
@@ -558,9 +582,9 @@ struct _cl_command_queue;
  *   - the launches of one run
  *   - runs of one plan that has a workspace of its own (clnorm_plan_operand, no
  *     external_workspace): each follows the one before
- *   - runs of one module: one that updates the running statistics follows all before it; others
- *     follow the last that did, and each other only where more than 8 are under way. Reading and setting
- *     its parameters waits for the runs that use them
+ *   - runs of one module: one that normalizes with the statistics of its batch, which it keeps for backward, follows
+ *     all before it; others follow the last that did, and each other only where more than 8 are under way. Reading
+ *     and setting its parameters waits for the runs that use them
  * Everything else is the caller's: whatever passes through x, y, parameters or workspace in memory of the
  * caller (wait for the event of the run that writes it), clnorm_memory_write and clnorm_memory_read, which
  * go through the context's queue, and memory that is used again. A blocking clEnqueueWriteBuffer does not say
@@ -588,6 +612,8 @@ typedef struct clnorm_run_options {
   double momentum;
   /* queue and events of the run; NULL: the context's queue, none */
   const clnorm_opencl_sync *sync;
+  /* a module's backward: dweight and dbias are added to what is there. A plan's problem says so itself. false */
+  bool accumulate;
 } clnorm_run_options;
 
 CLNORM_API void clnorm_run_options_init(clnorm_run_options *options, size_t size);
@@ -696,6 +722,31 @@ CLNORM_API clnorm_status clnorm_batchnorm_problem(clnorm_batchnorm *bn, const cl
 CLNORM_API clnorm_status clnorm_batchnorm_forward(clnorm_batchnorm *bn, const clnorm_tensor *x,
                                                   const clnorm_binding *bindings, size_t count,
                                                   const clnorm_run_options *options);
+
+/* The gradients of the module's last forward pass that succeeded: with the statistics that this one normalized with,
+ * whatever was called since; x is that pass's. bindings: x, dy (as x), and those of dx (as x), dweight, dbias that are
+ * wanted; what is not bound costs nothing. saved_mean, saved_invstd and saved_mean_low of another pass may be bound:
+ * then they take the place of the module's own, all three. accumulate in options adds to dweight and dbias.
+ *
+ *   last forward                                 statistics, as constants or with gradients through them
+ *   training, or without tracking                of the batch: dx through mean and variance
+ *   evaluation, tracking                         running, which are constants
+ *   frozen                                       running, constants; dweight and dbias are left as they are
+ *
+ * x is read only where it is needed (not for dx with constant statistics). Empty tensors succeed: dweight and dbias
+ * become 0, or stay where they are added to.
+ * Errors: STATE (there was no forward pass; it was one with running statistics, and these were set or reset since),
+ * INVALID_ARGUMENT (a role that is the module's own; dweight or dbias without affine; none of the three is bound; dims
+ * of x that are not those of the forward pass, where its statistics are of the batch), and those of
+ * clnorm_batchnorm_forward. */
+CLNORM_API clnorm_status clnorm_batchnorm_backward(clnorm_batchnorm *bn, const clnorm_tensor *x,
+                                                   const clnorm_binding *bindings, size_t count,
+                                                   const clnorm_run_options *options);
+/* The problem that this is, of all gradients; for plans of the caller's own, as clnorm_batchnorm_problem. Such a plan
+ * is given the saved statistics that a forward pass wrote. */
+CLNORM_API clnorm_status clnorm_batchnorm_backward_problem(clnorm_batchnorm *bn,
+                                                           const clnorm_tensor *x,
+                                                           clnorm_problem *problem);
 
 /* ---- 9. Comparing ------------------------------------------------------------------------------ */
 
