@@ -17,6 +17,10 @@ static double value_at(const clnorm_gradient_case *item, const double *values, i
   return values[(n * item->channels + c) * item->spatial + p];
 }
 
+static long double deviation(const clnorm_gradient_channel *k, double x) {
+  return (x - k->origin) - k->mean;
+}
+
 static void find_statistics(const clnorm_gradient_case *item, int64_t c,
                             clnorm_gradient_channel *k) {
   const int64_t count = item->batch * item->spatial;
@@ -26,10 +30,11 @@ static void find_statistics(const clnorm_gradient_case *item, int64_t c,
     k->invstd = item->invstd[c];
     return;
   }
-  for (int64_t i = 0; i < count; i++) sum += value_at(item, item->x, c, i);
+  k->origin = value_at(item, item->x, c, 0);
+  for (int64_t i = 0; i < count; i++) sum += value_at(item, item->x, c, i) - k->origin;
   k->mean = sum / (long double)count;
   for (int64_t i = 0; i < count; i++) {
-    const long double d = value_at(item, item->x, c, i) - k->mean;
+    const long double d = deviation(k, value_at(item, item->x, c, i));
     squares += d * d;
   }
   k->invstd = 1 / sqrtl(squares / (long double)count + item->eps);
@@ -46,7 +51,7 @@ void clnorm_gradient_channel_make(const clnorm_gradient_case *item, int64_t c,
   k->scale = (item->weight ? item->weight[c] : 1) * k->invstd;
   for (int64_t i = 0; i < count; i++) {
     const long double g = value_at(item, item->dy, c, i);
-    const long double xhat = (value_at(item, item->x, c, i) - k->mean) * k->invstd;
+    const long double xhat = deviation(k, value_at(item, item->x, c, i)) * k->invstd;
     k->g += g;
     k->gx += g * xhat;
     k->size_g += fabsl(g);
@@ -64,7 +69,7 @@ void clnorm_gradient_channel_make(const clnorm_gradient_case *item, int64_t c,
 
 long double clnorm_gradient_dx(const clnorm_gradient_channel *k, double x, double dy,
                                long double *bound) {
-  const long double g = dy, xhat = (x - k->mean) * k->invstd;
+  const long double g = dy, xhat = deviation(k, x) * k->invstd;
   const long double terms = fabsl(g) + (k->given ? 0 : k->size_g + fabsl(xhat) * k->size_gx);
   *bound = k->factor * k->unit * fabsl(k->scale) * terms + smallest(k->unit);
   return k->scale * (k->given ? g : g - k->g - xhat * k->gx);

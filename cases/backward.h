@@ -25,7 +25,8 @@ long double clnorm_gradient_guarantee(int64_t batch, int64_t spatial);
 /* One channel: its sums, the gradients of its parameters, and how far off they may be. */
 typedef struct clnorm_gradient_channel {
   bool given;
-  long double mean, invstd, scale;
+  /* the mean is origin + mean: values far from 0 lose nothing by the subtraction */
+  long double origin, mean, invstd, scale;
   /* means of dy, of dy * xhat, of |dy|, of |dy| * (|xhat| + 1) */
   long double g, gx, size_g, size_gx;
   long double dweight, dbias, dweight_bound, dbias_bound;

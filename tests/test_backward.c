@@ -662,6 +662,282 @@ static void test_pairs(void **state) {
   free(pairs);
 }
 
+/* ---- Hard data --------------------------------------------------------------------------------------- */
+
+/* Values of x and of dy at place i of a channel of `count`; r: about normal, another one for each. */
+typedef struct kind {
+  const char *name;
+  double (*x)(int64_t i, int64_t count, double r);
+  double (*dy)(int64_t i, int64_t count, double r, double x);
+  bool guaranteed; /* held to what is guaranteed, not to the rule */
+} kind;
+
+static double normal(int64_t i, int64_t count, double r) {
+  (void)i, (void)count;
+  return 0.37 + r;
+}
+static double far(int64_t i, int64_t count, double r) {
+  (void)i, (void)count;
+  return 1e6 + r;
+}
+static double constant(int64_t i, int64_t count, double r) {
+  (void)i, (void)count, (void)r;
+  return 0.1;
+}
+static double two_levels(int64_t i, int64_t count, double r) {
+  (void)r;
+  return i == count / 2 ? 0 : i % 4 == 0 ? 3.0000007 : -1;
+}
+static double outlier(int64_t i, int64_t count, double r) { return i == count / 2 + 1 ? 1e4 : r; }
+static double jump(int64_t i, int64_t count, double r) { return i < count / 3 ? 1e6 + r : r; }
+static double any(int64_t i, int64_t count, double r, double x) {
+  (void)i, (void)count, (void)x;
+  return r;
+}
+static double correlated(int64_t i, int64_t count, double r, double x) {
+  (void)i, (void)count;
+  return x + 1e-3 * r;
+}
+static double single(int64_t i, int64_t count, double r, double x) {
+  (void)r, (void)x;
+  return i == count / 2;
+}
+static double at_zero(int64_t i, int64_t count, double r, double x) {
+  (void)count, (void)x;
+  return i % 16 == 3 ? 1 + 0.1 * r : 0;
+}
+static double lost(int64_t i, int64_t count, double r, double x) {
+  (void)count, (void)r, (void)x;
+  return i == 0 ? 1 : 0x1.fffffep-26;
+}
+static double ones(int64_t i, int64_t count, double r, double x) {
+  (void)i, (void)count, (void)r, (void)x;
+  return 1;
+}
+
+static const kind kinds[] = {
+    {"normal", normal, any, false},
+    {"mean/std 1e6", far, any, false},
+    {"constant", constant, any, false},
+    {"correlated", normal, correlated, false},
+    {"two levels", two_levels, at_zero, false},
+    {"outlier", outlier, at_zero, false},
+    {"jump", jump, any, false},
+    {"one gradient", normal, single, false},
+    {"lost addends", normal, lost, true},
+    {"ones", far, ones, false},
+};
+
+/* f32, or f64 with the same values; channels are alike but for their random parts. */
+static void hard_problem(backward_problem *p, const kind *k, int32_t dtype, int64_t batch,
+                         int64_t spatial) {
+  memset(p, 0, sizeof *p);
+  p->rank = 3;
+  p->dims[0] = batch, p->dims[1] = 3, p->dims[2] = spatial;
+  p->dtypes[X] = p->dtypes[DY] = p->dtypes[DX] = dtype;
+  p->weight = p->low = true;
+  p->eps = 1e-5;
+  if (k->guaranteed) p->factor = clnorm_gradient_guarantee(batch, spatial);
+  problem_fill(p);
+  for (int64_t i = 0; i < p->count; i++) {
+    const int64_t place = i / (3 * spatial) * spatial + i % spatial, count = batch * spatial;
+    const double r = (p->tensors[X][i] - 0.75) / 1.5, q = p->tensors[DY][i];
+    const double x = k->x(place, count, r), dy = k->dy(place, count, q, x);
+    p->tensors[X][i] = dtype == CLNORM_F32 ? (double)(float)x : x;
+    p->tensors[DY][i] = dtype == CLNORM_F32 ? (double)(float)dy : dy;
+  }
+}
+
+static void run_hard(const sides *s, backward_problem *p, const char *text, bool held,
+                     double *worst) {
+  operands plain;
+  run_plainly(s, p, &plain, text);
+  if (held) *worst = fmax(*worst, check_reference(p, &plain, 0, text));
+  for (int32_t cut = CLNORM_CUT_CHANNEL; cut <= CLNORM_CUT_SPLIT; cut++) {
+    manner m = plainly;
+    m.cut = cut;
+    m.route = CLNORM_ROUTE_AUTO;
+    m.shift = (size_t)cut;
+    run_subject(s, p, &m, &plain, text);
+  }
+  free_operands(s->baseline, &plain);
+}
+
+static void test_hard(void **state) {
+  static const int64_t sizes[][2] = {{2, 49}, {3, 700}, {40, 49}, {1, 5000}, {1, 70000}, {9, 4099}};
+  for (size_t k = 0; k < FIXTURE_LENGTH(kinds); k++) {
+    double worst = 0;
+    for (size_t i = 0; i < FIXTURE_LENGTH(sizes); i++)
+      for (int32_t dtype = CLNORM_F32; dtype <= CLNORM_F64; dtype += CLNORM_F64 - CLNORM_F32) {
+        backward_problem p;
+        char text[80];
+        if (dtype == CLNORM_F64 && fixture_is_opencl(((const sides *)*state)->subject)) continue;
+        hard_problem(&p, &kinds[k], dtype, sizes[i][0], sizes[i][1]);
+        snprintf(text, sizeof text, "%s, %s, %lld x 3 x %lld", kinds[k].name,
+                 clnorm_dtype_name(dtype), (long long)sizes[i][0], (long long)sizes[i][1]);
+        run_hard(*state, &p, text, true, &worst);
+        problem_free(&p);
+      }
+    print_message("%s: worst error / bound %.3f\n", kinds[k].name, worst);
+    assert_true(worst > 0);
+  }
+}
+
+/* Whole numbers, a mean and a variance that are such: everything is exact. x is -1 and 1 in turn, eps 0, dy a small
+ * whole number; M is a power of two. */
+static void test_exact(void **state) {
+  const sides *s = *state;
+  backward_problem p;
+  operands plain;
+  hard_problem(&p, &kinds[0], CLNORM_F32, 16, 256);
+  p.eps = 0;
+  for (int64_t c = 0; c < 3; c++) p.parameters[WEIGHT][c] = (double)(c + 1);
+  for (int64_t i = 0; i < p.count; i++) {
+    p.tensors[X][i] = i % 2 ? 1 : -1;
+    p.tensors[DY][i] = (double)(i * i % 7 - 3);
+  }
+  run_plainly(s, &p, &plain, "exact");
+  p.factor = 0x1p-20L; /* less than any rounding */
+  const double worst = check_reference(&p, &plain, 0, "exact");
+  assert_true(worst <= 1);
+  run_subject(s, &p, &plainly, &plain, "exact");
+  free_operands(s->baseline, &plain);
+  problem_free(&p);
+}
+
+/* NaN and infinities spoil their own channel, all of its dx where the statistics are the batch's. */
+static void test_not_finite(void **state) {
+  static const double values[] = {NAN, INFINITY, -INFINITY};
+  const sides *s = *state;
+  for (size_t i = 0; i < FIXTURE_LENGTH(values); i++)
+    for (int tensor = X; tensor <= DY; tensor++) {
+      backward_problem p;
+      operands plain;
+      hard_problem(&p, &kinds[0], CLNORM_F32, 4, 900);
+      p.tensors[tensor][37] = values[i];
+      run_plainly(s, &p, &plain, "not finite");
+      for (int64_t k = 0; k < 900 && tensor == X; k++)
+        assert_true(isnan(result_at(&plain.tensors[DX], k)));
+      for (int64_t k = 0; k < 900; k++) assert_false(isfinite(result_at(&plain.tensors[DX], k)));
+      assert_false(isfinite(result_at(&plain.parameters[DWEIGHT], 0)));
+      assert_int_equal(isfinite(result_at(&plain.parameters[DBIAS], 0)) != 0, tensor == X);
+      check_reference(&p, &plain, 1, "beside what is not finite");
+      manner m = plainly;
+      m.route = CLNORM_ROUTE_AUTO;
+      run_subject(s, &p, &m, &plain, "not finite");
+      free_operands(s->baseline, &plain);
+      problem_free(&p);
+    }
+}
+
+/* One value a channel: dx 0, dweight 0, dbias dy; eps 0 gives NaN. */
+static void test_one_value(void **state) {
+  const sides *s = *state;
+  for (int zero = 0; zero < 2; zero++) {
+    backward_problem p;
+    operands plain;
+    hard_problem(&p, &kinds[0], CLNORM_F32, 1, 1);
+    p.eps = zero ? 0 : 1e-5;
+    run_plainly(s, &p, &plain, "one value");
+    for (int64_t c = 0; c < 3; c++) {
+      const double dx = result_at(&plain.tensors[DX], c);
+      const double dweight = result_at(&plain.parameters[DWEIGHT], c);
+      assert_true(zero ? isnan(dx) && isnan(dweight) : dx == 0 && dweight == 0);
+      assert_true(result_at(&plain.parameters[DBIAS], c) == p.tensors[DY][c]);
+    }
+    manner m = plainly;
+    m.route = CLNORM_ROUTE_AUTO;
+    run_subject(s, &p, &m, &plain, "one value");
+    free_operands(s->baseline, &plain);
+    problem_free(&p);
+  }
+}
+
+/* No values: gradients of parameters are 0, or stay where they are added to. */
+static void test_empty(void **state) {
+  const sides *s = *state;
+  for (int i = 0; i < 2 * NUM_STATES; i++) {
+    backward_problem p;
+    operands plain;
+    hard_problem(&p, &kinds[0], CLNORM_F32, i % 3 ? 0 : 5, i % 3 ? 5 : 0);
+    p.state = i % NUM_STATES;
+    p.accumulate = i >= NUM_STATES;
+    run_plainly(s, &p, &plain, "empty");
+    for (int64_t c = 0; c < 3; c++)
+      for (int k = DWEIGHT; k <= DBIAS; k++)
+        assert_true(result_at(&plain.parameters[k], c) == (p.accumulate ? p.parameters[k][c] : 0));
+    manner m = plainly;
+    m.route = CLNORM_ROUTE_AUTO;
+    run_subject(s, &p, &m, &plain, "empty");
+    free_operands(s->baseline, &plain);
+    problem_free(&p);
+  }
+}
+
+/* ---- Finite differences ------------------------------------------------------------------------------- */
+
+/* The sum of dy * y of forward, in f64. */
+static double loss(clnorm_context *context, const backward_problem *p, const double *bias) {
+  clnorm_problem problem;
+  clnorm_plan *plan;
+  double *y = allocate((size_t)p->count * sizeof *y), sum = 0;
+  const size_t bytes = (size_t)p->count * sizeof *y, channels = (size_t)p->dims[1] * sizeof *y;
+  clnorm_problem_init(&problem, sizeof problem);
+  problem.eps = p->eps;
+  problem.statistics = p->state == RUNNING ? CLNORM_GIVEN_STATISTICS : CLNORM_BATCH_STATISTICS;
+  tensor_of(p, &plainly, X, &problem.tensors[CLNORM_X]);
+  const clnorm_binding bindings[] = {
+      clnorm_bind(CLNORM_X, clnorm_host_memory(p->tensors[X], bytes)),
+      clnorm_bind(CLNORM_Y, clnorm_host_memory(y, bytes)),
+      clnorm_bind(CLNORM_WEIGHT, clnorm_host_memory(p->parameters[WEIGHT], channels)),
+      clnorm_bind(CLNORM_BIAS, clnorm_host_memory(bias, channels)),
+      clnorm_bind(CLNORM_RUNNING_MEAN, clnorm_host_memory(p->parameters[MEAN], channels)),
+      clnorm_bind(CLNORM_RUNNING_VAR, clnorm_host_memory(p->parameters[VAR], channels))};
+  assert_ok(context, clnorm_plan_create(context, &problem, &plan));
+  assert_ok(context, clnorm_run(plan, bindings, p->state == RUNNING ? 6 : 4, NULL));
+  for (int64_t i = 0; i < p->count; i++) sum += p->tensors[DY][i] * y[i];
+  clnorm_plan_destroy(plan);
+  free(y);
+  return sum;
+}
+
+/* The slope of the loss by one of its values. */
+static double slope(clnorm_context *context, const backward_problem *p, const double *bias,
+                    double *value) {
+  const double h = 1e-4, kept = *value;
+  double losses[4];
+  for (int i = 0; i < 4; i++) {
+    *value = kept + h * (i < 2 ? i - 2 : i - 1);
+    losses[i] = loss(context, p, bias);
+  }
+  *value = kept;
+  return (losses[0] - 8 * losses[1] + 8 * losses[2] - losses[3]) / (12 * h);
+}
+
+static void test_finite_differences(void **state) {
+  const sides *s = *state;
+  for (int mode = SAVED; mode <= RUNNING; mode += RUNNING - SAVED) {
+    backward_problem p;
+    operands plain;
+    double bias[3] = {0.5, -1, 2};
+    hard_problem(&p, &kinds[0], CLNORM_F64, 4, 5);
+    p.state = mode;
+    run_plainly(s, &p, &plain, "finite differences");
+    for (int64_t i = 0; i < p.count; i++) {
+      const double dx = slope(s->baseline, &p, bias, &p.tensors[X][i]);
+      assert_true(fabs(result_at(&plain.tensors[DX], i) - dx) < 1e-9);
+    }
+    for (int64_t c = 0; c < 3; c++) {
+      const double dweight = slope(s->baseline, &p, bias, &p.parameters[WEIGHT][c]);
+      const double dbias = slope(s->baseline, &p, bias, &bias[c]);
+      assert_true(fabs(result_at(&plain.parameters[DWEIGHT], c) - dweight) < 1e-9);
+      assert_true(fabs(result_at(&plain.parameters[DBIAS], c) - dbias) < 1e-9);
+    }
+    free_operands(s->baseline, &plain);
+    problem_free(&p);
+  }
+}
+
 /* ---- Contexts --------------------------------------------------------------------------------------- */
 
 static int set_up(void **state) {
@@ -685,6 +961,12 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pairs)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pairs),
+                                     cmocka_unit_test(test_hard),
+                                     cmocka_unit_test(test_exact),
+                                     cmocka_unit_test(test_not_finite),
+                                     cmocka_unit_test(test_one_value),
+                                     cmocka_unit_test(test_empty),
+                                     cmocka_unit_test(test_finite_differences)};
   return cmocka_run_group_tests_name("backward", tests, set_up, tear_down);
 }
