@@ -1,8 +1,8 @@
 /*
  * What C and OpenCL C do not share: the words that all other files here are written in.
  *
- * docs/arithmetic.md is the normative description of the arithmetic; scalar.h, places.h, statistics.h and
- * channel.h are its only implementation, read by the C compiler and by the OpenCL compiler alike. Data meets
+ * docs/arithmetic.md is the normative description of the arithmetic; scalar.h, places.h, statistics.h, channel.h and
+ * gradients.h are its only implementation, read by the C compiler and by the OpenCL compiler alike. Data meets
  * nothing but + - *, fma, comparisons and exact conversions, which IEEE-754 rounds in one way only, so every
  * device gets the same bits. Every product that feeds a sum is an explicit fma: nothing is left for a compiler
  * to contract. Both compilers are told not to contract all the same.

@@ -399,6 +399,26 @@ class TestForward(Case):
         self.check(t, x, operands, running, 1e-5)
         self.states(bn, t)
 
+    def test_backward(self):
+        bn, t, problem = self.module(), tensor(), new("clnorm_problem")
+        x, dy, dx = values_of(120, 2, 1), values_of(120, 1, 0.25), floats([math.nan] * 120)
+        sums = {"CLNORM_DWEIGHT": floats([math.nan] * 3), "CLNORM_DBIAS": floats([math.nan] * 3)}
+        self.ok(LIB.clnorm_batchnorm_forward(bn, ctypes.byref(t), bindings({"CLNORM_X": x, "CLNORM_Y": dx}), 2, None))
+        self.ok(LIB.clnorm_batchnorm_backward_problem(bn, ctypes.byref(t), ctypes.byref(problem)))
+        self.assertEqual(problem.operation, C["CLNORM_BACKWARD"])
+        bound = bindings({"CLNORM_X": x, "CLNORM_DY": dy, "CLNORM_DX": dx, **sums})
+        self.ok(LIB.clnorm_batchnorm_backward(bn, ctypes.byref(t), bound, len(bound), None))
+        for c, (mean, var) in enumerate(statistics(x)):
+            places = [i for i, at in enumerate(indices()) if at[1] == c]
+            xhat = {i: (x[i] - mean) / math.sqrt(var + 1e-5) for i in places}
+            s, k = math.fsum(dy[i] for i in places), math.fsum(dy[i] * xhat[i] for i in places)
+            size = math.fsum(abs(dy[i]) * (abs(xhat[i]) + 1) for i in places)
+            self.near(sums["CLNORM_DBIAS"][c], s, 8 * UNIT * size)
+            self.near(sums["CLNORM_DWEIGHT"][c], k, 8 * UNIT * size)
+            for i in places:
+                expected = (dy[i] - s / len(places) - xhat[i] * k / len(places)) / math.sqrt(var + 1e-5)
+                self.near(dx[i], expected, 64 * UNIT)
+
     def states(self, bn, t):
         problem, one = new("clnorm_problem"), floats([0] * 3)
         self.ok(LIB.clnorm_batchnorm_problem(bn, ctypes.byref(t), ctypes.byref(problem)))
