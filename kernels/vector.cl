@@ -186,6 +186,7 @@ inline static void clnorm_vec_move_part(__global clnorm_out *y, __global const c
 #define CLNORM_ITEM(stage) clnorm_general_##stage
 #elif CLNORM_PATH == 1 /* POSITIONS */
 #include "vector.h"
+#include "vector_backward.h"
 #define CLNORM_ITEM(stage) clnorm_item_##stage
 #elif CLNORM_PATH == 2 /* CHANNELS */
 #include "vector_channels.h"
@@ -233,7 +234,7 @@ CLNORM_KERNEL(apply, CLNORM_ITEM(apply), y)
 #if CLNORM_WITH_COPY
 CLNORM_KERNEL(copy, CLNORM_ITEM(copy), y)
 #endif
-#if CLNORM_PATH != 0
+#if CLNORM_PATH == 2 /* has none */
 #undef CLNORM_STAGES
 #define CLNORM_STAGES 0
 #endif

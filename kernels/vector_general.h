@@ -13,33 +13,12 @@
 
 /* ---- Statistics ------------------------------------------------------------------------------------- */
 
-/* A segment of one channel by its places, as far as there are rows with values. */
-typedef struct clnorm_gathered {
-  clnorm_real values[CLNORM_SEGMENT];
-  clnorm_uint rows;
-  clnorm_uint planes, extent; /* slots that have values, and how many each has */
-  clnorm_uint slot;           /* places of a slot */
-} clnorm_gathered;
-
-/* Places that have no value become `fill`. */
-CLNORM_FN void clnorm_gathered_fill(clnorm_gathered *s, clnorm_real fill) {
-  const clnorm_uint end = s->rows * CLNORM_ROW;
-  for (clnorm_uint slot = 0; slot * s->slot < end; slot++) {
-    const clnorm_uint slot_end = clnorm_uint_min((slot + 1) * s->slot, end);
-    for (clnorm_uint i = slot * s->slot + (slot < s->planes ? s->extent : 0); i < slot_end; i++)
-      s->values[i] = fill;
-  }
-}
-
 /* v, a constant: of x, or of dy. */
 CLNORM_FN void clnorm_gather(clnorm_gathered *s, const clnorm_buffers *b, const clnorm_call *call,
                              const clnorm_geometry *g, const clnorm_segment *segment,
                              clnorm_ulong c, clnorm_uint v) {
   const clnorm_view *view = &call->views[v];
-  s->planes = segment->planes;
-  s->extent = segment->extent;
-  s->slot = 1u << g->slot_log2;
-  s->rows = ((s->planes - 1) * s->slot + s->extent + CLNORM_ROW - 1) / CLNORM_ROW;
+  clnorm_gathered_start(s, g, segment);
   for (clnorm_uint plane = 0; plane < s->planes; plane++) {
     const clnorm_ulong first = clnorm_plane_at(view, segment->sample + plane, c);
     for (clnorm_uint i = 0; i < s->extent;) {

@@ -8,49 +8,17 @@
 #include "vector_general.h"
 #include "vector_gradients.h"
 
-/* x becomes x - hi, or 0 where a place has no value, or where x is not read. */
-CLNORM_FN void clnorm_gathered_deviations(clnorm_gathered *s, clnorm_real hi) {
-  for (clnorm_uint i = 0; i < s->rows * CLNORM_ROW; i++) s->values[i] = s->values[i] - hi;
-  clnorm_gathered_fill(s, 0.0f);
-}
-
-CLNORM_FN void clnorm_gathered_read(clnorm_gathered *d, clnorm_gathered *g, const clnorm_buffers *b,
-                                    const clnorm_call *call, const clnorm_geometry *geometry,
-                                    clnorm_ulong c, clnorm_uint index) {
-  const clnorm_segment segment = clnorm_segment_at(geometry, index);
-  clnorm_gather(g, b, call, geometry, &segment, c, CLNORM_VIEW_DY);
-  clnorm_gathered_fill(g, 0.0f);
-  if (call->flags & CLNORM_READS_X) {
-    clnorm_gather(d, b, call, geometry, &segment, c, CLNORM_VIEW_X);
-    return;
-  }
-  d->rows = d->planes = d->extent = 0;
-}
-
 /* The sums over a channel's segment `index`. */
 CLNORM_NOINLINE clnorm_sums clnorm_general_sums(const clnorm_buffers *b, const clnorm_call *call,
                                                 const clnorm_geometry *geometry, clnorm_ulong c,
                                                 clnorm_real hi, clnorm_uint index) {
   clnorm_gathered d, g;
-  clnorm_moments sums[CLNORM_COLUMNS];
-  const int deviates = (call->flags & CLNORM_READS_X) != 0;
-  clnorm_gathered_read(&d, &g, b, call, geometry, c, index);
-  if (deviates) clnorm_gathered_deviations(&d, hi);
-  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) sums[i] = clnorm_moments_none();
-  for (clnorm_uint row = 0; row < g.rows; row += CLNORM_BLOCK_ROWS) {
-    clnorm_moments m[CLNORM_COLUMNS];
-    const clnorm_uint end = clnorm_uint_min(row + CLNORM_BLOCK_ROWS, g.rows);
-    for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
-      m[i] = clnorm_moments_none();
-      for (clnorm_uint k = row; k < end; k++) {
-        const clnorm_uint at = k * CLNORM_ROW + i * CLNORM_LANES;
-        const clnorm_vec v = deviates ? clnorm_vec_load_private(d.values + at) : clnorm_splat(0.0f);
-        m[i] = clnorm_moments_weigh(m[i], clnorm_vec_load_private(g.values + at), v);
-      }
-      sums[i] = clnorm_moments_add(sums[i], m[i]);
-    }
-  }
-  return clnorm_moments_sums(sums);
+  const clnorm_segment segment = clnorm_segment_at(geometry, index);
+  clnorm_gather(&g, b, call, geometry, &segment, c, CLNORM_VIEW_DY);
+  if (!(call->flags & CLNORM_READS_X)) return clnorm_gathered_sums(&g, &g, 0);
+  clnorm_gather(&d, b, call, geometry, &segment, c, CLNORM_VIEW_X);
+  for (clnorm_uint i = 0; i < d.rows * CLNORM_ROW; i++) d.values[i] = d.values[i] - hi;
+  return clnorm_gathered_sums(&d, &g, 1);
 }
 
 CLNORM_FN clnorm_sums clnorm_general_sums_node(const clnorm_buffers *b, const clnorm_call *call,

@@ -25,6 +25,37 @@ CLNORM_FN clnorm_sums clnorm_moments_sums(const clnorm_moments *m) {
   return clnorm_sums_make(clnorm_fold(s, CLNORM_COLUMNS), clnorm_fold(t, CLNORM_COLUMNS));
 }
 
+/* The sums over a segment that was gathered: d has x - hi. Places that have no value become 0 in both. deviates, a
+ * constant: x is read, and T is wanted. */
+CLNORM_FN clnorm_sums clnorm_gathered_sums(clnorm_gathered *d, clnorm_gathered *g, int deviates) {
+  clnorm_moments sums[CLNORM_COLUMNS];
+  clnorm_gathered_fill(g, 0.0f);
+  if (deviates) clnorm_gathered_fill(d, 0.0f);
+  CLNORM_UNROLL
+  for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) sums[i] = clnorm_moments_none();
+  for (clnorm_uint row = 0; row < g->rows; row += CLNORM_BLOCK_ROWS) {
+    clnorm_moments m[CLNORM_COLUMNS];
+    CLNORM_UNROLL
+    for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) m[i] = clnorm_moments_none();
+    const clnorm_uint end = clnorm_uint_min(row + CLNORM_BLOCK_ROWS, g->rows);
+    for (clnorm_uint k = row; k < end; k++) {
+      const clnorm_uint at = k * CLNORM_ROW;
+      CLNORM_UNROLL
+      for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) {
+        const clnorm_vec v = clnorm_vec_load_private(g->values + at + i * CLNORM_LANES);
+        if (deviates)
+          m[i] = clnorm_moments_weigh(m[i], v,
+                                      clnorm_vec_load_private(d->values + at + i * CLNORM_LANES));
+        else
+          m[i].d = m[i].d + v;
+      }
+    }
+    CLNORM_UNROLL
+    for (clnorm_uint i = 0; i < CLNORM_COLUMNS; i++) sums[i] = clnorm_moments_add(sums[i], m[i]);
+  }
+  return clnorm_moments_sums(sums);
+}
+
 /* Nodes that items left in the workspace, or of no values none. */
 CLNORM_FN void clnorm_item_backward_finalize(const clnorm_buffers *b, const clnorm_call *call,
                                              clnorm_ulong item) {

@@ -50,4 +50,30 @@ CLNORM_FN clnorm_real clnorm_fold(clnorm_vec *columns, clnorm_uint n) {
   return clnorm_fold_vec(columns[0]);
 }
 
+/* A segment of one channel by its places, as far as there are rows with values. */
+typedef struct clnorm_gathered {
+  clnorm_real values[CLNORM_SEGMENT + CLNORM_LANES]; /* a vector may go past the end */
+  clnorm_uint rows;
+  clnorm_uint planes, extent; /* slots that have values, and how many each has */
+  clnorm_uint slot;           /* places of a slot */
+} clnorm_gathered;
+
+/* Places that have no value become `fill`. */
+CLNORM_FN void clnorm_gathered_fill(clnorm_gathered *s, clnorm_real fill) {
+  const clnorm_uint end = s->rows * CLNORM_ROW;
+  for (clnorm_uint slot = 0; slot * s->slot < end; slot++) {
+    const clnorm_uint slot_end = clnorm_uint_min((slot + 1) * s->slot, end);
+    for (clnorm_uint i = slot * s->slot + (slot < s->planes ? s->extent : 0); i < slot_end; i++)
+      s->values[i] = fill;
+  }
+}
+
+CLNORM_FN void clnorm_gathered_start(clnorm_gathered *s, const clnorm_geometry *g,
+                                     const clnorm_segment *segment) {
+  s->planes = segment->planes;
+  s->extent = segment->extent;
+  s->slot = 1u << g->slot_log2;
+  s->rows = ((s->planes - 1) * s->slot + s->extent + CLNORM_ROW - 1) / CLNORM_ROW;
+}
+
 #endif

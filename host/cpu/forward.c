@@ -8,6 +8,7 @@
 #include "vector_general_backward.h"
 #else
 #include "vector.h"
+#include "vector_backward.h"
 #include "vector_channels.h"
 #endif
 
@@ -79,6 +80,7 @@ static clnorm_buffers make_buffers(void *const *operands, const clnorm_call *cal
   }
 
 CLNORM_ITEMS(clnorm_item_finalize)
+CLNORM_ITEMS_OF(clnorm_item_backward_finalize, CLNORM_OPERAND_DX)
 
 #ifdef CLNORM_ANY_STORAGE
 
@@ -88,7 +90,6 @@ CLNORM_ITEMS(clnorm_general_apply)
 CLNORM_ITEMS(clnorm_general_copy)
 CLNORM_ITEMS_OF(clnorm_general_backward_channel, CLNORM_OPERAND_DX)
 CLNORM_ITEMS_OF(clnorm_general_backward_partials, CLNORM_OPERAND_DX)
-CLNORM_ITEMS_OF(clnorm_item_backward_finalize, CLNORM_OPERAND_DX)
 CLNORM_ITEMS_OF(clnorm_general_backward_apply, CLNORM_OPERAND_DX)
 
 const clnorm_items_functions CLNORM_FORWARD_NAME = {
@@ -114,6 +115,9 @@ CLNORM_ITEMS(clnorm_channels_channel)
 CLNORM_ITEMS(clnorm_channels_partials)
 CLNORM_ITEMS(clnorm_channels_apply)
 CLNORM_ITEMS(clnorm_channels_copy)
+CLNORM_ITEMS_OF(clnorm_item_backward_channel, CLNORM_OPERAND_DX)
+CLNORM_ITEMS_OF(clnorm_item_backward_partials, CLNORM_OPERAND_DX)
+CLNORM_ITEMS_OF(clnorm_item_backward_apply, CLNORM_OPERAND_DX)
 
 static void clnorm_item_channel_items(void *const *operands, const clnorm_call *call,
                                       clnorm_items *items) {
@@ -165,6 +169,10 @@ const clnorm_items_functions CLNORM_FORWARD_NAME = {
             [CLNORM_STAGE_FINALIZE] = clnorm_item_finalize_items,
             [CLNORM_STAGE_APPLY] = clnorm_item_apply_items,
             [CLNORM_STAGE_COPY] = clnorm_item_copy_items,
+            [CLNORM_STAGE_BACKWARD_CHANNEL] = clnorm_item_backward_channel_items,
+            [CLNORM_STAGE_BACKWARD_PARTIALS] = clnorm_item_backward_partials_items,
+            [CLNORM_STAGE_BACKWARD_FINALIZE] = clnorm_item_backward_finalize_items,
+            [CLNORM_STAGE_BACKWARD_APPLY] = clnorm_item_backward_apply_items,
         },
     .stages[CLNORM_PATH_CHANNELS] = {
         [CLNORM_STAGE_CHANNEL] = clnorm_channels_channel_items,

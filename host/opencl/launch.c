@@ -35,10 +35,13 @@ clnorm_status clnorm__opencl_supports(clnorm_device *base, const clnorm_key *key
   return doubles ? clnorm__opencl_check_fp64((clnorm_opencl_device *)base, error) : CLNORM_OK;
 }
 
-/* Every pair of types can be compiled for every path that the form has. */
+/* All types can be compiled for every path that the form has, but for backward's vectors, where x and dy are of one. */
 bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, const clnorm_work *work) {
+  const clnorm_view *views = work->call.views;
   if (work->operation == CLNORM_BACKWARD && base->traits.form == CLNORM_FORM_VECTOR)
-    return path == CLNORM_PATH_GENERAL;
+    return path == CLNORM_PATH_GENERAL ||
+           (path == CLNORM_PATH_POSITIONS &&
+            views[CLNORM_VIEW_DY].storage == views[CLNORM_VIEW_X].storage);
   return path != CLNORM_PATH_CHANNELS || base->traits.form == CLNORM_FORM_VECTOR;
 }
 
