@@ -190,6 +190,7 @@ inline static void clnorm_vec_move_part(__global clnorm_out *y, __global const c
 #define CLNORM_ITEM(stage) clnorm_item_##stage
 #elif CLNORM_PATH == 2 /* CHANNELS */
 #include "vector_channels.h"
+#include "vector_channels_backward.h"
 #define CLNORM_ITEM(stage) clnorm_channels_##stage
 #else
 #error "CLNORM_PATH is none of 0 (general), 1 (positions) and 2 (channels)"
@@ -233,10 +234,6 @@ CLNORM_KERNEL(apply, CLNORM_ITEM(apply), y)
 #endif
 #if CLNORM_WITH_COPY
 CLNORM_KERNEL(copy, CLNORM_ITEM(copy), y)
-#endif
-#if CLNORM_PATH == 2 /* has none */
-#undef CLNORM_STAGES
-#define CLNORM_STAGES 0
 #endif
 #if CLNORM_WITH_BACKWARD_CHANNEL
 CLNORM_KERNEL_OF_ONE clnorm_backward_channel(CLNORM_KERNEL_PARAMETERS) {

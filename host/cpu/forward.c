@@ -8,8 +8,7 @@
 #include "vector_general_backward.h"
 #else
 #include "vector.h"
-#include "vector_backward.h"
-#include "vector_channels.h"
+#include "vector_channels_backward.h"
 #endif
 
 _Static_assert(sizeof(clnorm_partial) == (sizeof(clnorm_real) == sizeof(float) ? 24 : 40) &&
@@ -118,6 +117,9 @@ CLNORM_ITEMS(clnorm_channels_copy)
 CLNORM_ITEMS_OF(clnorm_item_backward_channel, CLNORM_OPERAND_DX)
 CLNORM_ITEMS_OF(clnorm_item_backward_partials, CLNORM_OPERAND_DX)
 CLNORM_ITEMS_OF(clnorm_item_backward_apply, CLNORM_OPERAND_DX)
+CLNORM_ITEMS_OF(clnorm_channels_backward_channel, CLNORM_OPERAND_DX)
+CLNORM_ITEMS_OF(clnorm_channels_backward_partials, CLNORM_OPERAND_DX)
+CLNORM_ITEMS_OF(clnorm_channels_backward_apply, CLNORM_OPERAND_DX)
 
 static void clnorm_item_channel_items(void *const *operands, const clnorm_call *call,
                                       clnorm_items *items) {
@@ -180,6 +182,10 @@ const clnorm_items_functions CLNORM_FORWARD_NAME = {
         [CLNORM_STAGE_FINALIZE] = clnorm_item_finalize_items,
         [CLNORM_STAGE_APPLY] = clnorm_channels_apply_items,
         [CLNORM_STAGE_COPY] = clnorm_channels_copy_items,
+        [CLNORM_STAGE_BACKWARD_CHANNEL] = clnorm_channels_backward_channel_items,
+        [CLNORM_STAGE_BACKWARD_PARTIALS] = clnorm_channels_backward_partials_items,
+        [CLNORM_STAGE_BACKWARD_FINALIZE] = clnorm_item_backward_finalize_items,
+        [CLNORM_STAGE_BACKWARD_APPLY] = clnorm_channels_backward_apply_items,
     }};
 
 #endif

@@ -40,8 +40,7 @@ bool clnorm__opencl_has_path(const clnorm_device *base, clnorm_path path, const 
   const clnorm_view *views = work->call.views;
   if (work->operation == CLNORM_BACKWARD && base->traits.form == CLNORM_FORM_VECTOR)
     return path == CLNORM_PATH_GENERAL ||
-           (path == CLNORM_PATH_POSITIONS &&
-            views[CLNORM_VIEW_DY].storage == views[CLNORM_VIEW_X].storage);
+           views[CLNORM_VIEW_DY].storage == views[CLNORM_VIEW_X].storage;
   return path != CLNORM_PATH_CHANNELS || base->traits.form == CLNORM_FORM_VECTOR;
 }
 
