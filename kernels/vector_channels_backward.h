@@ -135,6 +135,15 @@ CLNORM_FN void clnorm_dx_table_set(clnorm_dx_table *t, clnorm_ulong at,
   t->scale[at] = a.scale;
 }
 
+/* What a vector reads behind n channels: nobody uses it, but it is there. */
+CLNORM_FN void clnorm_dx_table_end(clnorm_dx_table *t, clnorm_ulong n) {
+  const clnorm_vec zero = clnorm_splat(0.0f);
+  clnorm_vec_store_private(t->hi + n, zero);
+  clnorm_vec_store_private(t->slope + n, zero);
+  clnorm_vec_store_private(t->shift + n, zero);
+  clnorm_vec_store_private(t->scale + n, zero);
+}
+
 CLNORM_FN clnorm_dx_splats clnorm_dx_table_get(const clnorm_dx_table *t, clnorm_ulong at) {
   const clnorm_dx_splats a = {
       clnorm_vec_load_private(t->hi + at), clnorm_vec_load_private(t->slope + at),
@@ -215,6 +224,7 @@ CLNORM_FN void clnorm_channels_backward_channel(const clnorm_buffers *b, const c
                           clnorm_gradient_coefficients_make(
                               b, call, c + i, clnorm_normalizer_get(b, call, c + i), nodes[i]));
   }
+  clnorm_dx_table_end(&table, t.c1 - t.c0);
   if (call->flags & CLNORM_HAS_DX) clnorm_channels_dx(b, call, &table, &t);
 }
 
@@ -238,6 +248,7 @@ CLNORM_FN void clnorm_channels_backward_apply(const clnorm_buffers *b, const cln
   const clnorm_tile t = clnorm_tile_at(call, item);
   for (clnorm_ulong c = t.c0; c < t.c1; c++)
     clnorm_dx_table_set(&table, c - t.c0, clnorm_tile_gradient_coefficients(b, call, c));
+  clnorm_dx_table_end(&table, t.c1 - t.c0);
   clnorm_channels_dx(b, call, &table, &t);
 }
 

@@ -662,6 +662,33 @@ static void test_pairs(void **state) {
   free(pairs);
 }
 
+/* Every path, cut and state, of a tensor that is small enough for a simulator of devices. */
+static void test_small(void **state) {
+  static const clnorm_layout layouts[] = {CLNORM_LAYOUT_NCHW, CLNORM_LAYOUT_NHWC,
+                                          CLNORM_LAYOUT_NCHW8C, CLNORM_LAYOUT_PADDED};
+  const sides *s = *state;
+  for (int i = 0; i < 2 * (int)FIXTURE_LENGTH(layouts); i++) {
+    backward_problem p = {.rank = 4, .dims = {5, 6, 5, 7}, .state = i % NUM_STATES};
+    manner m = plainly;
+    operands plain;
+    char text[400];
+    p.dtypes[X] = p.dtypes[DY] = p.dtypes[DX] = i % 3 == 2 ? CLNORM_F16 : CLNORM_F32;
+    p.weight = p.low = true;
+    p.accumulate = i % 2;
+    p.eps = 1e-3;
+    for (int k = 0; k < NUM_TENSORS; k++) m.layouts[k] = layouts[i / 2];
+    m.cut = i % 2 ? CLNORM_CUT_SPLIT : CLNORM_CUT_CHANNEL;
+    m.route = CLNORM_ROUTE_AUTO;
+    problem_fill(&p);
+    describe(&p, &m, text, sizeof text);
+    run_plainly(s, &p, &plain, text);
+    check_reference(&p, &plain, 0, text);
+    run_subject(s, &p, &m, &plain, text);
+    free_operands(s->baseline, &plain);
+    problem_free(&p);
+  }
+}
+
 /* ---- Hard data --------------------------------------------------------------------------------------- */
 
 /* Values of x and of dy at place i of a channel of `count`; r: about normal, another one for each. */
@@ -960,13 +987,13 @@ static int tear_down(void **state) {
   return 0;
 }
 
-int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pairs),
-                                     cmocka_unit_test(test_hard),
-                                     cmocka_unit_test(test_exact),
-                                     cmocka_unit_test(test_not_finite),
-                                     cmocka_unit_test(test_one_value),
-                                     cmocka_unit_test(test_empty),
-                                     cmocka_unit_test(test_finite_differences)};
+/* The argument, which may be absent: the name of a test, to run it alone. */
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_small),      cmocka_unit_test(test_pairs),
+      cmocka_unit_test(test_hard),       cmocka_unit_test(test_exact),
+      cmocka_unit_test(test_not_finite), cmocka_unit_test(test_one_value),
+      cmocka_unit_test(test_empty),      cmocka_unit_test(test_finite_differences)};
+  if (argc > 1) cmocka_set_test_filter(argv[1]);
   return cmocka_run_group_tests_name("backward", tests, set_up, tear_down);
 }
