@@ -202,6 +202,51 @@ def fer_bn1(paths):
             }, f"TensorFlow {tf.__version__}"
 
 
+# ---- Gradients -----------------------------------------------------------------------------------
+# The gradient that enters is that of a loss of half the sum of max(y, 0)^2: dy = max(y, 0), which needs no file.
+
+def gradients_crepe_conv2(a, eps):
+    """By PyTorch, in training mode."""
+    import torch
+
+    torch.set_num_threads(1)
+    layer = torch.nn.BatchNorm2d(a["x"].shape[1], eps=eps)
+    x = torch.from_numpy(a["x"]).requires_grad_()
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(a["weight"]))
+        layer.bias.copy_(torch.from_numpy(a["bias"]))
+    layer.train()
+    layer(x).backward(torch.from_numpy(np.maximum(a["y_train"], 0)))
+    return {"dx": x.grad.numpy(), "dweight": layer.weight.grad.numpy(),
+            "dbias": layer.bias.grad.numpy()}
+
+
+def gradients_fer_bn1(a, eps):
+    """By TensorFlow, in training mode."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    import tensorflow as tf
+
+    layer = tf.keras.layers.BatchNormalization(epsilon=eps)
+    x = tf.constant(np.ascontiguousarray(a["x"].transpose(0, 2, 3, 1)))
+    layer.build(x.shape)
+    layer.set_weights([a[name].astype(np.float32)
+                       for name in ("weight", "bias", "running_mean", "running_var")])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True)
+    dy = tf.constant(np.maximum(a["y_train"], 0).transpose(0, 2, 3, 1))
+    dx, dweight, dbias = tape.gradient(y, [x, layer.gamma, layer.beta], output_gradients=dy)
+    return {"dx": dx.numpy().transpose(0, 3, 1, 2), "dweight": dweight.numpy(),
+            "dbias": dbias.numpy()}
+
+
+def store_gradients(folder, eps):
+    """From the files of the folder, with the layer's own framework."""
+    a = {p.stem: np.load(p) for p in sorted(folder.glob("*.npy"))}
+    store(folder, globals()[f"gradients_{folder.name}"](a, eps))
+
+
 def store(folder, arrays):
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in arrays.items():
@@ -239,13 +284,21 @@ def check(folder, eps):
         "running_var_after": (1 - MOMENTUM) * a["running_var"]
                              + MOMENTUM * var * count / (count - 1),
     }
+    xhat = (x - col(mean)) / np.sqrt(col(var) + eps)
+    dy = np.maximum(a["y_train"], 0)
+    expected["dbias"] = dy.sum(axis=(0, 2, 3))
+    expected["dweight"] = (dy * xhat).sum(axis=(0, 2, 3))
+    expected["dx"] = col(a["weight"] / np.sqrt(var + eps)) * (
+        dy - col(expected["dbias"]) / count - xhat * col(expected["dweight"]) / count)
     good = True
     for name, value in expected.items():
         error = np.abs(a[name] - value)
         scale = np.abs(value).max()
         print(f"{folder.name:12} {name:20} max |value| {scale:<10.4g}"
               f" max abs error {error.max():.2e}  relative to max {error.max() / scale:.1e}")
-        good &= bool(error.max() < 4e-6 * scale)
+        # gradients of channels add up thousands of values of both signs, in float32
+        limit = 2e-5 if name in ("dx", "dweight", "dbias") else 4e-6
+        good &= bool(error.max() < limit * scale)
     print(f"{folder.name:12} x in [{x.min():.4g}, {x.max():.4g}];"
           f" running variance in [{a['running_var'].min():.4g}, {a['running_var'].max():.4g}];"
           f" batch variance in [{var.min():.4g}, {var.max():.4g}]")
@@ -262,14 +315,18 @@ def main():
                              " (default: ./test-data-work)")
     parser.add_argument("--check", action="store_true",
                         help="write nothing, only recompute the files of --out in float64")
+    parser.add_argument("--gradients", action="store_true",
+                        help="only make the gradients anew, from the other files of --out")
     args = parser.parse_args()
 
-    if not args.check:
+    if not args.check and not args.gradients:
         paths = fetch(args.work)
         for make in (fer_bn1, crepe_conv2):
             arrays, framework = make(paths)
             print(f"{make.__name__}: made with {framework}, numpy {np.__version__}")
             store(args.out / make.__name__, arrays)
+    for name, layer in LAYERS.items() if not args.check else ():
+        store_gradients(args.out / name, layer["eps"])
     good = [check(args.out / name, layer["eps"]) for name, layer in LAYERS.items()]
     sys.exit(0 if all(good) else "some file is not as expected")
 

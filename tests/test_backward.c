@@ -901,6 +901,107 @@ static void test_empty(void **state) {
   }
 }
 
+/* ---- Layers of published networks ---------------------------------------------------------------------- */
+
+/* The floats of an .npy file of version 1.0 in a folder of tests/data. */
+static float *read_npy(const char *folder, const char *name, size_t count) {
+  char path[600];
+  unsigned char head[10];
+  float *values = allocate(count * sizeof *values);
+  snprintf(path, sizeof path, CLNORM_TEST_DATA "/%s/%s.npy", folder, name);
+  FILE *file = fopen(path, "rb");
+  assert_non_null(file);
+  assert_int_equal(fread(head, 1, sizeof head, file), sizeof head);
+  assert_int_equal(fseek(file, head[8] + 256 * head[9], SEEK_CUR), 0);
+  assert_int_equal(fread(values, sizeof *values, count, file), count);
+  assert_int_equal(fgetc(file), EOF);
+  fclose(file);
+  return values;
+}
+
+/* Values as the framework that the layer is of computed them, in float32 as well: so far from float64 as
+ * tests/data/README.md says, and within `bounds` of ours. */
+static void assert_as_framework(const operand *o, const char *folder, const char *name,
+                                const double *bounds, size_t count) {
+  float *expected = read_npy(folder, name, count), largest = 0;
+  double worst = 0;
+  for (size_t i = 0; i < count; i++) largest = fmaxf(largest, fabsf(expected[i]));
+  for (size_t i = 0; i < count; i++) {
+    const double error = fabs(result_at(o, (int64_t)i) - expected[i]);
+    worst = fmax(worst, error / largest);
+    if (!(error <= bounds[i] + 1.2e-5 * largest))
+      fail_msg("%s: %s[%zu] is %.9g, and the framework's %.9g", folder, name, i,
+               result_at(o, (int64_t)i), expected[i]);
+  }
+  print_message("%s: %s is within %.2g of the largest of the framework's\n", folder, name, worst);
+  free(expected);
+}
+
+/* The bounds of every gradient of a layer. */
+static void layer_bounds(const backward_problem *p, double *dx, double *dweight, double *dbias) {
+  const clnorm_gradient_case item = {.batch = p->dims[0],
+                                     .channels = p->dims[1],
+                                     .spatial = p->spatial,
+                                     .x = p->tensors[X],
+                                     .dy = p->tensors[DY],
+                                     .weight = p->parameters[WEIGHT],
+                                     .eps = (float)p->eps,
+                                     .unit = 0x1p-24L,
+                                     .factor = 8};
+  clnorm_gradient_channel k;
+  for (int64_t i = 0; i < p->count; i++) {
+    const int64_t c = i / p->spatial % p->dims[1];
+    long double bound;
+    if (i % p->spatial == 0) clnorm_gradient_channel_make(&item, c, &k);
+    clnorm_gradient_dx(&k, p->tensors[X][i], p->tensors[DY][i], &bound);
+    dx[i] = (double)bound;
+    dweight[c] = (double)k.dweight_bound;
+    dbias[c] = (double)k.dbias_bound;
+  }
+}
+
+static void check_layer(const sides *s, const char *folder, const int64_t dims[4], double eps) {
+  const size_t channels = (size_t)dims[1];
+  backward_problem p = {.rank = 4, .weight = true, .low = true, .eps = eps};
+  operands plain;
+  memcpy(p.dims, dims, 4 * sizeof *dims);
+  problem_fill(&p);
+  float *x = read_npy(folder, "x", (size_t)p.count),
+        *y = read_npy(folder, "y_train", (size_t)p.count);
+  float *weight = read_npy(folder, "weight", channels);
+  for (int64_t i = 0; i < p.count; i++) {
+    p.tensors[X][i] = x[i];
+    p.tensors[DY][i] = fmaxf(y[i], 0);
+  }
+  for (size_t c = 0; c < channels; c++) p.parameters[WEIGHT][c] = weight[c];
+  run_plainly(s, &p, &plain, folder);
+  check_reference(&p, &plain, 0, folder);
+  double *bounds = allocate(((size_t)p.count + 2 * channels) * sizeof *bounds);
+  double *of_weight = bounds + p.count, *of_bias = of_weight + channels;
+  layer_bounds(&p, bounds, of_weight, of_bias);
+  assert_as_framework(&plain.tensors[DX], folder, "dx", bounds, (size_t)p.count);
+  assert_as_framework(&plain.parameters[DWEIGHT], folder, "dweight", of_weight, channels);
+  assert_as_framework(&plain.parameters[DBIAS], folder, "dbias", of_bias, channels);
+  free(bounds);
+  for (int layout = CLNORM_LAYOUT_NCHW; layout <= CLNORM_LAYOUT_NCHW8C; layout++) {
+    manner m = plainly;
+    for (int i = 0; i < NUM_TENSORS; i++) m.layouts[i] = (clnorm_layout)layout;
+    m.cut = CLNORM_CUT_AUTO;
+    m.route = CLNORM_ROUTE_AUTO;
+    run_subject(s, &p, &m, &plain, folder);
+  }
+  free(x);
+  free(y);
+  free(weight);
+  free_operands(s->baseline, &plain);
+  problem_free(&p);
+}
+
+static void test_layers(void **state) {
+  check_layer(*state, "crepe_conv2", (const int64_t[]){7, 128, 128, 1}, 0.0010000000474974513);
+  check_layer(*state, "fer_bn1", (const int64_t[]){4, 8, 62, 62}, 0.001);
+}
+
 /* ---- Finite differences ------------------------------------------------------------------------------- */
 
 /* The sum of dy * y of forward, in f64. */
@@ -989,11 +1090,15 @@ static int tear_down(void **state) {
 
 /* The argument, which may be absent: the name of a test, to run it alone. */
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_small),      cmocka_unit_test(test_pairs),
-      cmocka_unit_test(test_hard),       cmocka_unit_test(test_exact),
-      cmocka_unit_test(test_not_finite), cmocka_unit_test(test_one_value),
-      cmocka_unit_test(test_empty),      cmocka_unit_test(test_finite_differences)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_small),
+                                     cmocka_unit_test(test_layers),
+                                     cmocka_unit_test(test_pairs),
+                                     cmocka_unit_test(test_hard),
+                                     cmocka_unit_test(test_exact),
+                                     cmocka_unit_test(test_not_finite),
+                                     cmocka_unit_test(test_one_value),
+                                     cmocka_unit_test(test_empty),
+                                     cmocka_unit_test(test_finite_differences)};
   if (argc > 1) cmocka_set_test_filter(argv[1]);
   return cmocka_run_group_tests_name("backward", tests, set_up, tear_down);
 }
