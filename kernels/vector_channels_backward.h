@@ -167,24 +167,23 @@ CLNORM_FN void clnorm_lanes_dx(const clnorm_dx_table *t, clnorm_ulong at, const 
   clnorm_dx_part(&a, p, i, (clnorm_uint)(p->count - i), batch);
 }
 
-/* The tile's positions of sample n, and n channels from c on, which follow each other in all tensors. */
+/* A tile of one sample and of channels that follow each other in all tensors; the table's from `at` on. */
 CLNORM_FN void clnorm_lanes_positions(const clnorm_buffers *b, const clnorm_call *call,
-                                      const clnorm_dx_table *table, const clnorm_tile *t,
-                                      clnorm_ulong sample, clnorm_ulong c, clnorm_ulong n,
-                                      int batch) {
+                                      const clnorm_dx_table *table, clnorm_ulong at,
+                                      const clnorm_tile *t, int batch) {
   const clnorm_view *x = &call->views[CLNORM_VIEW_X], *dy = &call->views[CLNORM_VIEW_DY];
   const clnorm_view *dx = &call->views[CLNORM_VIEW_Y];
-  const clnorm_ulong x_at = clnorm_plane_at(x, sample, c);
-  const clnorm_ulong dy_at = clnorm_plane_at(dy, sample, c);
-  const clnorm_ulong dx_at = clnorm_plane_at(dx, sample, c);
+  const clnorm_ulong x_at = clnorm_plane_at(x, t->n0, t->c0);
+  const clnorm_ulong dy_at = clnorm_plane_at(dy, t->n0, t->c0);
+  const clnorm_ulong dx_at = clnorm_plane_at(dx, t->n0, t->c0);
   for (clnorm_ulong p = t->p0; p < t->p1; p++) {
     const clnorm_dx_piece piece = {b->x + x_at + p * x->position[2],
                                    b->dy + dy_at + p * dy->position[2],
-                                   b->y + dx_at + p * dx->position[2], n};
+                                   b->y + dx_at + p * dx->position[2], t->c1 - t->c0};
     if (call->flags & CLNORM_STREAMED && clnorm_lead(piece.dx, sizeof *piece.dx) == 0)
-      clnorm_lanes_dx(table, c - t->c0, &piece, 1, batch);
+      clnorm_lanes_dx(table, at, &piece, 1, batch);
     else
-      clnorm_lanes_dx(table, c - t->c0, &piece, 0, batch);
+      clnorm_lanes_dx(table, at, &piece, 0, batch);
   }
 }
 
@@ -192,20 +191,18 @@ CLNORM_FN void clnorm_lanes_positions(const clnorm_buffers *b, const clnorm_call
 CLNORM_NOINLINE void clnorm_channels_dx(const clnorm_buffers *b, const clnorm_call *call,
                                         const clnorm_dx_table *table, const clnorm_tile *tile) {
   clnorm_tile t = *tile;
-  for (clnorm_ulong sample = tile->n1; sample-- > tile->n0;) {
-    clnorm_ulong n;
-    for (clnorm_ulong c = tile->c0; c < tile->c1; c += n) {
-      n = tile->c1 - c;
+  for (t.n0 = tile->n1; t.n0-- > tile->n0;)
+    for (t.c0 = tile->c0; t.c0 < tile->c1; t.c0 = t.c1) {
+      clnorm_ulong n = tile->c1 - t.c0;
       for (clnorm_uint v = 0; v < CLNORM_NUM_VIEWS; v++)
-        n = clnorm_view_beside(&call->views[v], c, n);
+        n = clnorm_view_beside(&call->views[v], t.c0, n);
+      t.c1 = t.c0 + n;
       if (call->flags & CLNORM_BATCH_MODE)
-        clnorm_lanes_positions(b, call, table, tile, sample, c, n, 1);
+        clnorm_lanes_positions(b, call, table, t.c0 - tile->c0, &t, 1);
       else
-        clnorm_lanes_positions(b, call, table, tile, sample, c, n, 0);
+        clnorm_lanes_positions(b, call, table, t.c0 - tile->c0, &t, 0);
+      clnorm_tail_write(b, call, &t);
     }
-    t.n0 = sample;
-    clnorm_tail_write(b, call, &t);
-  }
 }
 
 /* ---- Items ------------------------------------------------------------------------------------------ */
