@@ -5,6 +5,7 @@
 
 int clnorm_command_devices(int argc, char **argv);
 int clnorm_command_run(int argc, char **argv);
+int clnorm_command_backward(int argc, char **argv);
 int clnorm_command_verify(int argc, char **argv);
 int clnorm_command_bench(int argc, char **argv);
 int clnorm_command_tune(int argc, char **argv);

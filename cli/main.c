@@ -12,6 +12,7 @@ static const char help[] =
     "\n"
     "  clnorm devices                    what is there, which would be used, what is missing\n"
     "  clnorm run X.npy -o Y.npy         one batch normalization of a real tensor\n"
+    "  clnorm backward X.npy DY.npy      its gradients\n"
     "  clnorm verify                     devices against the CPU path, bit by bit\n"
     "  clnorm bench                      speed beside the ceiling of the device's memory\n"
     "  clnorm tune                       measures the variants, keeps what fits the device best\n"
@@ -28,9 +29,9 @@ static const struct {
   const char *name;
   int (*run)(int argc, char **argv);
 } commands[] = {
-    {"devices", clnorm_command_devices}, {"run", clnorm_command_run},
-    {"verify", clnorm_command_verify},   {"bench", clnorm_command_bench},
-    {"tune", clnorm_command_tune},
+    {"devices", clnorm_command_devices},   {"run", clnorm_command_run},
+    {"backward", clnorm_command_backward}, {"verify", clnorm_command_verify},
+    {"bench", clnorm_command_bench},       {"tune", clnorm_command_tune},
 };
 
 #define NUM_COMMANDS (sizeof commands / sizeof commands[0])

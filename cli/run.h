@@ -1,5 +1,5 @@
-/* What `clnorm run` works on: what was asked for, what was read, one module on one context. run.c reads, writes and
- * reports, run_module.c runs, run_verify.c judges. */
+/* What `clnorm run` works on: what was asked for, what was read, one module on one context. run_read.c reads, run.c
+ * writes and reports, run_module.c runs, run_verify.c judges. `clnorm backward` (backward.c) asks and reads likewise. */
 #ifndef CLNORM_CLI_RUN_H
 #define CLNORM_CLI_RUN_H
 
@@ -45,6 +45,17 @@ typedef struct clnorm_run_inputs {
   clnorm_tensor x_tensor, y_tensor; /* the files' memory in logical order */
   int32_t real;                     /* the type of parameters and statistics */
 } clnorm_run_inputs;
+
+/* Reads x and the parameters that are asked for, and says what is wrong with them; an exit status. Release with
+ * clnorm_run_inputs_free in any case. */
+int clnorm_run_read(const clnorm_run_request *o, const char *path, clnorm_run_inputs *in);
+void clnorm_run_inputs_free(clnorm_run_inputs *in);
+/* Reads an array of a type that a tensor may have; bfloat16 where it is asked for. */
+int clnorm_run_read_tensor(const clnorm_run_request *o, const char *path, clnorm_npy *array);
+clnorm_npy_type clnorm_run_npy_type(int32_t dtype);
+int32_t clnorm_run_dtype(clnorm_npy_type type);
+/* "(2,3,4)" */
+void clnorm_run_print_dims(const clnorm_npy *array, char *text, size_t size);
 
 int64_t clnorm_run_channels(const clnorm_run_inputs *in);
 /* Where an output's values are to be found in the array that is written of it: y's tensor, or (1, C). */

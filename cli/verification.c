@@ -18,28 +18,30 @@ void clnorm_print_place(const clnorm_difference *d, char text[CLNORM_PLACE_SIZE]
 
 static int rank_of(const clnorm_failure *failure) { return failure->rank ? failure->rank : 4; }
 
-static void describe_difference(clnorm_output output, const clnorm_difference *d, char *text,
-                                size_t size) {
-  char place[CLNORM_PLACE_SIZE];
-  if (output == CLNORM_OUTPUT_Y)
-    clnorm_print_place(d, place);
-  else
-    snprintf(place, sizeof place, "%" PRId64, d->first[1]);
-  snprintf(text, size, "%s[%s]: %.17g against %.17g", clnorm_output_name(output), place, d->first_b,
-           d->first_a);
-}
-
-void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_failure *failure,
-                           clnorm_output output, const clnorm_difference *difference) {
+void clnorm_add_named_difference(clnorm_totals *totals, int64_t *histogram, clnorm_failure *failure,
+                                 const char *name, const char *place,
+                                 const clnorm_difference *difference) {
   if (difference->differing_elements == 0) return;
   if (!failure->first[0])
-    describe_difference(output, difference, failure->first, sizeof failure->first);
+    snprintf(failure->first, sizeof failure->first, "%s[%s]: %.17g against %.17g", name, place,
+             difference->first_b, difference->first_a);
   failure->differing_elements += difference->differing_elements;
   totals->differing_elements += difference->differing_elements;
   if (difference->max_ulp > failure->max_ulp) failure->max_ulp = difference->max_ulp;
   if (difference->max_ulp > totals->max_ulp) totals->max_ulp = difference->max_ulp;
   for (int bin = 1; bin < CLNORM_HISTOGRAM_BINS; bin++)
     histogram[bin] += difference->histogram[bin];
+}
+
+void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_failure *failure,
+                           clnorm_output output, const clnorm_difference *difference) {
+  char place[CLNORM_PLACE_SIZE];
+  if (output == CLNORM_OUTPUT_Y)
+    clnorm_print_place(difference, place);
+  else
+    snprintf(place, sizeof place, "%" PRId64, difference->first[1]);
+  clnorm_add_named_difference(totals, histogram, failure, clnorm_output_name(output), place,
+                              difference);
 }
 
 void clnorm_separate_output(const clnorm_promise *promise, clnorm_output output,

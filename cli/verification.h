@@ -65,6 +65,10 @@ void clnorm_print_place(const clnorm_difference *difference, char text[CLNORM_PL
  * failure->first is set by the first output that differs. */
 void clnorm_add_difference(clnorm_totals *totals, int64_t *histogram, clnorm_failure *failure,
                            clnorm_output output, const clnorm_difference *difference);
+/* The same of an output of any name, which differs first at `place`. */
+void clnorm_add_named_difference(clnorm_totals *totals, int64_t *histogram, clnorm_failure *failure,
+                                 const char *name, const char *place,
+                                 const clnorm_difference *difference);
 /* What one output has outside the promise, added to *outside; values[i] becomes expected[i] there. promise
  * NULL: nothing is. */
 void clnorm_separate_output(const clnorm_promise *promise, clnorm_output output,

@@ -35,7 +35,7 @@ class TestProgram(CliTest):
     def test_help(self):
         self.assertIn("clnorm verify", self.clnorm("--help"))
         self.assertRegex(self.clnorm("--version"), r"^clnorm \d+\.\d+\.\d+\n$")
-        for command in ["devices", "run", "verify", "bench", "tune"]:
+        for command in ["devices", "run", "backward", "verify", "bench", "tune"]:
             text = self.clnorm(command, "--help")
             self.assertIn("example: clnorm " + command, text)
             self.assertEqual(self.clnorm(command, "-h"), text)
@@ -44,7 +44,7 @@ class TestProgram(CliTest):
         self.refused("help", "nonsense", words=["unknown command 'nonsense'"])
 
     def test_every_option_of_the_help_is_known(self):
-        for command in ["devices", "run", "verify", "bench", "tune"]:
+        for command in ["devices", "run", "backward", "verify", "bench", "tune"]:
             for option in set(re.findall(r"--[a-z][a-z-]*", self.clnorm(command, "--help"))) - {"--help"}:
                 done = subprocess.run([PROGRAM, command, option, "--nonsense"], capture_output=True, check=False)
                 self.assertNotIn(f"unknown option '{option}'", done.stderr.decode())
@@ -53,7 +53,7 @@ class TestProgram(CliTest):
         self.assertEqual(self.clnorm(status=2), "")
         self.assertIn("clnorm COMMAND --help", self.err)
         self.refused("nonsense", words=["nonsense", "--help"])
-        for command in ["devices", "run", "verify", "bench", "tune"]:
+        for command in ["devices", "run", "backward", "verify", "bench", "tune"]:
             self.refused(command, "--nonsense", words=["--nonsense", f"clnorm {command} --help"])
         self.refused("devices", "x", words=["'x'"])
         self.refused("devices", "--json=1", words=["--json takes no value"])
