@@ -17,9 +17,9 @@
 static const char help[] =
     "clnorm backward X.npy DY.npy [--dx F] [--dweight F] [--dbias F] [options]\n"
     "\n"
-    "The gradients of one batch normalization of X, where DY, of the same shape, is the gradient\n"
-    "of its output. Without a file for one of them all are computed, and only a summary is\n"
-    "printed. One of the arrays may be -, which is standard input or output.\n"
+    "The gradients of one batch normalization of X, where DY, of the same shape, is the\n"
+    "gradient of its output. Without a file for one of them all are computed, and only a\n"
+    "summary is printed. One of the arrays may be -, which is standard input or output.\n"
     "\n"
     "  --dx FILE                  the gradient of X\n"
     "  --dweight FILE             the gradients of weight and bias, (C,)\n"
@@ -361,8 +361,7 @@ static double worst_ratio(const request *o, const inputs *in, const work *w) {
   const int64_t *dims = in->run.x_tensor.dims, channels = clnorm_run_channels(&in->run);
   double worst = -1;
   if (reference_make(in, w, &r)) {
-    clnorm_gradient_case item = {
-        .batch = dims[0], .channels = channels, .x = r.x, .dy = r.dy};
+    clnorm_gradient_case item = {.batch = dims[0], .channels = channels, .x = r.x, .dy = r.dy};
     item.spatial = dims[0] && channels ? in->run.x.count / dims[0] / channels : 0;
     item.weight = o->run.affine ? r.weight : NULL;
     item.mean = given ? r.mean : NULL;
