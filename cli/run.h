@@ -1,5 +1,6 @@
 /* What `clnorm run` works on: what was asked for, what was read, one module on one context. run_read.c reads, run.c
- * writes and reports, run_module.c runs, run_verify.c judges. `clnorm backward` (backward.c) asks and reads so too. */
+ * writes and reports, run_module.c runs, run_verify.c judges. `clnorm backward` (backward.c) asks and reads so as
+ * well. */
 #ifndef CLNORM_CLI_RUN_H
 #define CLNORM_CLI_RUN_H
 
