@@ -35,8 +35,9 @@ typedef struct clnorm_buffers {
       clnorm_call call
 #define CLNORM_KERNEL_BUFFERS_OF(written)                                                          \
   {                                                                                                \
-    x + call.views[CLNORM_VIEW_X].offset, written + call.views[CLNORM_VIEW_Y].offset,              \
-        dy + call.views[CLNORM_VIEW_DY].offset, weight + call.parameters[CLNORM_PARAMETER_WEIGHT], \
+    ((void)y, (void)dx, x + call.views[CLNORM_VIEW_X].offset),                                     \
+        written + call.views[CLNORM_VIEW_Y].offset, dy + call.views[CLNORM_VIEW_DY].offset,        \
+        weight + call.parameters[CLNORM_PARAMETER_WEIGHT],                                         \
         bias + call.parameters[CLNORM_PARAMETER_BIAS],                                             \
         running_mean + call.parameters[CLNORM_PARAMETER_RUNNING_MEAN],                             \
         running_var + call.parameters[CLNORM_PARAMETER_RUNNING_VAR],                               \

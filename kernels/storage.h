@@ -32,7 +32,7 @@
 #endif
 #if CLNORM_X_STORAGE > CLNORM_STORAGE_F64 || CLNORM_Y_STORAGE > CLNORM_STORAGE_F64 ||              \
     CLNORM_DY_STORAGE > CLNORM_STORAGE_F64
-#error "CLNORM_X_STORAGE, CLNORM_Y_STORAGE or CLNORM_DY_STORAGE is no number of a storage"
+#error "CLNORM_X_STORAGE or CLNORM_Y_STORAGE or CLNORM_DY_STORAGE is no number of a storage"
 #endif
 
 /* ---- Real ------------------------------------------------------------------------------------------- */

@@ -39,15 +39,16 @@ import sys
 import tempfile
 
 # Build -> options. The host picks one by the device's limits (host/opencl/launch.c).
+# The stages are forward's: backward's kernels (wide_backward.h) are linted only.
 # CLNORM_SOFT_FMA is for drivers without CL_FP_FMA, which none of these targets' are; it is linted only.
 BUILDS = {
-    "256": ["-D", "CLNORM_GROUP_SIZE=256"],
-    "64": ["-D", "CLNORM_GROUP_SIZE=64"],
+    "256": ["-D", "CLNORM_GROUP_SIZE=256", "-D", "CLNORM_STAGES=31"],
+    "64": ["-D", "CLNORM_GROUP_SIZE=64", "-D", "CLNORM_STAGES=31"],
 }
 # What is only looked at for portability besides: every pair of types on every path (clnorm_path in
 # host/core/schedule.h; types by the numbers of kernels/storage.h).
 PAIRS = [*itertools.product("012", "012"), ("3", "3"), ("3", "0")]
-LINTED = [*BUILDS.values(), ["-D", "CLNORM_SOFT_FMA"],
+LINTED = [*BUILDS.values(), ["-D", "CLNORM_GROUP_SIZE=64"], ["-D", "CLNORM_SOFT_FMA"],
           *(["-D", f"CLNORM_X_STORAGE={x}", "-D", f"CLNORM_Y_STORAGE={y}", "-D", f"CLNORM_PATH={path}"]
             for x, y in PAIRS for path in "01")]
 KERNELS = ["channel", "partials", "finalize", "apply", "copy"]
