@@ -1,5 +1,6 @@
 #include "backward.h"
 
+#include <clnorm/clnorm.h>
 #include <math.h>
 #include <string.h>
 
@@ -73,4 +74,18 @@ long double clnorm_gradient_dx(const clnorm_gradient_channel *k, double x, doubl
   const long double terms = fabsl(g) + (k->given ? 0 : k->size_g + fabsl(xhat) * k->size_gx);
   *bound = k->factor * k->unit * fabsl(k->scale) * terms + smallest(k->unit);
   return k->scale * (k->given ? g : g - k->g - xhat * k->gx);
+}
+
+double clnorm_gradient_ratio(double actual, long double expected, long double bound) {
+  if (!isfinite(expected) || !isfinite(bound)) return 0;
+  return isnan(actual) ? INFINITY : (double)(fabsl(actual - expected) / bound);
+}
+
+long double clnorm_gradient_rounding(int32_t dtype, int32_t real, long double value) {
+  static const int digits[] = {[CLNORM_F32] = 24, [CLNORM_F16] = 11, [CLNORM_BF16] = 8};
+  static const int least[] = {[CLNORM_F32] = -125, [CLNORM_F16] = -13, [CLNORM_BF16] = -125};
+  int exponent;
+  if (dtype == real) return 0;
+  frexpl(value, &exponent);
+  return ldexpl(0.5L, (exponent < least[dtype] ? least[dtype] : exponent) - digits[dtype]);
 }

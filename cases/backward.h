@@ -40,4 +40,9 @@ void clnorm_gradient_channel_make(const clnorm_gradient_case *item, int64_t c,
 long double clnorm_gradient_dx(const clnorm_gradient_channel *channel, double x, double dy,
                                long double *bound);
 
+/* |error| / bound, infinite for a NaN; 0 where the reference is no number to hold anything to. */
+double clnorm_gradient_ratio(double actual, long double expected, long double bound);
+/* Half of a unit in the last place of an element's type at a value; 0 where it is the real. */
+long double clnorm_gradient_rounding(int32_t dtype, int32_t real, long double value);
+
 #endif

@@ -72,6 +72,7 @@ typedef struct clnorm_case {
   bool biased_running_var; /* how */
   bool save_mean, save_mean_low, save_invstd;
   bool in_place, external_workspace;
+  bool backward; /* the gradients of this case, which clnorm verify computes; the runner does not */
   clnorm_form form; /* for who has both forms of a device: this one; AUTO: the one of the rule */
   unsigned shift;   /* elements, 0 to 15, by which every operand is off its 64-byte boundary */
   double eps, momentum;
@@ -105,7 +106,7 @@ clnorm_axis_text clnorm_case_dtype(const clnorm_case *item);
 clnorm_axis_text clnorm_case_layout(const clnorm_case *item);
 /* y cannot be written over x where they are of different types or layouts. */
 bool clnorm_case_may_be_in_place(const clnorm_case *item);
-/* "train" or "eval". */
+/* "train", "eval" or "backward". */
 const char *clnorm_case_mode(const clnorm_case *item);
 /* An output whose values must equal the reference. */
 bool clnorm_case_exact(const clnorm_case *item, clnorm_output output);

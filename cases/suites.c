@@ -448,6 +448,7 @@ const char *clnorm_data_name(clnorm_data data) {
 }
 
 const char *clnorm_case_mode(const clnorm_case *item) {
+  if (item->backward) return "backward";
   return item->statistics == CLNORM_BATCH_STATISTICS ? "train" : "eval";
 }
 

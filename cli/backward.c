@@ -315,22 +315,6 @@ static bool reference_make(const inputs *in, const work *w, reference *r) {
   return true;
 }
 
-/* |error| / bound; 0 where the reference is no number to hold anything to. */
-static double ratio_of(double actual, long double expected, long double bound) {
-  if (!isfinite(expected) || !isfinite(bound)) return 0;
-  return isnan(actual) ? INFINITY : (double)(fabsl(actual - expected) / bound);
-}
-
-/* Half of a unit in the last place of dx's type. */
-static long double rounding_of(int32_t dtype, int32_t real, long double value) {
-  static const int digits[] = {[CLNORM_F32] = 24, [CLNORM_F16] = 11, [CLNORM_BF16] = 8};
-  static const int least[] = {[CLNORM_F32] = -125, [CLNORM_F16] = -13, [CLNORM_BF16] = -125};
-  int exponent;
-  if (dtype == real) return 0;
-  frexpl(value, &exponent);
-  return ldexpl(0.5L, (exponent < least[dtype] ? least[dtype] : exponent) - digits[dtype]);
-}
-
 static double channel_ratio(const inputs *in, const work *w, const reference *r,
                             const clnorm_gradient_case *item, int64_t c) {
   clnorm_gradient_channel k;
@@ -338,18 +322,18 @@ static double channel_ratio(const inputs *in, const work *w, const reference *r,
   double worst = 0;
   clnorm_gradient_channel_make(item, c, &k);
   if (w->values[DWEIGHT])
-    worst = fmax(
-        worst, ratio_of(clnorm_npy_value(real, w->values[DWEIGHT], c), k.dweight, k.dweight_bound));
+    worst = fmax(worst, clnorm_gradient_ratio(clnorm_npy_value(real, w->values[DWEIGHT], c),
+                                              k.dweight, k.dweight_bound));
   if (w->values[DBIAS])
-    worst =
-        fmax(worst, ratio_of(clnorm_npy_value(real, w->values[DBIAS], c), k.dbias, k.dbias_bound));
+    worst = fmax(worst, clnorm_gradient_ratio(clnorm_npy_value(real, w->values[DBIAS], c), k.dbias,
+                                              k.dbias_bound));
   for (int64_t i = 0; i < item->batch * item->spatial && w->values[DX]; i++) {
     const int64_t n = i / item->spatial;
     const int64_t at = (n * item->channels + c) * item->spatial + i - n * item->spatial;
     long double bound;
     const long double dx = clnorm_gradient_dx(&k, r->x[at], r->dy[at], &bound);
-    bound += rounding_of(in->run.y_tensor.dtype, in->run.real, fabsl(dx) + bound);
-    worst = fmax(worst, ratio_of(r->dx[at], dx, bound));
+    bound += clnorm_gradient_rounding(in->run.y_tensor.dtype, in->run.real, fabsl(dx) + bound);
+    worst = fmax(worst, clnorm_gradient_ratio(r->dx[at], dx, bound));
   }
   return worst;
 }

@@ -37,7 +37,8 @@ static const char help[] =
     "                     default: as the suite has it\n"
     "  --layout L|all     the same of layouts: nchw, nhwc, nchw4c, nchw8c, nchw16c, padded,\n"
     "                     slice (of the channels of a larger nchw tensor), nhwc_slice\n"
-    "  --op O             eval, train, or all (default)\n"
+    "  --op O             eval, train, backward (the gradients of the cases of both), or all\n"
+    "                     of them; default eval and train\n"
     "  --seed S           other data and other combinations of options; default 1\n"
     "  --threads T        CPU path; default all\n"
     "  --json             one JSON object: devices, cases, differing_elements, max_ulp,\n"
@@ -58,7 +59,7 @@ static const char help[] =
 #define DTYPES_OF_SUITE 5
 #define ALL_LAYOUTS CLNORM_NUM_LAYOUTS
 #define LAYOUTS_OF_SUITE (CLNORM_NUM_LAYOUTS + 1)
-#define ALL_OPS 2
+enum { OP_EVAL, OP_TRAIN, OP_BACKWARD, ALL_OPS, FORWARD_OPS };
 
 typedef struct options {
   clnorm_target_options target;
@@ -97,14 +98,19 @@ static clnorm_case *choose_cases(const options *o, clnorm_case *cases, size_t *c
   const int first_layout = o->layout == ALL_LAYOUTS ? 0 : o->layout;
   const int end_layout = o->layout == ALL_LAYOUTS ? ALL_LAYOUTS : o->layout + 1;
   const size_t times = (size_t)(end_dtype - first_dtype) * (size_t)(end_layout - first_layout);
-  clnorm_case *chosen = malloc((*count * times + 1) * sizeof *chosen);
+  clnorm_case *chosen = malloc((*count * times * 2 + 1) * sizeof *chosen);
   size_t kept = 0;
   for (size_t i = 0; i < *count && chosen; i++) {
-    if (o->op != ALL_OPS && strcmp(clnorm_case_mode(&cases[i]), o->op ? "train" : "eval") != 0)
-      continue;
+    const bool train = cases[i].statistics == CLNORM_BATCH_STATISTICS;
+    const bool forward = o->op >= ALL_OPS || o->op == (train ? OP_TRAIN : OP_EVAL);
     for (int dtype = first_dtype; dtype < end_dtype; dtype++)
-      for (int layout = first_layout; layout < end_layout; layout++)
-        chosen[kept++] = converted(&cases[i], dtype, layout);
+      for (int layout = first_layout; layout < end_layout; layout++) {
+        const clnorm_case one = converted(&cases[i], dtype, layout);
+        if (forward) chosen[kept++] = one;
+        if (o->op != OP_BACKWARD && o->op != ALL_OPS) continue;
+        chosen[kept] = one;
+        chosen[kept++].backward = true;
+      }
   }
   free(cases);
   *count = kept;
@@ -366,7 +372,7 @@ int clnorm_command_verify(int argc, char **argv) {
                .variant = CLNORM_VARIANT_OF_CASE,
                .dtype = DTYPES_OF_SUITE,
                .layout = LAYOUTS_OF_SUITE,
-               .op = ALL_OPS,
+               .op = FORWARD_OPS,
                .seed = 1};
   const clnorm_option table[] = {
       {"--device", CLNORM_OPTION_LIST, &o.target.devices, NULL},
@@ -377,7 +383,7 @@ int clnorm_command_verify(int argc, char **argv) {
       {"--variant", CLNORM_OPTION_CHOICE, &o.variant, CLNORM_VARIANT_CHOICES "|all"},
       {"--dtype", CLNORM_OPTION_CHOICE, &o.dtype, CLNORM_DTYPE_CHOICES "|all"},
       {"--layout", CLNORM_OPTION_CHOICE, &o.layout, CLNORM_CASE_LAYOUT_CHOICES "|all"},
-      {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|all"},
+      {"--op", CLNORM_OPTION_CHOICE, &o.op, "eval|train|backward|all"},
       {"--seed", CLNORM_OPTION_SEED, &o.seed, NULL},
       {"--threads", CLNORM_OPTION_COUNT, &o.target.threads, NULL},
       {"--json", CLNORM_OPTION_SET, &o.json, NULL},

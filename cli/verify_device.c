@@ -21,8 +21,8 @@ typedef struct trial {
 
 /* ---- Judging one run ------------------------------------------------------------------------- */
 
-static clnorm_failure start_failure(const clnorm_verify_device *d, const char *device,
-                                    const clnorm_case *item) {
+clnorm_failure clnorm_verify_failure(const clnorm_verify_device *d, const char *device,
+                                     const clnorm_case *item) {
   clnorm_failure failure = {.mode = clnorm_case_mode(item), .against = d->baseline.label};
   snprintf(failure.device, sizeof failure.device, "%s", device);
   memcpy(failure.dims, item->dims, sizeof item->dims);
@@ -55,7 +55,7 @@ static double larger(double a, double b) { return a > b ? a : b; }
 
 /* The baseline's own outputs against the reference. */
 static void judge_baseline(clnorm_verify_device *d, trial *t) {
-  clnorm_failure failure = start_failure(d, d->baseline.label, t->item);
+  clnorm_failure failure = clnorm_verify_failure(d, d->baseline.label, t->item);
   for (int o = 0; o < CLNORM_NUM_OUTPUTS; o++)
     if (t->outputs.counts[o] > 0)
       t->ratio =
@@ -112,8 +112,8 @@ static void describe_failure(const clnorm_case *item, const char *why, clnorm_me
 /* ---- Running --------------------------------------------------------------------------------- */
 
 /* The device does not have the type. */
-static void not_run(clnorm_verify_device *d, clnorm_verify_subject *who, const clnorm_case *item,
-                    clnorm_totals *totals, const char *why) {
+void clnorm_verify_not_run(clnorm_verify_device *d, clnorm_verify_subject *who,
+                           const clnorm_case *item, clnorm_totals *totals, const char *why) {
   totals->not_run++;
   if (!clnorm_add_not_run(&d->found, who->target->label, clnorm_case_dtype(item).text, why))
     clnorm_target_give_up(who->target, "no host memory to keep what is not run");
@@ -126,13 +126,13 @@ static void run_subject(clnorm_verify_device *d, clnorm_verify_subject *who, tri
   clnorm_status status;
   clnorm_message why, what;
   const clnorm_promise *promise;
-  clnorm_failure failure = start_failure(d, who->target->label, item);
+  clnorm_failure failure = clnorm_verify_failure(d, who->target->label, item);
   const double start = clnorm_now();
   const clnorm_case_result result =
       clnorm_case_run(who->runner, item, &t->operands.problem, &outputs, &status, &why);
   totals->seconds += clnorm_now() - start;
   if (result == CLNORM_CASE_FAILED && status == CLNORM_ERROR_UNSUPPORTED) {
-    not_run(d, who, item, totals, why.text);
+    clnorm_verify_not_run(d, who, item, totals, why.text);
     return;
   }
   totals->cases++;
@@ -150,7 +150,7 @@ static void run_subject(clnorm_verify_device *d, clnorm_verify_subject *who, tri
 }
 
 /* Where a device is opened in both forms, each case is for one of them. */
-static bool takes(const clnorm_target *target, const clnorm_case *item) {
+bool clnorm_verify_takes(const clnorm_target *target, const clnorm_case *item) {
   if (target->form == CLNORM_FORM_AUTO) return true;
   return item->form == CLNORM_FORM_AUTO ? target->by_rule : item->form == target->form;
 }
@@ -180,7 +180,7 @@ static int run_baseline(clnorm_verify_device *d, trial *t) {
     return CLNORM_EXIT_DEVICE;
   }
   if (result == CLNORM_CASE_BROKEN) {
-    clnorm_failure failure = start_failure(d, d->baseline.label, t->item);
+    clnorm_failure failure = clnorm_verify_failure(d, d->baseline.label, t->item);
     snprintf(failure.first, sizeof failure.first, "%.300s", why.text);
     clnorm_add_failure(&d->found, &failure);
   }
@@ -191,12 +191,13 @@ static int run_baseline(clnorm_verify_device *d, trial *t) {
 static int run_case(clnorm_verify_device *d, const clnorm_case *item, size_t group_index) {
   trial t = {.item = item};
   int status = CLNORM_EXIT_DEVICE;
+  if (item->backward) return clnorm_verify_backward(d, item, group_index);
   if (!clnorm_case_operands_make(item, &t.operands)) goto no_memory;
   t.reference = clnorm_reference_create(&t.operands.problem);
   if (!t.reference) goto no_memory;
   status = run_baseline(d, &t);
   for (size_t i = 0; i < d->num_subjects && !status; i++)
-    if (takes(d->subjects[i].target, item))
+    if (clnorm_verify_takes(d->subjects[i].target, item))
       run_variants(d, &d->subjects[i], &t, &d->subjects[i].totals[group_index]);
   goto done;
 no_memory:

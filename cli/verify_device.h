@@ -54,4 +54,14 @@ int clnorm_verify_device_open(clnorm_verify_device *device, const clnorm_verify_
 int clnorm_verify_device_run(clnorm_verify_device *device);
 void clnorm_verify_device_close(clnorm_verify_device *device);
 
+/* For verify_backward.c, which has cases of backward: a failure to fill in; a case of a type that the device has not;
+ * whether a target, of two forms, is the one that takes a case. */
+clnorm_failure clnorm_verify_failure(const clnorm_verify_device *d, const char *device,
+                                     const clnorm_case *item);
+void clnorm_verify_not_run(clnorm_verify_device *d, clnorm_verify_subject *who,
+                           const clnorm_case *item, clnorm_totals *totals, const char *why);
+bool clnorm_verify_takes(const clnorm_target *target, const clnorm_case *item);
+/* One case of backward on all subjects, beside the baseline and long double formulas; an exit status. */
+int clnorm_verify_backward(clnorm_verify_device *d, const clnorm_case *item, size_t group);
+
 #endif

@@ -322,7 +322,7 @@ class TestRun(CliTest):
         self.refused("run", path, "--layout", "hwcn", words=["hwcn", "nhwc"])
         self.refused("verify", "--dtype", "f8", words=["'f8'", "f32|f16|bf16|f64|all"])
         self.refused("verify", "--layout", "chwn", words=["'chwn'", "nchw|nhwc|nchw4c"])
-        self.refused("verify", "--op", "backward", words=["'backward'", "eval|train|all"])
+        self.refused("verify", "--op", "forward", words=["'forward'", "eval|train|backward|all"])
         self.refused("run", path, "--no-affine", "--weight", path, words=["shape"])
         self.refused("run", path, "--no-track", "--save-running-mean", self.path("m.npy"),
                      words=["--save-running-mean", "--no-track"])
@@ -419,8 +419,12 @@ class TestVerify(CliTest):
     def test_types_layouts_and_operations(self):
         common = ["verify", "--device", DEVICE, "--shape", "2x5x3x4", "--json"]
         alone = json.loads(self.clnorm(*common, "--op", "eval"))["cases"]
-        both = json.loads(self.clnorm(*common, "--op", "all"))["cases"]
+        both = json.loads(self.clnorm(*common))["cases"]
         self.assertGreater(both, alone)
+        for op, times in [("backward", 1), ("all", 2)]:
+            found = json.loads(self.clnorm(*common, "--op", op))
+            self.assertEqual((found["cases"] + found["not_run"], found["failures"]), (times * both, []))
+            self.assertTrue(0 < found["worst_bound_ratio"] <= 1, found)
         for options, times in [(["--dtype", "f16"], 1), (["--dtype", "f64"], 1), (["--dtype", "all"], 4),
                                (["--layout", "nchw16c"], 1), (["--dtype", "bf16", "--layout", "nhwc"], 1)]:
             found = json.loads(self.clnorm(*common, "--op", "eval", *options))
