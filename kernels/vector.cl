@@ -179,18 +179,23 @@ inline static void clnorm_vec_move_part(__global clnorm_out *y, __global const c
 
 #include "stages.h"
 #include "vector_finalize.h"
-#include "vector_gradients.h"
 #if CLNORM_PATH == 0 /* GENERAL */
 #include "vector_general.h"
+#if CLNORM_WITH_BACKWARD
 #include "vector_general_backward.h"
+#endif
 #define CLNORM_ITEM(stage) clnorm_general_##stage
 #elif CLNORM_PATH == 1 /* POSITIONS */
 #include "vector.h"
+#if CLNORM_WITH_BACKWARD
 #include "vector_backward.h"
+#endif
 #define CLNORM_ITEM(stage) clnorm_item_##stage
 #elif CLNORM_PATH == 2 /* CHANNELS */
 #include "vector_channels.h"
+#if CLNORM_WITH_BACKWARD
 #include "vector_channels_backward.h"
+#endif
 #define CLNORM_ITEM(stage) clnorm_channels_##stage
 #else
 #error "CLNORM_PATH is none of 0 (general), 1 (positions) and 2 (channels)"

@@ -414,4 +414,6 @@ CLNORM_KERNEL(apply, clnorm_apply_local)
 CLNORM_KERNEL(copy, clnorm_copy_local)
 #endif
 
+#if CLNORM_WITH_BACKWARD
 #include "wide_backward.h"
+#endif

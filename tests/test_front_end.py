@@ -16,7 +16,7 @@ KERNELS, CLANG = pathlib.Path(sys.argv[1]).resolve() / "kernels", sys.argv[2]
 F32, F16, BF16, F64 = range(4)  # kernels/storage.h
 PAIRS = [*itertools.product([F32, F16, BF16], repeat=2), (F64, F64), (F64, F32)]
 PATHS = {"vector.cl": [0, 1, 2], "wide.cl": [0, 1]}
-STAGES = [1, 2, 4, 8, 16]
+STAGES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 31]
 
 
 def options(**macros):

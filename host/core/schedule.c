@@ -390,7 +390,8 @@ clnorm_schedule clnorm__schedule_make(const clnorm_work *work, const clnorm_trai
   s.key.group_size = traits->group_size;
   s.key.x = work->call.views[CLNORM_VIEW_X].storage;
   s.key.y = work->call.views[CLNORM_VIEW_Y].storage;
-  s.key.dy = work->call.views[CLNORM_VIEW_DY].storage;
+  s.key.dy =
+      work->operation == CLNORM_BACKWARD ? work->call.views[CLNORM_VIEW_DY].storage : s.key.x;
   s.key.path = work->path;
   if (!s.call.batch || !s.call.channels || !s.call.spatial) {
     plan_empty(&s, work);
