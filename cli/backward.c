@@ -546,31 +546,10 @@ static int run(const request *o, const char *x, const char *dy) {
 }
 
 static clnorm_parsed parse(int argc, char **argv, request *o, clnorm_texts *positionals) {
-  clnorm_run_request *r = &o->run;
-  const clnorm_option table[] = {
-      {"--dx", CLNORM_OPTION_TEXT, &o->paths[DX], NULL},
-      {"--dweight", CLNORM_OPTION_TEXT, &o->paths[DWEIGHT], NULL},
-      {"--dbias", CLNORM_OPTION_TEXT, &o->paths[DBIAS], NULL},
-      {"--mode", CLNORM_OPTION_CHOICE, &r->mode, "eval|train"},
-      {"--weight", CLNORM_OPTION_TEXT, &r->parameters[CLNORM_RUN_PARAMETER(CLNORM_WEIGHT)], NULL},
-      {"--running-mean", CLNORM_OPTION_TEXT,
-       &r->parameters[CLNORM_RUN_PARAMETER(CLNORM_RUNNING_MEAN)], NULL},
-      {"--running-var", CLNORM_OPTION_TEXT,
-       &r->parameters[CLNORM_RUN_PARAMETER(CLNORM_RUNNING_VAR)], NULL},
-      {"--eps", CLNORM_OPTION_NUMBER, &r->eps, NULL},
-      {"--no-affine", CLNORM_OPTION_CLEAR, &r->affine, NULL},
-      {"--no-track", CLNORM_OPTION_CLEAR, &r->track, NULL},
-      {"--freeze", CLNORM_OPTION_SET, &r->freeze, NULL},
-      {"--refuse-one-value", CLNORM_OPTION_SET, &r->refuse_one_value, NULL},
-      {"--dtype", CLNORM_OPTION_CHOICE, &r->dtype, CLNORM_DTYPE_CHOICES},
-      {"--per-activation", CLNORM_OPTION_SET, &r->per_activation, NULL},
-      {"--layout", CLNORM_OPTION_CHOICE, &r->layout, CLNORM_LAYOUT_CHOICES},
-      {"--device", CLNORM_OPTION_TEXT, &r->target.device, NULL},
-      {"--form", CLNORM_OPTION_CHOICE, &r->target.form, CLNORM_FORM_CHOICES},
-      {"--threads", CLNORM_OPTION_COUNT, &r->target.threads, NULL},
-      {"--verify", CLNORM_OPTION_SET, &r->verify, NULL},
-      {"--json", CLNORM_OPTION_SET, &r->json, NULL},
-      {NULL, CLNORM_OPTION_SET, NULL, NULL}};
+  const clnorm_option table[] = {{"--dx", CLNORM_OPTION_TEXT, &o->paths[DX], NULL},
+                                 {"--dweight", CLNORM_OPTION_TEXT, &o->paths[DWEIGHT], NULL},
+                                 {"--dbias", CLNORM_OPTION_TEXT, &o->paths[DBIAS], NULL},
+                                 CLNORM_RUN_OPTIONS(&o->run)};
   return clnorm_arguments_parse(argc, argv, table, positionals);
 }
 

@@ -36,6 +36,31 @@ typedef struct clnorm_run_request {
   clnorm_target_options target;
 } clnorm_run_request;
 
+/* The options that run and backward share, and the end of a table of options. */
+#define CLNORM_RUN_OPTIONS(o)                                                                      \
+  {"--mode", CLNORM_OPTION_CHOICE, &(o)->mode, "eval|train"},                                      \
+      {"--weight", CLNORM_OPTION_TEXT, &(o)->parameters[CLNORM_RUN_PARAMETER(CLNORM_WEIGHT)],      \
+       NULL},                                                                                      \
+      {"--running-mean", CLNORM_OPTION_TEXT,                                                       \
+       &(o)->parameters[CLNORM_RUN_PARAMETER(CLNORM_RUNNING_MEAN)], NULL},                         \
+      {"--running-var", CLNORM_OPTION_TEXT,                                                        \
+       &(o)->parameters[CLNORM_RUN_PARAMETER(CLNORM_RUNNING_VAR)], NULL},                          \
+      {"--eps", CLNORM_OPTION_NUMBER, &(o)->eps, NULL},                                            \
+      {"--no-affine", CLNORM_OPTION_CLEAR, &(o)->affine, NULL},                                    \
+      {"--no-track", CLNORM_OPTION_CLEAR, &(o)->track, NULL},                                      \
+      {"--freeze", CLNORM_OPTION_SET, &(o)->freeze, NULL},                                         \
+      {"--refuse-one-value", CLNORM_OPTION_SET, &(o)->refuse_one_value, NULL},                     \
+      {"--dtype", CLNORM_OPTION_CHOICE, &(o)->dtype, CLNORM_DTYPE_CHOICES},                        \
+      {"--per-activation", CLNORM_OPTION_SET, &(o)->per_activation, NULL},                         \
+      {"--layout", CLNORM_OPTION_CHOICE, &(o)->layout, CLNORM_LAYOUT_CHOICES},                     \
+      {"--device", CLNORM_OPTION_TEXT, &(o)->target.device, NULL},                                 \
+      {"--form", CLNORM_OPTION_CHOICE, &(o)->target.form, CLNORM_FORM_CHOICES},                    \
+      {"--threads", CLNORM_OPTION_COUNT, &(o)->target.threads, NULL},                              \
+      {"--verify", CLNORM_OPTION_SET, &(o)->verify, NULL},                                         \
+      {"--json", CLNORM_OPTION_SET, &(o)->json, NULL}, {                                           \
+    NULL, CLNORM_OPTION_SET, NULL, NULL                                                            \
+  }
+
 /* ---- What is read ---------------------------------------------------------------------------- */
 
 typedef struct clnorm_run_inputs {
