@@ -31,7 +31,7 @@ CLNORM_FN clnorm_normalizer clnorm_normalizer_get(const clnorm_buffers *b, const
   if (call->flags & CLNORM_SAVE_MEAN) {
     k.hi = b->saved_mean[c];
     if (call->flags & CLNORM_SAVE_MEAN_LOW) k.lo = b->saved_mean_low[c];
-    if (call->flags & CLNORM_SAVE_INVSTD) k.invstd = b->saved_invstd[c];
+    k.invstd = b->saved_invstd[c];
   } else if (call->flags & CLNORM_HAS_RUNNING) {
     k.hi = b->running_mean[c];
     k.invstd = clnorm_rsqrt(b->running_var[c] + clnorm_eps(call));

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every branch of the kernels' headers is reached by test_kernels and test_paths.
+"""Every branch of the kernels' headers is reached by test_kernels, test_paths and test_backward.
 
     coverage.py GCOV HEADERS OBJECTS PROGRAM...
 

@@ -95,7 +95,7 @@ typedef struct manner {
   /* tensor whose memory dx has, or DX */
   int over;
   uint32_t wanted;
-  int32_t cut, route;
+  int32_t cut, store, route;
   size_t shift; /* elements by which every operand is off its boundary */
 } manner;
 
@@ -288,6 +288,7 @@ static void make_problem(const backward_problem *p, const manner *m, clnorm_prob
   problem->gradients = m->wanted;
   problem->eps = p->eps;
   problem->cut = m->cut;
+  problem->store = m->store;
   problem->route = m->route;
   for (int i = 0; i < NUM_TENSORS; i++)
     if (i != DX || m->wanted & CLNORM_GRADIENT_DX)
@@ -613,6 +614,7 @@ static void make_row(const int row[NUM_AXES], backward_problem *p, manner *m) {
   if (p->dtypes[DX] != p->dtypes[m->over]) m->over = DX;
   m->wanted = (uint32_t)row[WANTED] + 1;
   m->cut = row[CUT];
+  m->store = CLNORM_STORE_AUTO;
   m->route = row[ROUTE];
   m->shift = shifts[row[SHIFT]];
 }
@@ -679,6 +681,36 @@ static void test_small(void **state) {
     for (int k = 0; k < NUM_TENSORS; k++) m.layouts[k] = layouts[i / 2];
     m.cut = i % 2 ? CLNORM_CUT_SPLIT : CLNORM_CUT_CHANNEL;
     m.route = CLNORM_ROUTE_AUTO;
+    problem_fill(&p);
+    describe(&p, &m, text, sizeof text);
+    run_plainly(s, &p, &plain, text);
+    check_reference(&p, &plain, 0, text);
+    run_subject(s, &p, &m, &plain, text);
+    free_operands(s->baseline, &plain);
+    problem_free(&p);
+  }
+}
+
+/* Stores around the caches, at and beside the boundaries of vectors, with every choice of what is wanted. */
+static void test_stores(void **state) {
+  static const clnorm_layout layouts[] = {CLNORM_LAYOUT_NCHW, CLNORM_LAYOUT_NHWC,
+                                          CLNORM_LAYOUT_NCHW16C};
+  enum { ALL = 7, STATES = 2 };
+  const sides *s = *state;
+  for (int i = 0; i < ALL * STATES * (int)FIXTURE_LENGTH(layouts); i++) {
+    backward_problem p = {.rank = 4, .dims = {3, 21, 9, 11}, .state = i % STATES ? GIVEN : SAVED};
+    manner m = plainly;
+    operands plain;
+    char text[400];
+    p.dtypes[X] = p.dtypes[DY] = p.dtypes[DX] = CLNORM_F32;
+    p.weight = p.low = true;
+    p.eps = 1e-3;
+    for (int k = 0; k < NUM_TENSORS; k++) m.layouts[k] = layouts[i / STATES / ALL];
+    m.wanted = 1 + (uint32_t)(i / STATES % ALL);
+    m.cut = i / STATES / 3 % 2 ? CLNORM_CUT_SPLIT : CLNORM_CUT_CHANNEL;
+    m.store = CLNORM_STORE_STREAMED;
+    m.route = CLNORM_ROUTE_AUTO;
+    m.shift = i % 3 ? 5 : 0;
     problem_fill(&p);
     describe(&p, &m, text, sizeof text);
     run_plainly(s, &p, &plain, text);
@@ -1090,15 +1122,12 @@ static int tear_down(void **state) {
 
 /* The argument, which may be absent: the name of a test, to run it alone. */
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_small),
-                                     cmocka_unit_test(test_layers),
-                                     cmocka_unit_test(test_pairs),
-                                     cmocka_unit_test(test_hard),
-                                     cmocka_unit_test(test_exact),
-                                     cmocka_unit_test(test_not_finite),
-                                     cmocka_unit_test(test_one_value),
-                                     cmocka_unit_test(test_empty),
-                                     cmocka_unit_test(test_finite_differences)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_small),      cmocka_unit_test(test_layers),
+      cmocka_unit_test(test_pairs),      cmocka_unit_test(test_stores),
+      cmocka_unit_test(test_hard),       cmocka_unit_test(test_exact),
+      cmocka_unit_test(test_not_finite), cmocka_unit_test(test_one_value),
+      cmocka_unit_test(test_empty),      cmocka_unit_test(test_finite_differences)};
   if (argc > 1) cmocka_set_test_filter(argv[1]);
   return cmocka_run_group_tests_name("backward", tests, set_up, tear_down);
 }
