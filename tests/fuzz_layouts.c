@@ -210,7 +210,7 @@ static void describe(const clnorm_case_call *call, char *text, size_t size) {
   for (int k = 0; k < 2; k++) {
     const clnorm_tensor *t = &call->problem.tensors[k];
     n += (size_t)snprintf(text + n, size - n, "; %s %s", names[k], clnorm_dtype_name(t->dtype));
-    for (int i = 0; i < t->rank; i++)
+    for (int i = 0; i < t->rank && i < CLNORM_MAX_RANK; i++)
       n += (size_t)snprintf(text + n, size - n, " %lld:%lld", (long long)t->dims[i],
                             (long long)t->strides[i]);
     n += (size_t)snprintf(text + n, size - n, " block %lld flags %u", (long long)t->channel_block,
