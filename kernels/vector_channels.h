@@ -77,9 +77,6 @@ CLNORM_FN void clnorm_table_rows(clnorm_table *a, clnorm_ulong at,
   }
 }
 
-#define CLNORM_LINES_COPY 0 /* a constant in every call */
-#define CLNORM_LINES_NORMALIZE 1
-
 /* Pieces of memory in which the same channels come again and again: element i has the coefficients that are
  * i modulo `period` behind `at` in the table. */
 typedef struct clnorm_lines {
@@ -114,8 +111,12 @@ CLNORM_FN clnorm_lines clnorm_lines_make(clnorm_table *a, clnorm_uint at, clnorm
   return k;
 }
 
-/* Lines that need no table. */
-CLNORM_FN clnorm_lines clnorm_lines_copy(clnorm_uint flags) {
+/* Lines of which nobody needs the coefficients, but which are there to be read. */
+CLNORM_FN clnorm_lines clnorm_lines_copy(clnorm_table *a, clnorm_uint flags) {
+  for (clnorm_uint i = 0; i < 2 * CLNORM_LANES; i++) {
+    const clnorm_coefficients none = {0.0f, 1.0f, 0.0f};
+    clnorm_table_set(a, i, none);
+  }
   const clnorm_lines k = {0, CLNORM_LANES, CLNORM_LANES, flags};
   return k;
 }
@@ -127,91 +128,62 @@ CLNORM_FN clnorm_splats clnorm_table_splats(const clnorm_table *a, clnorm_uint a
   return k;
 }
 
-CLNORM_FN clnorm_vec clnorm_splats_normalized(clnorm_splats k, clnorm_vec v) {
-  return clnorm_vec_fma(v - k.hi, k.scale, k.shift);
-}
-
-CLNORM_FN void clnorm_line_vector(clnorm_splats k, CLNORM_GLOBAL clnorm_out *y,
-                                  CLNORM_GLOBAL const clnorm_in *x, int mode, int streamed) {
-  if (mode == CLNORM_LINES_COPY && streamed)
-    clnorm_vec_move_stream(y, x);
-  else if (mode == CLNORM_LINES_COPY)
-    clnorm_vec_move(y, x);
-  else if (streamed)
-    clnorm_vec_stream(y, clnorm_splats_normalized(k, clnorm_vec_load(x)));
-  else
-    clnorm_vec_store(y, clnorm_splats_normalized(k, clnorm_vec_load(x)));
-}
-
-/* n elements, fewer than a vector. */
-CLNORM_FN void clnorm_line_part(clnorm_splats k, CLNORM_GLOBAL clnorm_out *y,
-                                CLNORM_GLOBAL const clnorm_in *x, clnorm_uint n, int mode) {
-  if (mode == CLNORM_LINES_COPY) {
-    clnorm_vec_move_part(y, x, n);
-    return;
-  }
-  const clnorm_vec v = clnorm_vec_load_part(x, n, clnorm_splat(0.0f));
-  clnorm_vec_store_part(y, clnorm_splats_normalized(k, v), n);
-}
-
 /* Whole vectors of n elements of a line, of which `at` of the table has the first coefficients. A period of one vector
  * stays in registers; otherwise as far as the table goes. `streamed` is a constant. */
 CLNORM_FN clnorm_ulong clnorm_line_whole(const clnorm_lines *k, const clnorm_table *a,
                                          CLNORM_GLOBAL clnorm_out *y,
-                                         CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong n, int mode,
+                                         CLNORM_GLOBAL const clnorm_in *x, clnorm_ulong n, int copy,
                                          int streamed) {
   clnorm_ulong i = 0;
   if (k->period == CLNORM_LANES) {
     const clnorm_splats all = clnorm_table_splats(a, k->at);
-    for (; i + CLNORM_LANES <= n; i += CLNORM_LANES)
-      clnorm_line_vector(all, y + i, x + i, mode, streamed);
+    for (; i + CLNORM_LANES <= n; i += CLNORM_LANES) clnorm_put(all, y + i, x + i, copy, streamed);
     return i;
   }
   const clnorm_ulong end = clnorm_min(k->end - k->at, n - (CLNORM_LANES - 1));
   for (; i < end; i += CLNORM_LANES)
-    clnorm_line_vector(clnorm_table_splats(a, k->at + (clnorm_uint)i), y + i, x + i, mode,
-                       streamed);
+    clnorm_put(clnorm_table_splats(a, k->at + (clnorm_uint)i), y + i, x + i, copy, streamed);
   return i;
 }
 
 /* A line of n elements. Where y is streamed, it begins with what is left of a vector that is aligned. */
 CLNORM_FN void clnorm_line_write(const clnorm_lines *lines, const clnorm_table *a,
                                  CLNORM_GLOBAL clnorm_out *y, CLNORM_GLOBAL const clnorm_in *x,
-                                 clnorm_ulong n, int mode) {
+                                 clnorm_ulong n, int copy) {
   clnorm_lines k = *lines;
   const int streamed = (k.flags & CLNORM_STREAMED) != 0;
   const clnorm_uint lead = streamed ? clnorm_lead(y, sizeof *y) : 0;
   clnorm_ulong i = lead ? clnorm_min(CLNORM_LANES - lead, n) : 0;
-  if (i) clnorm_line_part(clnorm_table_splats(a, k.at), y, x, (clnorm_uint)i, mode);
+  if (i) clnorm_put_part(clnorm_table_splats(a, k.at), y, x, (clnorm_uint)i, copy);
   k.at += (clnorm_uint)i;
   while (i + CLNORM_LANES <= n) {
-    const clnorm_ulong done = streamed ? clnorm_line_whole(&k, a, y + i, x + i, n - i, mode, 1)
-                                       : clnorm_line_whole(&k, a, y + i, x + i, n - i, mode, 0);
+    const clnorm_ulong done = streamed ? clnorm_line_whole(&k, a, y + i, x + i, n - i, copy, 1)
+                                       : clnorm_line_whole(&k, a, y + i, x + i, n - i, copy, 0);
     i += done;
     if (k.period == CLNORM_LANES) break;
     k.at += (clnorm_uint)done;
     if (k.at >= k.end) k.at -= k.period;
   }
   if (i < n)
-    clnorm_line_part(clnorm_table_splats(a, k.at), y + i, x + i, (clnorm_uint)(n - i), mode);
+    clnorm_put_part(clnorm_table_splats(a, k.at), y + i, x + i, (clnorm_uint)(n - i), copy);
 }
 
 /* A tile of one piece and one sample: one line where nothing lies between a position and the next, else a line for
  * each. */
 CLNORM_FN void clnorm_lines_write(const clnorm_lines *k, const clnorm_table *a,
                                   const clnorm_buffers *b, const clnorm_call *call,
-                                  const clnorm_tile *t, int mode, int several) {
+                                  const clnorm_tile *t, int copy, int several) {
   const clnorm_view *vx = &call->views[CLNORM_VIEW_X], *vy = &call->views[CLNORM_VIEW_Y];
   CLNORM_GLOBAL const clnorm_in *x =
       b->x + clnorm_plane_at(vx, t->n0, t->c0) + t->p0 * vx->position[2];
   CLNORM_GLOBAL clnorm_out *y = b->y + clnorm_plane_at(vy, t->n0, t->c0) + t->p0 * vy->position[2];
   const clnorm_ulong positions = t->p1 - t->p0, channels = t->c1 - t->c0;
   if (several) {
-    clnorm_line_write(k, a, y, x, positions * channels, mode);
+    clnorm_line_write(k, a, y, x, positions * channels, copy);
     return;
   }
   for (clnorm_ulong p = 0; p < positions; p++)
-    clnorm_line_write(k, a, y + p * vy->position[2], x + p * vx->position[2], channels, mode);
+    clnorm_line_write(k, a, y + p * vy->position[2], x + p * vx->position[2], channels, copy);
 }
 
 /* What the last block of y has beyond the tensor's channels becomes 0, in one sample. */
@@ -226,9 +198,9 @@ CLNORM_FN void clnorm_tail_write(const clnorm_buffers *b, const clnorm_call *cal
       clnorm_element_store(b->y, first + p * v->position[2] + i, 0.0f);
 }
 
-/* A tile, whose coefficients are the table's first. */
+/* A tile, whose coefficients are the table's first. copy, a constant: y = x, and there are none. */
 CLNORM_FN void clnorm_channels_write(clnorm_table *a, const clnorm_buffers *b,
-                                     const clnorm_call *call, const clnorm_tile *tile, int mode) {
+                                     const clnorm_call *call, const clnorm_tile *tile, int copy) {
   const clnorm_view *x = &call->views[CLNORM_VIEW_X], *y = &call->views[CLNORM_VIEW_Y];
   clnorm_tile t = *tile;
   for (; t.c0 < tile->c1; t.c0 = t.c1) {
@@ -237,14 +209,13 @@ CLNORM_FN void clnorm_channels_write(clnorm_table *a, const clnorm_buffers *b,
     /* Many channels have room behind them where they are all that the tile has. */
     const int several = x->position[2] == n && y->position[2] == n &&
                         (n <= CLNORM_TABLE_REPEATED || n == tile->c1 - tile->c0);
-    const clnorm_lines k = mode == CLNORM_LINES_COPY
-                               ? clnorm_lines_copy(call->flags)
-                               : clnorm_lines_make(a, (clnorm_uint)(t.c0 - tile->c0),
-                                                   (clnorm_uint)n, call->flags, several);
+    const clnorm_lines k = copy ? clnorm_lines_copy(a, call->flags)
+                                : clnorm_lines_make(a, (clnorm_uint)(t.c0 - tile->c0),
+                                                    (clnorm_uint)n, call->flags, several);
     t.c1 = t.c0 + n;
     for (clnorm_ulong sample = tile->n0; sample < tile->n1; sample++) {
       t.n0 = sample;
-      clnorm_lines_write(&k, a, b, call, &t, mode, several);
+      clnorm_lines_write(&k, a, b, call, &t, copy, several);
       clnorm_tail_write(b, call, &t);
     }
   }
@@ -270,7 +241,7 @@ CLNORM_FN void clnorm_channels_channel(const clnorm_buffers *b, const clnorm_cal
   clnorm_channels_nodes(b, call, &t, 0, g.segments, &nodes);
   clnorm_coefficient_rows_batch(&rows, b, call, &t, &nodes);
   clnorm_table_rows(&table, 0, &rows, t.c1 - t.c0);
-  clnorm_channels_write(&table, b, call, &t, CLNORM_LINES_NORMALIZE);
+  clnorm_channels_write(&table, b, call, &t, 0);
 }
 
 CLNORM_FN void clnorm_channels_partials(const clnorm_buffers *b, const clnorm_call *call,
@@ -304,14 +275,14 @@ CLNORM_FN void clnorm_channels_apply(const clnorm_buffers *b, const clnorm_call 
       clnorm_table_rows(&table, c0 - tile.c0, &rows, t.c1 - t.c0);
     }
   }
-  clnorm_channels_write(&table, b, call, &tile, CLNORM_LINES_NORMALIZE);
+  clnorm_channels_write(&table, b, call, &tile, 0);
 }
 
 CLNORM_FN void clnorm_channels_copy(const clnorm_buffers *b, const clnorm_call *call,
                                     clnorm_ulong item) {
   clnorm_table none;
   const clnorm_tile t = clnorm_tile_at(call, item);
-  clnorm_channels_write(&none, b, call, &t, CLNORM_LINES_COPY);
+  clnorm_channels_write(&none, b, call, &t, 1);
 }
 
 #endif

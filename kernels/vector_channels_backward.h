@@ -61,7 +61,7 @@ CLNORM_FN clnorm_moments clnorm_lanes_column(const clnorm_lanes_segment *s, clno
   return m;
 }
 
-/* Sums of each lane, folded, from k[0] on: S, and T after it. */
+/* Sums of each lane over all places, folded. */
 CLNORM_FN clnorm_moments clnorm_lanes_sweep(const clnorm_lanes_segment *s, clnorm_vec hi, int whole,
                                             int deviates) {
   clnorm_moments m[CLNORM_ROW];

@@ -120,35 +120,47 @@ CLNORM_FN clnorm_splats clnorm_splats_expanded(const clnorm_writer *w, clnorm_ul
   return s;
 }
 
-/* y from the vector v, which is element i of a run and what follows. */
-CLNORM_FN clnorm_vec clnorm_normalized(const clnorm_writer *w, clnorm_splats a, clnorm_vec v,
-                                       clnorm_ulong i, int mode) {
-  if (mode == CLNORM_RUN_EXPANDED) a = clnorm_splats_expanded(w, i);
+CLNORM_FN clnorm_vec clnorm_normalized(clnorm_splats a, clnorm_vec v) {
   return clnorm_vec_fma(v - a.hi, a.scale, a.shift);
 }
 
+/* A vector of y from one of x. copy, a constant: the bits as they are. */
+CLNORM_FN void clnorm_put(clnorm_splats a, CLNORM_GLOBAL clnorm_out *y,
+                          CLNORM_GLOBAL const clnorm_in *x, int copy, int streamed) {
+  if (copy && streamed)
+    clnorm_vec_move_stream(y, x);
+  else if (copy)
+    clnorm_vec_move(y, x);
+  else if (streamed)
+    clnorm_vec_stream(y, clnorm_normalized(a, clnorm_vec_load(x)));
+  else
+    clnorm_vec_store(y, clnorm_normalized(a, clnorm_vec_load(x)));
+}
+
+/* The same of n elements, fewer than a vector. */
+CLNORM_FN void clnorm_put_part(clnorm_splats a, CLNORM_GLOBAL clnorm_out *y,
+                               CLNORM_GLOBAL const clnorm_in *x, clnorm_uint n, int copy) {
+  if (copy) {
+    clnorm_vec_move_part(y, x, n);
+    return;
+  }
+  const clnorm_vec v = clnorm_vec_load_part(x, n, clnorm_splat(0.0f));
+  clnorm_vec_store_part(y, clnorm_normalized(a, v), n);
+}
+
+/* n elements from element i of a run on, fewer than a vector. */
 CLNORM_FN void clnorm_write_part(const clnorm_writer *w, clnorm_splats a,
                                  CLNORM_GLOBAL clnorm_out *y, CLNORM_GLOBAL const clnorm_in *x,
                                  clnorm_ulong i, clnorm_ulong n, int mode) {
-  if (mode == CLNORM_RUN_COPY) {
-    clnorm_vec_move_part(y + i, x + i, (clnorm_uint)n);
-    return;
-  }
-  const clnorm_vec v = clnorm_vec_load_part(x + i, (clnorm_uint)n, clnorm_splat(0.0f));
-  clnorm_vec_store_part(y + i, clnorm_normalized(w, a, v, i, mode), (clnorm_uint)n);
+  if (mode == CLNORM_RUN_EXPANDED) a = clnorm_splats_expanded(w, i);
+  clnorm_put_part(a, y + i, x + i, (clnorm_uint)n, mode == CLNORM_RUN_COPY);
 }
 
 CLNORM_FN void clnorm_write_vector(const clnorm_writer *w, clnorm_splats a,
                                    CLNORM_GLOBAL clnorm_out *y, CLNORM_GLOBAL const clnorm_in *x,
                                    clnorm_ulong i, int mode, int streamed) {
-  if (mode == CLNORM_RUN_COPY && streamed)
-    clnorm_vec_move_stream(y + i, x + i);
-  else if (mode == CLNORM_RUN_COPY)
-    clnorm_vec_move(y + i, x + i);
-  else if (streamed)
-    clnorm_vec_stream(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
-  else
-    clnorm_vec_store(y + i, clnorm_normalized(w, a, clnorm_vec_load(x + i), i, mode));
+  if (mode == CLNORM_RUN_EXPANDED) a = clnorm_splats_expanded(w, i);
+  clnorm_put(a, y + i, x + i, mode == CLNORM_RUN_COPY, streamed);
 }
 
 /* Elements [i, end) of a run that starts at x and y, all of one channel or as mode says, as far as whole
