@@ -91,11 +91,15 @@ static uint32_t group_beside(const clnorm_call *call, uint64_t wanted, uint64_t 
   return (uint32_t)at_most(each, call->channels);
 }
 
+/* Elements of each item, if all workers are to have several. */
+static uint64_t item_share(const clnorm_call *call, const clnorm_traits *traits) {
+  const uint64_t total = call->batch * call->channels * call->spatial;
+  return total / ((uint64_t)traits->workers * ITEMS_PER_WORKER);
+}
+
 /* Elements of a tile. */
 static uint64_t tile_elements(const clnorm_call *call, const clnorm_traits *traits) {
-  const uint64_t total = call->batch * call->channels * call->spatial;
-  const uint64_t share = total / ((uint64_t)traits->workers * ITEMS_PER_WORKER);
-  return at_least(TILE_MIN, at_most(share, TILE_MAX));
+  return at_least(TILE_MIN, at_most(item_share(call, traits), TILE_MAX));
 }
 
 /* Channels of a tile: all, which are one piece of memory, as far as tiles are many; or of a block that has planes of
@@ -103,9 +107,8 @@ static uint64_t tile_elements(const clnorm_call *call, const clnorm_traits *trai
 static uint64_t tile_channels(const clnorm_call *call, const clnorm_traits *traits) {
   const clnorm_view *x = &call->views[CLNORM_VIEW_X], *y = &call->views[CLNORM_VIEW_Y];
   if (x->block > 1 || y->block > 1) return tile_elements(call, traits) / call->spatial;
-  const uint64_t total = call->batch * call->channels * call->spatial;
-  const uint64_t share = total / ((uint64_t)traits->workers * ITEMS_PER_WORKER);
-  return at_least(TABLE_LEAST, at_most(share / TABLE_POSITIONS, TABLE_CHANNELS));
+  const uint64_t channels = item_share(call, traits) / TABLE_POSITIONS;
+  return at_least(TABLE_LEAST, at_most(channels, TABLE_CHANNELS));
 }
 
 /* Positions whose channels, or blocks, are whole lines of y: a power of two. */
