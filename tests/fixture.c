@@ -211,3 +211,23 @@ int fixture_tear_down(void **state) {
   clnorm_context_destroy(*state);
   return 0;
 }
+
+int fixture_set_up_sides(void **state) {
+  static fixture_sides s;
+  clnorm_context_options plain;
+  clnorm_context_options_init(&plain, sizeof plain);
+  plain.isa = CLNORM_ISA_PLAIN;
+  plain.num_threads = 1;
+  s.baseline = fixture_open_with("cpu", &plain);
+  s.subject = fixture_open();
+  print_message("%s\n", clnorm_context_description(s.subject));
+  *state = &s;
+  return 0;
+}
+
+int fixture_tear_down_sides(void **state) {
+  const fixture_sides *s = *state;
+  clnorm_context_destroy(s->subject);
+  clnorm_context_destroy(s->baseline);
+  return 0;
+}

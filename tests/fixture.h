@@ -35,6 +35,14 @@ void fixture_leave_out(void);
 /* For cmocka: the context under test as a group's *state, named in the output. */
 int fixture_set_up(void **state);
 int fixture_tear_down(void **state);
+
+/* The context under test, and the CPU path's plain code on one thread, whose bits are expected of it. */
+typedef struct fixture_sides {
+  clnorm_context *subject, *baseline;
+} fixture_sides;
+int fixture_set_up_sides(void **state);
+int fixture_tear_down_sides(void **state);
+
 /* True where the context takes cl_mem. */
 bool fixture_is_opencl(const clnorm_context *context);
 

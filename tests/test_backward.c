@@ -13,10 +13,6 @@
 #include "halves.h"
 #include "place.h"
 
-typedef struct sides {
-  clnorm_context *subject, *baseline;
-} sides;
-
 static void *allocate(size_t size) {
   void *memory = calloc(size + 1, 1);
   assert_non_null(memory);
@@ -489,7 +485,8 @@ static clnorm_plan *plan_of(clnorm_context *context, const backward_problem *p, 
   return plan;
 }
 
-static void run_plainly(const sides *s, backward_problem *p, operands *plain, const char *text) {
+static void run_plainly(const fixture_sides *s, backward_problem *p, operands *plain,
+                        const char *text) {
   if (p->state <= AGAIN) save_statistics(s->baseline, p);
   clnorm_problem problem;
   clnorm_plan *plan;
@@ -501,7 +498,7 @@ static void run_plainly(const sides *s, backward_problem *p, operands *plain, co
 }
 
 /* The same bits as the plain run's; returns whether it could run. */
-static bool run_subject(const sides *s, const backward_problem *p, const manner *m,
+static bool run_subject(const fixture_sides *s, const backward_problem *p, const manner *m,
                         const operands *plain, const char *text) {
   operands all;
   clnorm_plan *plan = plan_of(s->subject, p, m, text);
@@ -633,7 +630,7 @@ static void describe(const backward_problem *p, const manner *m, char *text, siz
 }
 
 static void test_pairs(void **state) {
-  const sides *s = *state;
+  const fixture_sides *s = *state;
   pairing *pairs = allocate(sizeof *pairs);
   int row[NUM_AXES], runs = 0, refused = 0;
   double worst = 0;
@@ -668,7 +665,7 @@ static void test_pairs(void **state) {
 static void test_small(void **state) {
   static const clnorm_layout layouts[] = {CLNORM_LAYOUT_NCHW, CLNORM_LAYOUT_NHWC,
                                           CLNORM_LAYOUT_NCHW8C, CLNORM_LAYOUT_PADDED};
-  const sides *s = *state;
+  const fixture_sides *s = *state;
   for (int i = 0; i < 2 * (int)FIXTURE_LENGTH(layouts); i++) {
     backward_problem p = {.rank = 4, .dims = {5, 6, 5, 7}, .state = i % NUM_STATES};
     manner m = plainly;
@@ -696,7 +693,7 @@ static void test_stores(void **state) {
   static const clnorm_layout layouts[] = {CLNORM_LAYOUT_NCHW, CLNORM_LAYOUT_NHWC,
                                           CLNORM_LAYOUT_NCHW16C};
   enum { ALL = 7, STATES = 2 };
-  const sides *s = *state;
+  const fixture_sides *s = *state;
   for (int i = 0; i < ALL * STATES * (int)FIXTURE_LENGTH(layouts); i++) {
     backward_problem p = {.rank = 4, .dims = {3, 21, 9, 11}, .state = i % STATES ? GIVEN : SAVED};
     manner m = plainly;
@@ -807,7 +804,7 @@ static void hard_problem(backward_problem *p, const kind *k, int32_t dtype, int6
   }
 }
 
-static void run_hard(const sides *s, backward_problem *p, const char *text, bool held,
+static void run_hard(const fixture_sides *s, backward_problem *p, const char *text, bool held,
                      double *worst) {
   operands plain;
   run_plainly(s, p, &plain, text);
@@ -830,7 +827,8 @@ static void test_hard(void **state) {
       for (int32_t dtype = CLNORM_F32; dtype <= CLNORM_F64; dtype += CLNORM_F64 - CLNORM_F32) {
         backward_problem p;
         char text[80];
-        if (dtype == CLNORM_F64 && fixture_is_opencl(((const sides *)*state)->subject)) continue;
+        if (dtype == CLNORM_F64 && fixture_is_opencl(((const fixture_sides *)*state)->subject))
+          continue;
         hard_problem(&p, &kinds[k], dtype, sizes[i][0], sizes[i][1]);
         snprintf(text, sizeof text, "%s, %s, %lld x 3 x %lld", kinds[k].name,
                  clnorm_dtype_name(dtype), (long long)sizes[i][0], (long long)sizes[i][1]);
@@ -845,7 +843,7 @@ static void test_hard(void **state) {
 /* Whole numbers, a mean and a variance that are such: everything is exact. x is -1 and 1 in turn, eps 0, dy a small
  * whole number; M is a power of two. */
 static void test_exact(void **state) {
-  const sides *s = *state;
+  const fixture_sides *s = *state;
   backward_problem p;
   operands plain;
   hard_problem(&p, &kinds[0], CLNORM_F32, 16, 256);
@@ -864,10 +862,20 @@ static void test_exact(void **state) {
   problem_free(&p);
 }
 
+/* Asks the device under test for the bits of the plain run, and ends both. */
+static void end_problem(const fixture_sides *s, backward_problem *p, operands *plain,
+                        const char *text) {
+  manner m = plainly;
+  m.route = CLNORM_ROUTE_AUTO;
+  run_subject(s, p, &m, plain, text);
+  free_operands(s->baseline, plain);
+  problem_free(p);
+}
+
 /* NaN and infinities spoil their own channel, all of its dx where the statistics are the batch's. */
 static void test_not_finite(void **state) {
   static const double values[] = {NAN, INFINITY, -INFINITY};
-  const sides *s = *state;
+  const fixture_sides *s = *state;
   for (size_t i = 0; i < FIXTURE_LENGTH(values); i++)
     for (int tensor = X; tensor <= DY; tensor++) {
       backward_problem p;
@@ -881,17 +889,13 @@ static void test_not_finite(void **state) {
       assert_false(isfinite(result_at(&plain.parameters[DWEIGHT], 0)));
       assert_int_equal(isfinite(result_at(&plain.parameters[DBIAS], 0)) != 0, tensor == X);
       check_reference(&p, &plain, 1, "beside what is not finite");
-      manner m = plainly;
-      m.route = CLNORM_ROUTE_AUTO;
-      run_subject(s, &p, &m, &plain, "not finite");
-      free_operands(s->baseline, &plain);
-      problem_free(&p);
+      end_problem(s, &p, &plain, "not finite");
     }
 }
 
 /* One value a channel: dx 0, dweight 0, dbias dy; eps 0 gives NaN. */
 static void test_one_value(void **state) {
-  const sides *s = *state;
+  const fixture_sides *s = *state;
   for (int zero = 0; zero < 2; zero++) {
     backward_problem p;
     operands plain;
@@ -904,17 +908,13 @@ static void test_one_value(void **state) {
       assert_true(zero ? isnan(dx) && isnan(dweight) : dx == 0 && dweight == 0);
       assert_true(result_at(&plain.parameters[DBIAS], c) == p.tensors[DY][c]);
     }
-    manner m = plainly;
-    m.route = CLNORM_ROUTE_AUTO;
-    run_subject(s, &p, &m, &plain, "one value");
-    free_operands(s->baseline, &plain);
-    problem_free(&p);
+    end_problem(s, &p, &plain, "one value");
   }
 }
 
 /* No values: gradients of parameters are 0, or stay where they are added to. */
 static void test_empty(void **state) {
-  const sides *s = *state;
+  const fixture_sides *s = *state;
   for (int i = 0; i < 2 * NUM_STATES; i++) {
     backward_problem p;
     operands plain;
@@ -925,11 +925,7 @@ static void test_empty(void **state) {
     for (int64_t c = 0; c < 3; c++)
       for (int k = DWEIGHT; k <= DBIAS; k++)
         assert_true(result_at(&plain.parameters[k], c) == (p.accumulate ? p.parameters[k][c] : 0));
-    manner m = plainly;
-    m.route = CLNORM_ROUTE_AUTO;
-    run_subject(s, &p, &m, &plain, "empty");
-    free_operands(s->baseline, &plain);
-    problem_free(&p);
+    end_problem(s, &p, &plain, "empty");
   }
 }
 
@@ -992,7 +988,8 @@ static void layer_bounds(const backward_problem *p, double *dx, double *dweight,
   }
 }
 
-static void check_layer(const sides *s, const char *folder, const int64_t dims[4], double eps) {
+static void check_layer(const fixture_sides *s, const char *folder, const int64_t dims[4],
+                        double eps) {
   const size_t channels = (size_t)dims[1];
   backward_problem p = {.rank = 4, .weight = true, .low = true, .eps = eps};
   operands plain;
@@ -1075,7 +1072,7 @@ static double slope(clnorm_context *context, const backward_problem *p, const do
 }
 
 static void test_finite_differences(void **state) {
-  const sides *s = *state;
+  const fixture_sides *s = *state;
   for (int mode = SAVED; mode <= RUNNING; mode += RUNNING - SAVED) {
     backward_problem p;
     operands plain;
@@ -1098,28 +1095,6 @@ static void test_finite_differences(void **state) {
   }
 }
 
-/* ---- Contexts --------------------------------------------------------------------------------------- */
-
-static int set_up(void **state) {
-  static sides s;
-  clnorm_context_options plain;
-  clnorm_context_options_init(&plain, sizeof plain);
-  plain.isa = CLNORM_ISA_PLAIN;
-  plain.num_threads = 1;
-  s.baseline = fixture_open_with("cpu", &plain);
-  s.subject = fixture_open();
-  print_message("%s\n", clnorm_context_description(s.subject));
-  *state = &s;
-  return 0;
-}
-
-static int tear_down(void **state) {
-  const sides *s = *state;
-  clnorm_context_destroy(s->subject);
-  clnorm_context_destroy(s->baseline);
-  return 0;
-}
-
 /* The argument, which may be absent: the name of a test, to run it alone. */
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
@@ -1129,5 +1104,6 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_not_finite), cmocka_unit_test(test_one_value),
       cmocka_unit_test(test_empty),      cmocka_unit_test(test_finite_differences)};
   if (argc > 1) cmocka_set_test_filter(argv[1]);
-  return cmocka_run_group_tests_name("backward", tests, set_up, tear_down);
+  return cmocka_run_group_tests_name("backward", tests, fixture_set_up_sides,
+                                     fixture_tear_down_sides);
 }

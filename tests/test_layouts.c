@@ -578,10 +578,6 @@ static void free_case(run_case *c) {
   for (int i = 0; i < NUM_OPERANDS; i++) free(c->values[i]);
 }
 
-typedef struct sides {
-  clnorm_context *subject, *baseline;
-} sides;
-
 typedef struct tally {
   int runs, refused;
   double worst;
@@ -603,7 +599,7 @@ static clnorm_plan *plan_of(clnorm_context *context, const run_case *c) {
   return plan;
 }
 
-static void check_row(const sides *s, const int row[NUM_AXES], bool in_place, tally *t) {
+static void check_row(const fixture_sides *s, const int row[NUM_AXES], bool in_place, tally *t) {
   run_case c;
   operand dense[NUM_OPERANDS], operands[NUM_OPERANDS];
   clnorm_plan *of_baseline = NULL;
@@ -624,7 +620,7 @@ static void check_row(const sides *s, const int row[NUM_AXES], bool in_place, ta
   *(plan ? &t->runs : &t->refused) += 1;
 }
 
-static void check_pairs(const sides *s, bool in_place) {
+static void check_pairs(const fixture_sides *s, bool in_place) {
   const int num_types = fixture_is_opencl(s->subject) ? OF_ONE_TYPE : (int)FIXTURE_LENGTH(types);
   const int num_layouts = (int)FIXTURE_LENGTH(layouts);
   pairing *p = allocate(sizeof *p);
@@ -652,29 +648,8 @@ static void test_apart(void **state) { check_pairs(*state, false); }
 
 static void test_in_place(void **state) { check_pairs(*state, true); }
 
-/* ---- Contexts --------------------------------------------------------------------------------------- */
-
-static int set_up(void **state) {
-  static sides s;
-  clnorm_context_options plain;
-  clnorm_context_options_init(&plain, sizeof plain);
-  plain.isa = CLNORM_ISA_PLAIN;
-  plain.num_threads = 1;
-  s.baseline = fixture_open_with("cpu", &plain);
-  s.subject = fixture_open();
-  print_message("%s\n", clnorm_context_description(s.subject));
-  *state = &s;
-  return 0;
-}
-
-static int tear_down(void **state) {
-  const sides *s = *state;
-  clnorm_context_destroy(s->subject);
-  clnorm_context_destroy(s->baseline);
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_apart), cmocka_unit_test(test_in_place)};
-  return cmocka_run_group_tests_name("layouts", tests, set_up, tear_down);
+  return cmocka_run_group_tests_name("layouts", tests, fixture_set_up_sides,
+                                     fixture_tear_down_sides);
 }
